@@ -1,0 +1,1 @@
+"""Latency, quality and limits; nothing here yet."""

@@ -1,0 +1,1 @@
+"""The deraining networks, their checkpoints and their training; needs torch."""

@@ -1,0 +1,1 @@
+"""One network a file; `derain.models.registry` is the table of them."""

@@ -1,0 +1,1 @@
+"""Weights that ship with the package: ``<model>.safetensors`` and their records."""

@@ -1,0 +1,64 @@
+"""Inference backends, by name. Each is imported when it is first opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from derain.runtime.backends.base import Backend
+from derain.runtime.bundle import Bundle
+from derain.runtime.errors import UnknownNameError
+from derain.runtime.optional import load
+
+__all__ = ["BACKENDS", "Backend", "BackendEntry", "open_backend"]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendEntry:
+    """Where a backend lives and what it needs.
+
+    Attributes:
+        module: Module under `derain.runtime.backends`.
+        factory: Callable in it: ``factory(bundle, threads)`` returns a `Backend`.
+        extra: The ``derain[...]`` extra that installs its dependencies; empty where the
+            plain install has them.
+        summary: One line for ``--help``.
+    """
+
+    module: str
+    factory: str
+    extra: str
+    summary: str
+
+
+BACKENDS = {
+    "onnxruntime": BackendEntry(
+        "ort", "open_cpu", "", "ONNX Runtime on the processor; runs everywhere"
+    ),
+    "onnxruntime-cuda": BackendEntry(
+        "ort", "open_cuda", "gpu", "ONNX Runtime on an NVIDIA GPU"
+    ),
+}
+
+
+def open_backend(name: str, bundle: Bundle, threads: int = 0) -> Backend:
+    """Load `bundle` with the backend called `name`.
+
+    Args:
+        name: A key of `BACKENDS`.
+        bundle: The opened bundle.
+        threads: Processor threads; 0 takes one per core.
+
+    Raises:
+        UnknownNameError: `name` is not in `BACKENDS`.
+        MissingDependencyError: The backend's optional package is not installed.
+        EngineError: This backend or device cannot run the bundle.
+    """
+    try:
+        entry = BACKENDS[name]
+    except KeyError:
+        raise UnknownNameError("backend", name, BACKENDS) from None
+    factory = load(
+        f"derain.runtime.backends.{entry.module}", entry.factory, entry.extra
+    )
+    return cast(Backend, factory(bundle, threads))

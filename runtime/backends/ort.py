@@ -1,0 +1,82 @@
+"""ONNX Runtime: the reference backend on the processor, and its CUDA provider."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from derain.runtime.bundle import Bundle
+from derain.runtime.errors import EngineError
+
+_ERRORS_ONLY = 3  # severity: warnings about CPU fall-backs are ours to report
+
+# What says that a session was refused is a C++ exception, for which the bindings have
+# no common base class.
+_ANY_ERROR = Exception
+
+
+def open_cpu(bundle: Bundle, threads: int = 0) -> OnnxRuntimeBackend:
+    """`bundle` on the processor."""
+    return OnnxRuntimeBackend(bundle, "CPUExecutionProvider", threads)
+
+
+def open_cuda(bundle: Bundle, threads: int = 0) -> OnnxRuntimeBackend:
+    """`bundle` on an NVIDIA GPU, with ``onnxruntime-gpu``."""
+    return OnnxRuntimeBackend(bundle, "CUDAExecutionProvider", threads)
+
+
+class OnnxRuntimeBackend:
+    """Runs a bundle's ONNX file with one of ONNX Runtime's execution providers.
+
+    Raises:
+        EngineError: The graph does not load, or the session does not really use
+            `provider`. ONNX Runtime lists providers that cannot start, and falls back
+            to the processor without a word.
+    """
+
+    def __init__(self, bundle: Bundle, provider: str, threads: int = 0) -> None:
+        if provider not in ort.get_available_providers():
+            raise EngineError(
+                f"this onnxruntime has no {provider}; run: pip uninstall -y "
+                "onnxruntime onnxruntime-gpu && pip install 'derain[gpu]' "
+                "(two onnxruntime packages overwrite each other)"
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = _ERRORS_ONLY
+        try:
+            self._session = ort.InferenceSession(
+                bundle.model_path, options, providers=[provider]
+            )
+        except _ANY_ERROR as error:
+            raise EngineError(
+                f"{bundle.model_path} does not load: {_line(error)}"
+            ) from error
+        used = self._session.get_providers()[0]
+        if used != provider:
+            raise EngineError(
+                f"onnxruntime runs on {used}, wanted {provider}: is there a GPU, and "
+                "do the CUDA and cuDNN versions fit this onnxruntime-gpu?"
+            )
+        self._input = self._session.get_inputs()[0].name
+        self._outputs = [self._session.get_outputs()[0].name]
+        self.description = f"onnxruntime {ort.__version__}, {used}"
+
+    def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """See `Backend.infer`."""
+        try:
+            (derained,) = self._session.run(self._outputs, {self._input: frame})
+        except _ANY_ERROR as error:
+            raise EngineError(f"onnxruntime failed: {_line(error)}") from error
+        return cast(NDArray[np.uint8], derained)
+
+    def close(self) -> None:
+        """See `Backend.close`. ONNX Runtime frees a session when it is collected."""
+        self.__dict__.pop("_session", None)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,102 @@
+"""A bundle that has passed its self-test, deraining frames."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derain.runtime.backends import open_backend
+from derain.runtime.backends.base import Backend
+from derain.runtime.bundle import Bundle
+from derain.runtime.errors import EngineError, ShapeError
+from derain.runtime.metrics import psnr_db
+from derain.runtime.sizes import Size
+
+
+class Derainer:
+    """Derains frames with a bundle; ``with contextlib.closing(derainer):`` frees it.
+
+    The bundle's golden frame is run first, so that a broken engine is found before the
+    first real frame (silent zeros and NaNs happen in practice).
+
+    Not thread-safe: use one per thread.
+
+    Attributes:
+        bundle: What is running.
+        golden_psnr_db: How close the golden frame came to the expected picture.
+    """
+
+    def __init__(
+        self, bundle: Bundle, backend: str = "onnxruntime", threads: int = 0
+    ) -> None:
+        """Load `bundle` and run its self-test.
+
+        Args:
+            bundle: The opened bundle.
+            backend: A key of `derain.runtime.backends.BACKENDS`.
+            threads: Processor threads; 0 takes one per core.
+
+        Raises:
+            EngineError: The backend cannot run the bundle, or fails the self-test.
+        """
+        self.bundle = bundle
+        self._sizes = bundle.manifest.sizes
+        self._backend: Backend = open_backend(backend, bundle, threads)
+        try:
+            self.golden_psnr_db = self._test_itself()
+        except BaseException:
+            self._backend.close()
+            raise
+
+    @property
+    def description(self) -> str:
+        """What really runs the graph."""
+        return self._backend.description
+
+    def derain(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Remove the rain from `frame`.
+
+        Args:
+            frame: `(H, W, 3)` uint8 BGR, of a size in ``bundle.manifest.sizes``.
+
+        Returns:
+            The derained frame, same shape and dtype; valid until the next call.
+
+        Raises:
+            ShapeError: The frame is of another size, shape or dtype.
+            EngineError: The backend failed.
+        """
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+            raise ShapeError(
+                f"frame: got {frame.shape} {frame.dtype}, wanted (H, W, 3) uint8 BGR"
+            )
+        size = Size(frame.shape[1], frame.shape[0])
+        if size not in self._sizes:
+            raise ShapeError(
+                f"frame is {size}, the bundle takes {self._sizes}; "
+                f"run: derain-export --model {self.bundle.manifest.model} "
+                f"--{self.bundle.manifest.precision} --size {size} (or use --resize)"
+            )
+        derained = self._backend.infer(np.ascontiguousarray(frame)[np.newaxis])
+        return derained.reshape(frame.shape)
+
+    def close(self) -> None:
+        """Free the backend. Calling it twice is harmless."""
+        self._backend.close()
+
+    def _test_itself(self) -> float:
+        rainy, expected = self.bundle.golden_frames()
+        got = self.derain(rainy)
+        if got.shape != expected.shape:
+            raise EngineError(
+                f"self-test failed: {self.description} returned {got.shape}, "
+                f"wanted {expected.shape}"
+            )
+        psnr = psnr_db(got, expected)
+        wanted = self.bundle.manifest.golden.min_psnr_db
+        if psnr < wanted:
+            raise EngineError(
+                f"self-test failed: {self.description} is {psnr:.1f} dB from the "
+                f"expected picture, wanted {wanted:.0f} dB; do not use its output"
+            )
+        return psnr

@@ -1,0 +1,75 @@
+"""Errors the toolkit raises on purpose.
+
+Each one derives from `DerainError` and from the built-in a caller would expect,
+so ``except DerainError`` catches all of ours and ``except ValueError`` still works.
+A message says what, got, wanted and what to do, on one line.
+
+    DerainError
+    ├── UnknownNameError(LookupError)         no such model, backend, source or sink
+    ├── MissingDependencyError(ImportError)   an optional package is not installed
+    ├── NetworkError(ValueError)              a network does not map frame to frame
+    ├── CheckpointError(ValueError)           weights do not fit their network
+    ├── ExportError(RuntimeError)             a network cannot become an ONNX graph
+    ├── VerificationError(ExportError)        the exported graph differs from PyTorch
+    ├── BundleError(ValueError)               not a bundle, or damaged, or too new
+    ├── ShapeError(ValueError)                an array has the wrong shape or dtype
+    ├── EngineError(RuntimeError)             a backend could not load or run a bundle
+    └── MediaError(OSError)                   a picture or video cannot be read or written
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class DerainError(Exception):
+    """Base of every error raised by derain itself."""
+
+
+class UnknownNameError(DerainError, LookupError):
+    """A name is not in a table; the message lists the names that are."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        choices = ", ".join(sorted(known))
+        super().__init__(f"unknown {kind} {name!r}; choose from {choices}")
+
+
+class MissingDependencyError(DerainError, ImportError):
+    """An optional package is missing; the message says how to install it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed; run: pip install 'derain[{extra}]'"
+        )
+
+
+class NetworkError(DerainError, ValueError):
+    """A network cannot be built, or does not map frames to frames of the same size."""
+
+
+class CheckpointError(DerainError, ValueError):
+    """A checkpoint cannot be read, or its tensors do not match the network's."""
+
+
+class ExportError(DerainError, RuntimeError):
+    """A network cannot be turned into an ONNX graph."""
+
+
+class VerificationError(ExportError):
+    """An exported graph is further from PyTorch than its tolerance."""
+
+
+class BundleError(DerainError, ValueError):
+    """A folder is not a bundle, is damaged, or was written by a newer version."""
+
+
+class ShapeError(DerainError, ValueError):
+    """An array's shape or dtype differs from what its consumer declared."""
+
+
+class EngineError(DerainError, RuntimeError):
+    """A backend could not load or run a bundle."""
+
+
+class MediaError(DerainError, OSError):
+    """A picture, folder or video cannot be read or written."""

@@ -1,8 +1,8 @@
 """The two operators that keep deraining networks from TensorRT, as PyTorch operators.
 
 A network calls them like functions; ``torch.export`` sees one node for each, which
-`derain.export.operators` turns into one named ONNX node. Both have fake (shape-only) and
-autograd implementations, so that they train, compile and export.
+`derain.export.operators` turns into one named ONNX node. Both have fake (shape-only)
+and autograd implementations, so that they train, compile and export.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ def _attend_setup(ctx: Any, inputs: Any, output: Tensor) -> None:
 def _attend_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     # Recomputed rather than kept: the attention is cheap in memory only when fused.
     with torch.enable_grad():
-        inputs = [x.detach().requires_grad_() for x in ctx.saved_tensors]
-        output = _attend(*inputs, ctx.regions)
+        theta, phi, g = (x.detach().requires_grad_() for x in ctx.saved_tensors)
+        inputs = (theta, phi, g)
+        output = _attend(theta, phi, g, ctx.regions)
         grads = torch.autograd.grad(output, inputs, grad)
     return (*grads, None)
 

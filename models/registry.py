@@ -83,14 +83,14 @@ MODELS = {
     "treefusion": ModelEntry(
         module="treefusion",
         cls="TreeFusion",
-        paper="Fu et al., Deep Tree-Structured Fusion Model for Single Image Deraining, "
-        "2018, arXiv:1811.08632",
+        paper="Fu et al., Deep Tree-Structured Fusion Model for Single Image "
+        "Deraining, 2018, arXiv:1811.08632",
     ),
     "nledn": ModelEntry(
         module="nledn",
         cls="NLEDN",
-        paper="Li et al., Non-locally Enhanced Encoder-Decoder Network for Single Image "
-        "De-raining, MM 2018",
+        paper="Li et al., Non-locally Enhanced Encoder-Decoder Network for Single "
+        "Image De-raining, MM 2018",
         facts=NetworkFacts(multiple_of=16, minimum=16),
     ),
 }

@@ -14,7 +14,7 @@ A message says what, got, wanted and what to do, on one line.
     ├── BundleError(ValueError)               not a bundle, or damaged, or too new
     ├── ShapeError(ValueError)                an array has the wrong shape or dtype
     ├── EngineError(RuntimeError)             a backend could not load or run a bundle
-    └── MediaError(OSError)                   a picture or video cannot be read or written
+    └── MediaError(OSError)                   a picture or video fails
 """
 
 from __future__ import annotations

@@ -1,0 +1,159 @@
+"""The frame contract around a network: uint8 NHWC BGR in, uint8 NHWC BGR out.
+
+Everything between a camera's frame and the network happens in the graph: conversion,
+colour order, scaling, padding, cropping, clipping and rounding. TensorRT takes a uint8
+input if the first node casts it, and a uint8 output if the last node casts to it; a cast
+to uint8 truncates, so rounding and clipping come before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from derain.export.passes.graph_edits import add_initializer
+from derain.export.to_onnx import CoreGraph, padded
+from derain.models.registry import NetworkFacts
+from derain.runtime.sizes import SizeRange
+
+INPUT, OUTPUT = "frame", "derained"
+_FLIP = np.array([2, 1, 0], np.int64)
+
+
+def wrap_frame(core: CoreGraph, facts: NetworkFacts, sizes: SizeRange) -> None:
+    """Turn the picture-to-picture graph into a frame-to-frame graph, in place."""
+    _FrameWrapper(core.model.graph, facts, sizes).wrap()
+    core.model.graph.sort()
+
+
+class _FrameWrapper:
+    def __init__(self, graph: ir.Graph, facts: NetworkFacts, sizes: SizeRange) -> None:
+        self._graph = graph
+        self._facts = facts
+        self._sizes = sizes
+        self._count = 0
+
+    def wrap(self) -> None:
+        graph, facts = self._graph, self._facts
+        image, derained = graph.inputs[0], graph.outputs[0]
+        height = self._length("height")
+        width = self._length("width")
+        frame = ir.Value(
+            name=INPUT,
+            shape=ir.Shape([1, height, width, 3]),
+            type=ir.TensorType(ir.DataType.UINT8),
+        )
+        graph.inputs[0] = frame
+        planes = [1, 3, height, width]
+        x = self._op("Cast", [1, height, width, 3], frame, to=ir.DataType.FLOAT)
+        x = self._op("Transpose", planes, x, perm=[0, 3, 1, 2])
+        if facts.colour == "rgb":
+            x = self._op("Gather", planes, x, self._constant("flip", _FLIP), axis=1)
+        scale = self._constant("scale", np.array(1 / 255, np.float32))
+        x = self._op("Mul", planes, x, scale)
+        size = self._op("Shape", [2], frame, start=1, end=3, dtype=ir.DataType.INT64)
+        pads = self._pads(size)
+        if pads is not None:
+            axes = self._constant("axes", np.array([2, 3], np.int64))
+            shape = list(image.shape or ())
+            x = self._op("Pad", shape, x, pads, None, axes, mode=self._pad_mode())
+        image.replace_all_uses_with(x)
+
+        y = derained
+        if pads is not None:
+            axes = self._constant("axes", np.array([2, 3], np.int64))
+            start = self._constant("start", np.array([0, 0], np.int64))
+            y = self._op("Slice", planes, y, start, size, axes)
+        zero = self._constant("zero", np.array(0, np.float32))
+        one = self._constant("one", np.array(1, np.float32))
+        peak = self._constant("peak", np.array(255, np.float32))
+        y = self._op("Clip", planes, y, zero, one)
+        y = self._op("Mul", planes, y, peak)
+        y = self._op("Round", planes, y)
+        if facts.colour == "rgb":
+            y = self._op("Gather", planes, y, self._constant("flip", _FLIP), axis=1)
+        y = self._op("Transpose", [1, height, width, 3], y, perm=[0, 2, 3, 1])
+        y = self._op(
+            "Cast",
+            [1, height, width, 3],
+            y,
+            to=ir.DataType.UINT8,
+            dtype=ir.DataType.UINT8,
+        )
+        y.name = OUTPUT
+        graph.outputs[0] = y
+
+    def _length(self, axis: str) -> int | str:
+        low = int(getattr(self._sizes.minimum, axis))
+        high = int(getattr(self._sizes.maximum, axis))
+        return low if low == high else f"frame_{axis}"
+
+    def _pads(self, size: ir.Value) -> ir.Value | None:
+        """How much to pad: `(4,)` int64, or None where no size needs any."""
+        facts, sizes = self._facts, self._sizes
+        unit = facts.multiple_of
+        if unit == 1 and min(sizes.minimum.width, sizes.minimum.height) >= facts.minimum:
+            return None
+        if sizes.is_static:
+            wanted = padded(sizes.optimum, facts)
+            down = wanted.height - sizes.optimum.height
+            right = wanted.width - sizes.optimum.width
+            if down == right == 0:
+                return None
+            return self._constant("pads", np.array([0, 0, down, right], np.int64))
+        up = np.array(unit - 1, np.int64)
+        i64 = ir.DataType.INT64
+        units = self._constant("unit", np.array(unit, np.int64))
+        full = self._op("Add", [2], size, self._constant("round_up", up), dtype=i64)
+        full = self._op("Div", [2], full, units, dtype=i64)
+        full = self._op("Mul", [2], full, units, dtype=i64)
+        least = self._constant("least", np.array(facts.minimum, np.int64))
+        full = self._op("Max", [2], full, least, dtype=i64)
+        missing = self._op("Sub", [2], full, size, dtype=i64)
+        before = self._constant("before", np.zeros(2, np.int64))
+        return self._op("Concat", [4], before, missing, axis=0, dtype=i64)
+
+    def _pad_mode(self) -> str:
+        """Reflect, or replicate where a frame may be too small to be reflected."""
+        smallest = self._sizes.minimum
+        if self._sizes.is_static:
+            wanted = padded(smallest, self._facts)
+            fits = (
+                wanted.width - smallest.width < smallest.width
+                and wanted.height - smallest.height < smallest.height
+            )
+        else:
+            least = min(smallest.width, smallest.height)
+            fits = least >= self._facts.minimum and least >= self._facts.multiple_of
+        return "reflect" if fits else "edge"
+
+    def _constant(self, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
+        return add_initializer(self._graph, f"frame_{name}", array)
+
+    def _op(
+        self,
+        op_type: str,
+        shape: list[Any],
+        *inputs: ir.Value | None,
+        dtype: ir.DataType = ir.DataType.FLOAT,
+        **attributes: Any,
+    ) -> ir.Value:
+        """Append a node and return its output, of `shape` and `dtype`."""
+        if "to" in attributes:
+            attributes["to"] = int(attributes["to"])
+        name = f"frame_{op_type.lower()}_{self._count}"
+        self._count += 1
+        node = ir.Node(
+            "",
+            op_type,
+            inputs,
+            ir.convenience.convert_attributes(attributes),
+            name=name,
+        )
+        output = node.outputs[0]
+        output.name, output.shape = name, ir.Shape(shape)
+        output.type = ir.TensorType(dtype)
+        self._graph.append(node)
+        return output

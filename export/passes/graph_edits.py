@@ -1,0 +1,147 @@
+"""What the passes share: reading constants and changing nodes of an `onnx_ir` graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from derain.export.operators import DOMAIN
+
+# Element-wise operators of one tensor: any permutation of channels commutes with them.
+UNARY = frozenset(
+    {
+        "Abs",
+        "Cast",
+        "Clip",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "LeakyRelu",
+        "Mish",
+        "Neg",
+        "Relu",
+        "Round",
+        "Selu",
+        "Sigmoid",
+        "Softplus",
+        "Sqrt",
+        "Tanh",
+    }
+)
+
+
+def constant(value: ir.Value | None) -> NDArray[Any] | None:
+    """The content of a constant or an initializer, or None."""
+    if value is None:
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def add_initializer(
+    graph: ir.Graph, name: str, array: NDArray[Any]
+) -> ir.Value:
+    """Register `array` as an initializer called `name`, or like it if that is taken."""
+    unique, count = name, 1
+    while unique in graph.initializers:
+        unique, count = f"{name}_{count}", count + 1
+    value = ir.Value(
+        name=unique,
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+        const_value=ir.tensor(np.ascontiguousarray(array), name=unique),
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def rank(value: ir.Value | None) -> int | None:
+    """Number of axes, or None where it is unknown."""
+    return None if value is None or value.shape is None else len(value.shape)
+
+
+def channels(value: ir.Value | None) -> int | None:
+    """Length of axis 1, or None where it is not a known number."""
+    if value is None or value.shape is None or len(value.shape) < 2:
+        return None
+    length = value.shape[1]
+    return length if isinstance(length, int) else None
+
+
+def only_use(value: ir.Value) -> ir.Node | None:
+    """The node that is the one consumer of `value`, through one input; else None."""
+    uses = value.uses()
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    return next(iter(uses)).node
+
+
+def is_standard(node: ir.Node | None, op_type: str) -> bool:
+    """Whether `node` is the standard operator `op_type`."""
+    return node is not None and node.domain == "" and node.op_type == op_type
+
+
+def is_custom(node: ir.Node | None, op_type: str) -> bool:
+    """Whether `node` is our operator `op_type`."""
+    return node is not None and node.domain == DOMAIN and node.op_type == op_type
+
+
+def groups(conv: ir.Node) -> int:
+    """Groups of a convolution."""
+    attribute = conv.attributes.get("group")
+    return 1 if attribute is None else attribute.as_int()
+
+
+def weight_of(conv: ir.Node) -> NDArray[np.float32] | None:
+    """The constant weight of a convolution `(O, I/groups, kH, kW)`, or None."""
+    return constant(conv.inputs[1])
+
+
+def bias_of(conv: ir.Node) -> NDArray[np.float32] | None:
+    """The constant bias of a convolution `(O,)`, or None where it has none."""
+    return constant(conv.inputs[2]) if len(conv.inputs) > 2 else None
+
+
+def has_constant_weights(node: ir.Node | None) -> bool:
+    """Whether `node` is a convolution whose weight and bias are constants."""
+    if not is_standard(node, "Conv"):
+        return False
+    assert node is not None
+    has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
+    return weight_of(node) is not None and (not has_bias or bias_of(node) is not None)
+
+
+def set_weights(
+    conv: ir.Node,
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+    *,
+    group: int | None = None,
+) -> None:
+    """Give a convolution new constants; the old ones may still serve other nodes."""
+    graph = conv.graph
+    assert isinstance(graph, ir.Graph)
+    old = conv.inputs[1]
+    assert old is not None
+    conv.replace_input_with(1, add_initializer(graph, f"{old.name}_new", weight))
+    if bias is not None:
+        value = add_initializer(graph, f"{conv.name}_bias", bias)
+        if len(conv.inputs) > 2:
+            conv.replace_input_with(2, value)
+        else:
+            conv.resize_inputs(3)
+            conv.replace_input_with(2, value)
+    if group is not None:
+        conv.attributes["group"] = ir.AttrInt64("group", group)
+
+
+def replace_value(old: ir.Value, new: ir.Value) -> None:
+    """Let every consumer of `old`, and the graph's outputs, use `new`."""
+    old.replace_all_uses_with(new, replace_graph_outputs=True)

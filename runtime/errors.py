@@ -14,7 +14,8 @@ A message says what, got, wanted and what to do, on one line.
     ├── BundleError(ValueError)               not a bundle, or damaged, or too new
     ├── ShapeError(ValueError)                an array has the wrong shape or dtype
     ├── EngineError(RuntimeError)             a backend could not load or run a bundle
-    └── MediaError(OSError)                   a picture or video fails
+    ├── MediaError(OSError)                   a picture or video fails
+    └── StreamError(RuntimeError)             a run stops part-way; the rest is kept
 """
 
 from __future__ import annotations
@@ -73,3 +74,7 @@ class EngineError(DerainError, RuntimeError):
 
 class MediaError(DerainError, OSError):
     """A picture, folder or video cannot be read or written."""
+
+
+class StreamError(DerainError, RuntimeError):
+    """A run stopped part-way; the message says why, and where the result so far is."""

@@ -49,8 +49,10 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
             f"{path}: cannot write pictures of type {path.suffix or 'none'!r}; "
             f"choose from {', '.join(sorted(SUFFIXES))}"
         )
+    suffix = path.suffix.lower()
+    jpeg = suffix in (".jpeg", ".jpg")
     done, content = cv2.imencode(
-        path.suffix.lower(), image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        suffix, image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if jpeg else []
     )
     if not done:
         raise MediaError(f"{path}: the picture could not be encoded")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from derain.runtime.backends.base import Backend
-from derain.runtime.bundle import Bundle
 from derain.runtime.errors import UnknownNameError
 from derain.runtime.optional import load
 
-__all__ = ["BACKENDS", "Backend", "BackendEntry", "open_backend"]
+if TYPE_CHECKING:  # the table itself needs no NumPy: ``--help`` lists it
+    from derain.runtime.backends.base import Backend
+    from derain.runtime.bundle import Bundle
+
+__all__ = ["BACKENDS", "BackendEntry", "open_backend"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +63,4 @@ def open_backend(name: str, bundle: Bundle, threads: int = 0) -> Backend:
     factory = load(
         f"derain.runtime.backends.{entry.module}", entry.factory, entry.extra
     )
-    return cast(Backend, factory(bundle, threads))
+    return cast("Backend", factory(bundle, threads))

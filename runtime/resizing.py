@@ -1,0 +1,50 @@
+"""Derain frames of any size with a bundle made for others."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from derain.runtime.derainer import Derainer
+from derain.runtime.sizes import Size, SizeRange
+
+
+def nearest_size(size: Size, sizes: SizeRange) -> Size:
+    """The size in `sizes` that `size` should be scaled to.
+
+    It keeps the shape of the picture as far as `sizes` allows, and changes as little as
+    it can.
+    """
+    low, high = sizes.minimum, sizes.maximum
+    scale = min(1.0, high.width / size.width, high.height / size.height)
+    if scale == 1.0:
+        scale = max(1.0, low.width / size.width, low.height / size.height)
+    return Size(
+        min(max(round(size.width * scale), low.width), high.width),
+        min(max(round(size.height * scale), low.height), high.height),
+    )
+
+
+def derain_resized(derainer: Derainer, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`image` without rain, scaled to a size the bundle takes and back if need be.
+
+    Args:
+        derainer: What derains; see `Derainer.derain` for what it raises.
+        image: `(H, W, 3)` uint8 BGR, any size.
+    """
+    size = Size(image.shape[1], image.shape[0])
+    wanted = nearest_size(size, derainer.bundle.manifest.sizes)
+    if wanted == size:
+        return derainer.derain(image)
+    return scale(derainer.derain(scale(image, wanted)), size)
+
+
+def scale(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """`image` at `size`; averaged when it gets smaller, so that nothing flickers."""
+    shrinks = size.pixels < image.shape[0] * image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    resized = cv2.resize(image, (size.width, size.height), interpolation=method)
+    return cast(NDArray[np.uint8], resized)

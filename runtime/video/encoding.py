@@ -1,0 +1,121 @@
+"""Video files as a sink: H.264 that a browser plays, with the audio of the source.
+
+- Frame times are kept as they are, variable rates included: the clock of the output
+  ticks in the source's time base (in milliseconds in Matroska, which knows no other),
+  and no frame is reordered.
+- H.264 for browsers is 4:2:0 and has even sizes: of an odd width or height, the last
+  column or row is repeated.
+- Colours keep the matrix and tags of the source, in limited range.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
+
+from derain.runtime.errors import MediaError
+from derain.runtime.sizes import Size
+from derain.runtime.video.base import Frame, SourceInfo
+from derain.runtime.video.colour import FULL_RANGE, LIMITED_RANGE
+from derain.runtime.video.decoding import SCALER_FLAGS
+from derain.runtime.video.muxing import VideoFile
+from derain.runtime.video.places import SinkOptions, check_new_file
+
+
+class VideoSink:
+    """Writes the frames to the video file at `uri`.
+
+    Raises:
+        MediaError: The file must not or cannot be written.
+    """
+
+    def __init__(self, uri: str, info: SourceInfo, options: SinkOptions) -> None:
+        self._path = Path(uri)
+        self._info = info
+        self._options = options
+        self._reformatter = VideoReformatter()
+        self._output: VideoFile | None = None
+        self._size: Size | None = None
+        self._whole = False  # whether the source came to its end
+        self._last_pts: int | None = None
+        self._end = Fraction(0)
+        self.description = uri
+        self.notes: tuple[str, ...] = ()
+        check_new_file(self._path, info, options)
+
+    def write(self, frame: Frame) -> None:
+        """See `Sink.write`. All frames must have the size of the first."""
+        with self._media_errors():
+            output = self._output or self._open(frame.size)
+            if frame.size != self._size:
+                raise MediaError(
+                    f"{frame} is {frame.size}, the video is {self._size}; a video has "
+                    "one size: name a folder for pictures of several"
+                )
+            output.encode(self._convert(frame))
+            self._end = frame.time + frame.duration
+
+    def finish(self) -> None:
+        """See `Sink.finish`."""
+        self._whole = True
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        output, self._output = self._output, None
+        if output is None:
+            return
+        try:
+            with self._media_errors():
+                output.complete(None if self._whole else self._end)
+        except MediaError:
+            output.abandon()
+            raise
+
+    def _open(self, size: Size) -> VideoFile:
+        even = Size(size.width + size.width % 2, size.height + size.height % 2)
+        if even != size:
+            self.notes = (
+                f"H.264 needs even sizes: the video is {even}, with the last column or "
+                f"row of the {size} frames repeated",
+            )
+        self._size = size
+        self._output = VideoFile(self._path, even, self._info, self._options)
+        return self._output
+
+    @contextlib.contextmanager
+    def _media_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except MediaError:
+            raise
+        except (FFmpegError, OSError) as error:
+            reason = error.strerror or error
+            raise MediaError(f"{self._path} cannot be written: {reason}") from error
+
+    def _convert(self, frame: Frame) -> av.VideoFrame:
+        image, time_base = frame.image, self._info.time_base
+        height, width = image.shape[:2]
+        if height % 2 or width % 2:
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+        coded = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24"),
+            format="yuv420p",
+            src_color_range=FULL_RANGE,
+            dst_colorspace=self._info.colour.matrix,
+            dst_color_range=LIMITED_RANGE,
+            interpolation=SCALER_FLAGS,
+        )
+        coded.time_base = time_base
+        pts = round(frame.time / time_base)
+        if self._last_pts is not None:
+            pts = max(pts, self._last_pts + 1)
+        self._last_pts = coded.pts = pts
+        coded.duration = round(frame.duration / time_base)
+        return coded

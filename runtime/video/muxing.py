@@ -1,0 +1,155 @@
+"""One video file being written: encoder, audio tracks and container.
+
+The file is written in fragments of a second and becomes an ordinary MP4 when it is
+completed: after a power cut or on a full disk, the fragments play.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.codec.codec import UnknownCodecError
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+
+from derain.runtime.errors import MediaError
+from derain.runtime.sizes import Size
+from derain.runtime.video.audio import AudioTracks
+from derain.runtime.video.base import SourceInfo
+from derain.runtime.video.colour import LIMITED_RANGE
+from derain.runtime.video.places import SinkOptions
+from derain.runtime.video.safe_file import SafeFile, cut_to_whole_fragments
+
+_FORMATS = {".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
+_PRESET = "veryfast"  # the processor is the network's; the file is a tenth larger
+_KEY_FRAME_S = 2  # seconds between key frames: how finely a player can seek
+_FRAGMENT_US = 1_000_000
+
+# The second is for an FFmpeg that knows no hybrid files: they stay fragmented. In both,
+# delay_moov lets the index hold the edit lists that keep timestamps as they are.
+MOVFLAGS = ["hybrid_fragmented+delay_moov", "frag_keyframe+empty_moov+delay_moov"]
+
+
+class VideoFile:
+    """H.264 video of one size, with the audio of the source, at `path`.
+
+    Raises:
+        MediaError: The file cannot be created, or FFmpeg has no H.264 encoder.
+        FFmpegError: FFmpeg refuses the size or the format.
+    """
+
+    def __init__(
+        self, path: Path, size: Size, info: SourceInfo, options: SinkOptions
+    ) -> None:
+        self._path = path
+        self._file = SafeFile(path, replace=options.force)
+        self._audio: AudioTracks | None = None
+        try:
+            for movflags in MOVFLAGS:
+                try:
+                    self._open(movflags, size, info, options)
+                    return
+                except FFmpegError:
+                    if self._file.error or movflags == MOVFLAGS[-1]:
+                        raise
+                    self._file.empty()
+        except BaseException:
+            self.abandon()
+            raise
+
+    def encode(self, frame: av.VideoFrame) -> None:
+        """Encode and write the next frame, and the audio up to it."""
+        self._mux(frame)
+
+    def complete(self, end: Fraction | None) -> None:
+        """Write what is left, the audio up to `end` in seconds (None: all), and close.
+
+        Raises:
+            FFmpegError: It cannot be written; call `abandon`.
+        """
+        self._mux(None)
+        if self._audio is not None:
+            self._audio.mux_until(end)
+            self._audio.flush()
+            self._audio.close()
+        self._container.close()
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Close after a failure, keeping what plays; remove a file that has nothing."""
+        if self._audio is not None:
+            self._audio.close()
+        self._file.refuse()  # the index would be written over a file that lacks data
+        with contextlib.suppress(FFmpegError, OSError):
+            self._container.close()
+        self._file.close()
+        if self._path.suffix.lower() != ".mkv":
+            cut_to_whole_fragments(self._path)
+
+    def _open(
+        self, movflags: str, size: Size, info: SourceInfo, options: SinkOptions
+    ) -> None:
+        suffix = self._path.suffix.lower()
+        mov_options = {
+            "movflags": movflags,
+            "frag_duration": str(_FRAGMENT_US),
+            "use_editlist": "1",
+            # In milliseconds by default, which would round the start of the video.
+            "movie_timescale": str(math.lcm(info.time_base.denominator, 1000)),
+        }
+        mkv_options = {"cluster_time_limit": str(_FRAGMENT_US // 1000)}
+        self._container = av.open(
+            self._file,
+            "w",
+            format=_FORMATS[suffix],
+            options={
+                "flush_packets": "1",
+                **(mkv_options if suffix == ".mkv" else mov_options),
+            },
+        )
+        self._video = _add_video(self._container, size, info, options)
+        if info.audio is not None:
+            self._audio = AudioTracks(info.audio, self._container, suffix)
+        self._container.start_encoding()
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._video.encode(frame):
+            if self._audio is not None and packet.dts is not None:
+                self._audio.mux_until(packet.dts * packet.time_base)
+            self._container.mux(packet)
+
+
+def _add_video(
+    container: OutputContainer, size: Size, info: SourceInfo, options: SinkOptions
+) -> VideoStream:
+    try:
+        video = container.add_stream(
+            "libx264",
+            rate=info.fps.limit_denominator(1_000_000),
+            options={
+                "crf": str(options.crf),
+                "preset": _PRESET,
+                "bf": "0",  # frames are muxed in the order they are shown
+                "g": str(math.ceil(_KEY_FRAME_S * info.fps)),
+            },
+        )
+    except UnknownCodecError as error:
+        raise MediaError(
+            "this FFmpeg cannot encode H.264 (no libx264); run: pip install "
+            "--force-reinstall av"
+        ) from error
+    context = video.codec_context
+    context.width, context.height = size.width, size.height
+    context.pix_fmt = "yuv420p"
+    context.time_base = info.time_base
+    context.sample_aspect_ratio = info.pixel_aspect
+    context.colorspace = info.colour.matrix
+    context.color_primaries = info.colour.primaries
+    context.color_trc = info.colour.transfer
+    context.color_range = LIMITED_RANGE
+    return video

@@ -1,0 +1,96 @@
+"""A file that a full disk or a power cut leaves playable."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from derain.runtime.errors import MediaError
+
+
+class SafeFile:
+    """A new file that FFmpeg writes through; it takes nothing after the first failure.
+
+    FFmpeg itself would go on, write an index over a file that lacks data, and ruin what
+    was finished.
+
+    Attributes:
+        error: The first failure of a write, or None.
+    """
+
+    def __init__(self, path: Path, *, replace: bool) -> None:
+        """Create `path`, or empty it where `replace` is set.
+
+        Raises:
+            MediaError: It cannot be created, or exists and `replace` is not set.
+        """
+        self.error: OSError | None = None
+        try:
+            self._file = path.open("wb" if replace else "xb", buffering=0)
+        except OSError as error:
+            raise MediaError(f"{path} cannot be created: {error.strerror}") from error
+
+    def write(self, data: bytes) -> int:
+        """Write all of `data`."""
+        self._check()
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self.error = error
+            raise
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to `offset`."""
+        self._check()
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Where the next write goes."""
+        return self._file.tell()
+
+    def empty(self) -> None:
+        """Start again with an empty file."""
+        self._file.seek(0)
+        self._file.truncate()
+
+    def refuse(self) -> None:
+        """Take nothing more."""
+        self.error = self.error or OSError(errno.ECANCELED, "given up")
+
+    def close(self) -> None:
+        """Close the file. Calling it twice is harmless."""
+        self._file.close()
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+def cut_to_whole_fragments(path: Path) -> None:
+    """Cut the unfinished end off a fragmented MP4; remove it if nothing is left.
+
+    It only ever gets shorter, so a full disk is no obstacle.
+
+    Source: ISO/IEC 14496-12, 4.2: a box is its size, its type and its content.
+    """
+    good = start = 0
+    with path.open("r+b") as file:
+        total = file.seek(0, os.SEEK_END)
+        while start + 8 <= total:
+            file.seek(start)
+            header = file.read(16)
+            size, kind = int.from_bytes(header[:4], "big"), header[4:8]
+            if size == 1:  # a 64-bit size follows
+                size = int.from_bytes(header[8:16], "big")
+            if size < 8 or start + size > total:
+                break
+            start += size
+            if kind == b"mdat":
+                good = start
+        file.truncate(good)
+    if not good:
+        path.unlink()

@@ -94,7 +94,10 @@ class _FrameWrapper:
         """How much to pad: `(4,)` int64, or None where no size needs any."""
         facts, sizes = self._facts, self._sizes
         unit = facts.multiple_of
-        if unit == 1 and min(sizes.minimum.width, sizes.minimum.height) >= facts.minimum:
+        if (
+            unit == 1
+            and min(sizes.minimum.width, sizes.minimum.height) >= facts.minimum
+        ):
             return None
         if sizes.is_static:
             wanted = padded(sizes.optimum, facts)

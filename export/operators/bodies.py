@@ -69,11 +69,14 @@ class Body:
         """A scalar zero of the type of `x`, whatever that is."""
         return self.op("CastLike", self.constant(np.array(0, np.float32)), x)
 
+    def as_half(self, x: ir.Value) -> ir.Value:
+        """The FP32 tensor `x` rounded to what FP16 can hold."""
+        half = self.op("Cast", x, to=int(ir.DataType.FLOAT16))
+        return self.op("Cast", half, to=int(ir.DataType.FLOAT))
+
     def finish(self, *outputs: ir.Value) -> ir.Function:
         """The function that returns `outputs`."""
         imports = {"": self._opset}
         imports |= {node.domain: 1 for node in self._nodes if node.domain}
-        graph = ir.Graph(
-            self.inputs, outputs, nodes=self._nodes, opset_imports=imports
-        )
+        graph = ir.Graph(self.inputs, outputs, nodes=self._nodes, opset_imports=imports)
         return ir.Function(DOMAIN, self.name, graph=graph, attributes=[])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import onnx_ir as ir
 
@@ -14,7 +15,10 @@ from derain.runtime.manifest import Target
 
 
 def lower_operators(
-    model: ir.Model, target: Target, sizes: MapSizes
+    model: ir.Model,
+    target: Target,
+    sizes: MapSizes,
+    rounded: Callable[[str], bool] = lambda name: False,
 ) -> dict[str, str]:
     """Replace abstract nodes by calls of model-local functions, in place.
 
@@ -22,6 +26,8 @@ def lower_operators(
         model: The graph; its ``derain`` nodes are those of `translation`.
         target: What the bodies are chosen for.
         sizes: What the symbolic lengths of the graph can grow to.
+        rounded: Whether the node of a name rounds inside as in FP16; for
+            `derain.export.precision.emulate_fp16`.
 
     Returns:
         For the manifest: each function's name and what it is made of.
@@ -34,7 +40,9 @@ def lower_operators(
         if node.domain != DOMAIN:
             continue
         if node.op_type == "RegionNonLocal":
-            function = _lower_region_non_local(node, model, target, sizes)
+            function = _lower_region_non_local(
+                node, model, target, sizes, rounded=rounded(node.name or "")
+            )
             fused = "MultiHeadAttention" if target == "onnxruntime" else "MatMul"
             _call(model, node, function, list(node.inputs))
             chosen[function.name] = f"version {VERSION}, {fused}"
@@ -54,7 +62,7 @@ def lower_operators(
 
 
 def _lower_region_non_local(
-    node: ir.Node, model: ir.Model, target: Target, sizes: MapSizes
+    node: ir.Node, model: ir.Model, target: Target, sizes: MapSizes, *, rounded: bool
 ) -> ir.Function:
     theta, phi = node.inputs[0], node.inputs[1]
     assert theta is not None
@@ -73,6 +81,7 @@ def _lower_region_non_local(
         channels,
         tile_count(per_region, queries, keys, theta.dtype.itemsize),
         dynamic=not theta.shape.is_static(),
+        rounded=rounded,
         target=target,
         opset=_opset(model),
     )

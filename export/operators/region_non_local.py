@@ -42,7 +42,14 @@ def tile_count(regions: int, queries: int, keys: int, bytes_per_score: int) -> i
 
 
 def region_non_local(
-    regions: int, channels: int, tiles: int, *, dynamic: bool, target: Target, opset: int
+    regions: int,
+    channels: int,
+    tiles: int,
+    *,
+    dynamic: bool,
+    rounded: bool,
+    target: Target,
+    opset: int,
 ) -> ir.Function:
     """The function for one node, of any size of map.
 
@@ -51,6 +58,8 @@ def region_non_local(
         channels: Channels of theta, phi and g (C).
         tiles: Pieces into which the queries of a region are cut.
         dynamic: Whether the number of queries is known only when the graph runs.
+        rounded: Whether scores and probabilities are rounded as FP16 tensors would be
+            (see `derain.export.precision.emulate_fp16`).
         target: ``"onnxruntime"`` takes its fused attention, which needs no tiles; any
             other target MatMul, Softmax and MatMul, which TensorRT fuses.
         opset: Version of the standard operators.
@@ -59,6 +68,8 @@ def region_non_local(
     name = f"RegionNonLocal{regions}x{regions}"
     if not fused and tiles > 1:
         name += f"Tiles{tiles}"
+    if rounded:
+        name += "Rounded"
     body = Body(name, ["theta", "phi", "g"], opset)
     theta, phi, g = body.inputs
 
@@ -92,14 +103,15 @@ def region_non_local(
             body.op("Transpose", cut(phi), perm=[1, 3, 0, 2, 4]),
             body.ints(regions * regions, channels, -1),
         )
-        pieces = [
-            body.op(
-                "MatMul",
-                body.op("Softmax", body.op("MatMul", piece, keys), axis=-1),
-                values,
-            )
-            for piece in _pieces(body, queries, tiles, dynamic=dynamic)
-        ]
+        pieces = []
+        for piece in _pieces(body, queries, tiles, dynamic=dynamic):
+            scores = body.op("MatMul", piece, keys)
+            if rounded:
+                scores = body.as_half(scores)
+            weights = body.op("Softmax", scores, axis=-1)
+            if rounded:
+                weights = body.as_half(weights)
+            pieces.append(body.op("MatMul", weights, values))
         attended = body.op("Concat", *pieces, axis=1) if tiles > 1 else pieces[0]
     attended = body.op("Reshape", attended, body.op("Shape", cut_theta))
     back = body.op("Transpose", attended, perm=[4, 0, 2, 1, 3])
@@ -113,14 +125,14 @@ def _pieces(
     if tiles == 1:
         return [queries]
     if not dynamic:
-        return list(body.ops("Split", queries, outputs=tiles, axis=1, num_outputs=tiles))
+        return list(
+            body.ops("Split", queries, outputs=tiles, axis=1, num_outputs=tiles)
+        )
     # Split refuses to make an empty last piece, which a small map can ask for; slices
     # from i*L/tiles to (i+1)*L/tiles are right for every L.
     length = body.op("Shape", queries, start=1, end=2)
     bounds = [
-        body.op(
-            "Div", body.op("Mul", length, body.ints(i)), body.ints(tiles)
-        )
+        body.op("Div", body.op("Mul", length, body.ints(i)), body.ints(tiles))
         for i in range(tiles + 1)
     ]
     return [

@@ -53,12 +53,8 @@ def _operator(
     )
 
 
-_region_non_local = _operator(
-    "RegionNonLocal", "theta:T phi:T g:T", "y:T", ["regions"]
-)
-_max_pool_with_indices = _operator(
-    "MaxPoolWithIndices", "x:T", "values:T indices:I"
-)
+_region_non_local = _operator("RegionNonLocal", "theta:T phi:T g:T", "y:T", ["regions"])
+_max_pool_with_indices = _operator("MaxPoolWithIndices", "x:T", "values:T indices:I")
 _unpool_by_indices = _operator(
     "UnpoolByIndices", "x:T indices:I height:I width:I", "y:T"
 )

@@ -99,9 +99,7 @@ def unpool_by_indices(*, opset: int) -> ir.Function:
         axis=2,
     )
     return body.finish(
-        body.op(
-            "Reshape", scattered, body.op("Concat", planes, height, width, axis=0)
-        )
+        body.op("Reshape", scattered, body.op("Concat", planes, height, width, axis=0))
     )
 
 

@@ -182,9 +182,7 @@ class _Folding:
             permutation = self._carried.pop((node, index), None)
             if permutation is not None:
                 assert value is not None
-                node.replace_input_with(
-                    index, self._restore(value, permutation, node)
-                )
+                node.replace_input_with(index, self._restore(value, permutation, node))
 
     def _restore(
         self, value: ir.Value, permutation: Permutation, before: ir.Node | None

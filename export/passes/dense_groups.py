@@ -1,7 +1,9 @@
 """Grouped convolutions made dense where that is faster.
 
-A dense kernel multiplies by zeros, yet needs no split of the channels: ONNX Runtime's
-blocked kernels and tensor cores work on 16 channels at once.
+A dense kernel multiplies by zeros, yet a blocked kernel works on 16 channels at once and
+takes no group that is narrower. QSNet at 512x512 on ONNX Runtime, two cores, against
+its grouped convolutions as they are: all dense 1.12 times faster, those with groups that
+are no multiple of 16 channels dense, the others grouped, 1.2 times faster.
 """
 
 from __future__ import annotations
@@ -18,9 +20,8 @@ from derain.export.passes.graph_edits import (
     weight_of,
 )
 
-# Dense is g times the arithmetic. See `derain.export.passes` for what was measured.
-MAX_GROUPS = 4
-MAX_GROUP_CHANNELS = 16
+BLOCK = 16  # channels that ONNX Runtime's AVX-512 kernels work on at once
+MAX_GROUPS = 4  # dense is this many times the arithmetic
 
 
 def dense_weight(weight: NDArray[np.float32], group: int) -> NDArray[np.float32]:
@@ -48,8 +49,10 @@ def make_grouped_convolutions_dense(model: ir.Model) -> int:
         group = groups(node)
         weight = weight_of(node)
         assert weight is not None
-        narrow = 1 < weight.shape[1] <= MAX_GROUP_CHANNELS
-        if 1 < group <= MAX_GROUPS and narrow:
+        outputs, inputs = len(weight) // group, weight.shape[1]
+        depthwise = inputs == 1
+        narrow = outputs % BLOCK != 0 or inputs % BLOCK != 0
+        if 1 < group <= MAX_GROUPS and narrow and not depthwise:
             set_weights(node, dense_weight(weight, group), bias_of(node), group=1)
             changed += 1
     return changed

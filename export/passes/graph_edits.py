@@ -45,9 +45,7 @@ def constant(value: ir.Value | None) -> NDArray[Any] | None:
     return None if tensor is None else tensor.numpy()
 
 
-def add_initializer(
-    graph: ir.Graph, name: str, array: NDArray[Any]
-) -> ir.Value:
+def add_initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     """Register `array` as an initializer called `name`, or like it if that is taken."""
     unique, count = name, 1
     while unique in graph.initializers:
@@ -56,7 +54,7 @@ def add_initializer(
         name=unique,
         shape=ir.Shape(array.shape),
         type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-        const_value=ir.tensor(np.ascontiguousarray(array), name=unique),
+        const_value=ir.tensor(np.asarray(array, order="C"), name=unique),
     )
     graph.register_initializer(value)
     return value
@@ -142,6 +140,7 @@ def set_weights(
         conv.attributes["group"] = ir.AttrInt64("group", group)
 
 
-def replace_value(old: ir.Value, new: ir.Value) -> None:
-    """Let every consumer of `old`, and the graph's outputs, use `new`."""
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
+def like(value: ir.Value, model: ir.Value, name: str) -> ir.Value:
+    """`value`, now called `name` and of the shape and type of `model`."""
+    value.name, value.shape, value.type = name, model.shape, model.type
+    return value

@@ -1,0 +1,232 @@
+"""``derain-export``: a network in, a proven bundle out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from derain.models.registry import MODELS, NetworkFacts
+from derain.runtime.commands import SIZE, Command
+from derain.runtime.manifest import Precision, Target
+from derain.runtime.optional import load
+from derain.runtime.sizes import Size, SizeRange
+
+if TYPE_CHECKING:
+    from derain.export.pipeline import ExportResult
+
+DEFAULT_SIZE = Size(1280, 720)
+
+_EPILOG = f"""\b
+Networks:
+  {"  ".join(MODELS)}
+  package.module:Class   one of your own: any nn.Module from (N, 3, H, W) in [0, 1]
+
+\b
+Examples:
+  derain-export --model qsnet --fp16
+  derain-export --model nledn --weights nledn.pth --size 640x480
+  derain-export --model mynets.derainer:Net --weights best.pth --bgr --rain
+"""
+
+
+class _RangeType(click.ParamType[SizeRange]):
+    name = "MIN,OPT,MAX"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> SizeRange:
+        if isinstance(value, SizeRange):
+            return value
+        try:
+            sizes = SizeRange.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if sizes.is_static:
+            self.fail(f"{value!r} is one size; use --size for that", param, ctx)
+        return sizes
+
+
+@click.command(cls=Command, epilog=_EPILOG)
+@click.option("--model", required=True, help="A network, see below.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Checkpoint: safetensors or a PyTorch file. Default: the weights that ship.",
+)
+@click.option(
+    "--random-weights", is_flag=True, help="Untrained weights, for benchmarks."
+)
+@click.option("--size", type=SIZE, help=f"Size of the frames. Default: {DEFAULT_SIZE}.")
+@click.option(
+    "--dynamic",
+    type=_RangeType(),
+    help="Accept a range of sizes, such as 320x240,1280x720,1920x1088.",
+)
+@click.option(
+    "--fp32",
+    "precision",
+    flag_value="fp32",
+    default=True,
+    help="FP32 tensors (default).",
+)
+@click.option("--fp16", "precision", flag_value="fp16", help="FP16 tensors.")
+@click.option(
+    "--target",
+    type=click.Choice(["any", "onnxruntime", "tensorrt"]),
+    default="any",
+    show_default=True,
+    help="Write the graph for one compiler; 'any' runs everywhere.",
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Bundle to make.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option(
+    "--opset",
+    type=click.IntRange(18, 23),
+    default=20,
+    show_default=True,
+    help="ONNX opset; TensorRT 10.3 takes up to 20.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    metavar="DB",
+    help="Least PSNR against PyTorch that passes. Default: FP32 99.9 % of pixels "
+    "identical and none off by more than 1 level, FP16 50 dB.",
+)
+@click.option(
+    "--frames",
+    type=click.Path(path_type=Path),
+    help="Picture or folder to verify on. Default: photographs with rendered rain.",
+)
+@click.option("--bgr", is_flag=True, help="Own network: it works on BGR.")
+@click.option("--rain", is_flag=True, help="Own network: it returns the rain layer.")
+@click.option(
+    "--output-index", type=int, help="Own network: which of several outputs is meant."
+)
+@click.option(
+    "--multiple-of",
+    type=click.IntRange(min=1),
+    help="Own network: height and width are padded to a multiple of this.",
+)
+@click.option(
+    "--minimum",
+    type=click.IntRange(min=1),
+    help="Own network: smallest height and width it takes.",
+)
+@click.option("--quiet", is_flag=True, help="No progress on standard error.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def main(
+    model: str,
+    weights: Path | None,
+    random_weights: bool,
+    size: Size | None,
+    dynamic: SizeRange | None,
+    precision: Precision,
+    target: Target,
+    output: Path | None,
+    force: bool,
+    opset: int,
+    tolerance: float | None,
+    frames: Path | None,
+    bgr: bool,
+    rain: bool,
+    output_index: int | None,
+    multiple_of: int | None,
+    minimum: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Export a deraining network to ONNX and prove that nothing was lost.
+
+    The result is a bundle: a folder with model.onnx (uint8 BGR frame in, derained frame
+    out), a manifest and a golden frame. derain-run derains with it, without PyTorch.
+    """
+    if size is not None and dynamic is not None:
+        raise click.UsageError("--size and --dynamic exclude each other")
+    if weights is not None and random_weights:
+        raise click.UsageError("--weights and --random-weights exclude each other")
+    own = (bgr, rain, output_index, multiple_of, minimum)
+    facts = None
+    if ":" in model:
+        facts = NetworkFacts(
+            colour="bgr" if bgr else "rgb",
+            returns_rain=rain,
+            output_index=output_index or 0,
+            multiple_of=multiple_of or 1,
+            minimum=minimum or 1,
+        )
+    elif any(own):
+        raise click.UsageError(
+            "--bgr, --rain, --output-index, --multiple-of and --minimum are for a "
+            "network of your own, --model package.module:Class"
+        )
+    export_bundle = load("derain.export.pipeline", "export_bundle", extra="export")
+    request_type = load("derain.export.pipeline", "ExportRequest", extra="export")
+    stages_type = load("derain.export.stages", "Stages", extra="export")
+    result: ExportResult = export_bundle(
+        request_type(
+            model=model,
+            sizes=dynamic or SizeRange.static(size or DEFAULT_SIZE),
+            precision=precision,
+            target=target,
+            weights=weights,
+            random_weights=random_weights,
+            facts=facts,
+            opset=opset,
+            min_psnr_db=tolerance,
+            frames=frames,
+            output=output,
+            force=force,
+        ),
+        stages_type(quiet=quiet),
+    )
+    click.echo(
+        json.dumps(_as_json(result), indent=2) if as_json else "\n".join(_table(result))
+    )
+
+
+def _as_json(result: ExportResult) -> dict[str, Any]:
+    return {
+        "bundle": str(result.folder),
+        "model_bytes": result.model_bytes,
+        "nodes": result.nodes,
+        "seconds": result.seconds,
+        "manifest": result.manifest.to_json(),
+    }
+
+
+def _table(result: ExportResult) -> list[str]:
+    manifest = result.manifest
+    rows = [
+        ("bundle", str(result.folder)),
+        ("network", f"{manifest.model}, weights: {manifest.weights['source']}"),
+        ("frames", f"{manifest.sizes}, uint8 BGR in and out"),
+        ("precision", manifest.precision),
+        ("target", manifest.target),
+        ("model.onnx", f"{result.model_bytes / 1e6:.2f} MB, {result.nodes} nodes"),
+    ]
+    rows += [(f"operator {name}", what) for name, what in manifest.operators.items()]
+    if manifest.precision == "fp16":
+        kept = manifest.fp32_nodes
+        text = f"{len(kept)} nodes, listed in the manifest" if kept else "none"
+        rows.append(("kept in FP32", text))
+    for name, figures in manifest.verification.items():
+        rows.append(
+            (
+                f"against PyTorch, {name}",
+                f"{figures['psnr_db']:.1f} dB, {figures['identical']:.3%} of pixels "
+                f"identical, largest difference {figures['max_levels']} and mean "
+                f"{figures['mean_levels']:.5f} grey levels, {figures['frames']} frames",
+            )
+        )
+    rows.append(("time", f"{sum(result.seconds.values()):.1f} s"))
+    rows.append(("next", f"derain-run {result.folder} --source RAINY --sink DERAINED"))
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:<{width}}  {text}" for name, text in rows]
+
+
+if __name__ == "__main__":
+    main()

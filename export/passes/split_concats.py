@@ -1,0 +1,126 @@
+"""A convolution over a concatenation split into one convolution per part.
+
+``conv(cat[a, b]) = conv_a(a) + conv_b(b)``: nothing is copied together, and a runtime
+that fuses the addition into the convolution (ONNX Runtime does) writes no more than
+before. See `derain.export.passes` for what was measured.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from derain.export.passes.graph_edits import (
+    add_initializer,
+    bias_of,
+    channels,
+    groups,
+    has_constant_weights,
+    is_standard,
+    like,
+    only_use,
+    weight_of,
+)
+
+# Blocked kernels work on this many channels at once; a narrower part is not worth a
+# convolution of its own.
+BLOCK = 16
+
+
+def split_convolutions_of_concats(model: ir.Model) -> int:
+    """Split dense convolutions whose input is a Concat that nothing else reads.
+
+    Neighbouring parts that are no multiple of `BLOCK` channels stay concatenated.
+
+    Returns:
+        The number of convolutions split.
+    """
+    changed = 0
+    for node in list(model.graph):
+        if not has_constant_weights(node) or groups(node) != 1:
+            continue
+        source = node.inputs[0]
+        concat = source.producer() if source is not None else None
+        if _can_split(concat, source):
+            assert concat is not None
+            parts = _parts(concat)
+            if len(parts) > 1:
+                _split(node, parts)
+                changed += 1
+    return changed
+
+
+def _can_split(concat: ir.Node | None, source: ir.Value | None) -> bool:
+    if not is_standard(concat, "Concat"):
+        return False
+    assert concat is not None
+    assert source is not None
+    return (
+        concat.attributes["axis"].as_int() == 1
+        and only_use(source) is not None
+        and all(channels(part) is not None for part in concat.inputs)
+    )
+
+
+def _parts(concat: ir.Node) -> list[list[ir.Value]]:
+    """The inputs of `concat`: each wide one alone, narrow neighbours together."""
+    parts: list[list[ir.Value]] = []
+    after_narrow = False
+    for value in concat.inputs:
+        assert value is not None
+        narrow = (channels(value) or 0) % BLOCK != 0
+        if narrow and after_narrow:
+            parts[-1].append(value)
+        else:
+            parts.append([value])
+        after_narrow = narrow
+    return parts
+
+
+def _split(conv: ir.Node, parts: list[list[ir.Value]]) -> None:
+    graph = conv.graph
+    assert isinstance(graph, ir.Graph)
+    weight, bias = weight_of(conv), bias_of(conv)
+    assert weight is not None
+    output = conv.outputs[0]
+    nodes: list[ir.Node] = []
+    total: ir.Value | None = None
+    offset = 0
+    for k, part in enumerate(parts):
+        count = sum(channels(value) or 0 for value in part)
+        piece = add_initializer(
+            graph, f"{conv.name}_weight_{k}", weight[:, offset : offset + count]
+        )
+        offset += count
+        inputs = [_join(part, f"{conv.name}_part_{k}", nodes), piece]
+        if k == 0 and bias is not None:
+            inputs.append(add_initializer(graph, f"{conv.name}_bias", bias))
+        made = ir.Node(
+            "", "Conv", inputs, conv.attributes.values(), name=f"{conv.name}_{k}"
+        )
+        nodes.append(made)
+        here = like(made.outputs[0], output, f"{output.name}_{k}")
+        if total is None:
+            total = here
+            continue
+        add = ir.Node("", "Add", [here, total], name=f"{conv.name}_add_{k}")
+        nodes.append(add)
+        total = like(add.outputs[0], output, f"{output.name}_sum_{k}")
+    assert total is not None
+    total.name = output.name
+    ir.convenience.replace_nodes_and_values(
+        graph, conv, [conv], nodes, [output], [total]
+    )
+
+
+def _join(part: list[ir.Value], name: str, nodes: list[ir.Node]) -> ir.Value:
+    """The values of `part` as one; a new Concat is added to `nodes`."""
+    if len(part) == 1:
+        return part[0]
+    axis = ir.convenience.convert_attributes({"axis": 1})
+    node = ir.Node("", "Concat", part, axis, name=name)
+    nodes.append(node)
+    joined = like(node.outputs[0], part[0], name)
+    assert part[0].shape is not None
+    n, _, *frame = part[0].shape
+    joined.shape = ir.Shape([n, sum(channels(value) or 0 for value in part), *frame])
+    return joined

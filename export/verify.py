@@ -1,0 +1,160 @@
+"""The proof: an exported graph against PyTorch, frame by frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from derain.runtime.errors import ExportError, VerificationError
+from derain.runtime.metrics import psnr_db
+
+Frame = NDArray[np.uint8]
+
+# FP32 must be the same picture: what rounds the other way is on the edge between levels.
+FP32_MIN_IDENTICAL = 0.999
+FP32_MAX_LEVELS = 1
+FP16_MIN_PSNR_DB = 50.0
+
+# A graph without rounding errors is infinitely close; JSON has no infinity.
+PSNR_CEILING_DB = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How far an exported graph is from PyTorch, over all frames.
+
+    Attributes:
+        frames: Frames compared.
+        max_levels: Largest difference of a sample, in grey levels of 255.
+        mean_levels: Mean difference of a sample, in grey levels of 255.
+        identical: Share of pixels of which all three samples are equal, in [0, 1].
+        psnr_db: PSNR between the two, in dB, at most `PSNR_CEILING_DB`.
+    """
+
+    frames: int
+    max_levels: int
+    mean_levels: float
+    identical: float
+    psnr_db: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures, rounded for people."""
+        return {
+            "frames": self.frames,
+            "max_levels": self.max_levels,
+            "mean_levels": round(self.mean_levels, 6),
+            "identical": round(self.identical, 6),
+            "psnr_db": round(self.psnr_db, 2),
+        }
+
+
+def run_graph(model: Path, frames: Sequence[Frame]) -> list[Frame]:
+    """What ONNX Runtime's processor makes of `frames` with the graph in `model`.
+
+    Args:
+        model: A frame-to-frame ONNX file.
+        frames: Each `(H, W, 3)` uint8 BGR.
+
+    Raises:
+        ExportError: ONNX Runtime refuses the graph or fails to run it.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    # Frames of several sizes would each leave their largest buffers in the arena.
+    options.enable_cpu_mem_arena = False
+    try:
+        session = ort.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
+        name = session.get_inputs()[0].name
+        return [
+            cast(Frame, session.run(None, {name: frame[np.newaxis]})[0])[0]
+            for frame in frames
+        ]
+    except Exception as error:  # ONNX Runtime's errors share no public base class
+        reason = " ".join(str(error).split())
+        raise ExportError(f"onnxruntime cannot run the graph: {reason}") from error
+
+
+def compare(got: Sequence[Frame], wanted: Sequence[Frame]) -> Comparison:
+    """Compare what a graph made with what PyTorch made, frame by frame.
+
+    Raises:
+        VerificationError: A frame came out in another shape.
+    """
+    largest, total, equal, error, samples = 0, 0.0, 0, 0.0, 0
+    for a, b in zip(got, wanted, strict=True):
+        if a.shape != b.shape:
+            raise VerificationError(
+                f"the graph returns {a.shape}, PyTorch {b.shape}: a bug in the export"
+            )
+        difference = np.abs(a.astype(np.int16) - b.astype(np.int16))
+        largest = max(largest, int(difference.max()))
+        total += float(difference.sum())
+        equal += int((difference.max(axis=2) == 0).sum())
+        error += float(np.square(difference, dtype=np.int64).sum())
+        samples += difference.size
+    psnr = 10 * math.log10(255**2 * samples / error) if error else PSNR_CEILING_DB
+    return Comparison(
+        frames=len(got),
+        max_levels=largest,
+        mean_levels=total / samples,
+        identical=3 * equal / samples,
+        psnr_db=min(psnr, PSNR_CEILING_DB),
+    )
+
+
+def require_fp32(result: Comparison, min_psnr_db: float | None = None) -> None:
+    """Raise unless an FP32 graph gives PyTorch's picture.
+
+    Args:
+        result: The comparison.
+        min_psnr_db: The user's own tolerance, in place of ours.
+
+    Raises:
+        VerificationError: It does not.
+    """
+    if min_psnr_db is not None:
+        _require_psnr(result, min_psnr_db, "FP32")
+        return
+    if result.max_levels > FP32_MAX_LEVELS or result.identical < FP32_MIN_IDENTICAL:
+        raise VerificationError(
+            f"the FP32 graph differs from PyTorch: {result.identical:.3%} of pixels "
+            f"identical, largest difference {result.max_levels} levels; wanted "
+            f"{FP32_MIN_IDENTICAL:.1%} and {FP32_MAX_LEVELS} (see --tolerance)"
+        )
+
+
+def require_fp16(result: Comparison, min_psnr_db: float | None = None) -> None:
+    """Raise unless an FP16 graph is close enough to PyTorch in FP32.
+
+    Raises:
+        VerificationError: It is not.
+    """
+    _require_psnr(result, min_psnr_db or FP16_MIN_PSNR_DB, "FP16")
+
+
+def _require_psnr(result: Comparison, wanted: float, precision: str) -> None:
+    if not result.psnr_db >= wanted:
+        raise VerificationError(
+            f"the {precision} graph is {result.psnr_db:.1f} dB from PyTorch, wanted "
+            f"{wanted:.1f} dB (see --tolerance)"
+        )
+
+
+__all__ = [
+    "FP16_MIN_PSNR_DB",
+    "Comparison",
+    "compare",
+    "psnr_db",
+    "require_fp16",
+    "require_fp32",
+    "run_graph",
+]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,8 +123,9 @@ def main(
       derain-run qsnet-fp32-1280x720 --source rainy.mp4 --sink clean.mp4
       derain-run qsnet-fp32-1280x720 --source 'in/*.png' --sink out/ --resize
     """  # noqa: D301 - \b is click's mark for text that is not wrapped
+    # Our own line about a broken picture is enough.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     # Imported here so that --help needs neither NumPy nor OpenCV.
-    from contextlib import closing
 
     from derain.runtime.bundle import Bundle
     from derain.runtime.derainer import Derainer

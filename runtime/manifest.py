@@ -113,7 +113,7 @@ class Manifest:
                 f"{folder} is not a bundle: it has no {FILE_NAME}; "
                 "make one with derain-export"
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{path} cannot be read: {error}") from error
         try:
             return cls._from_json(fields)

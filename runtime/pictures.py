@@ -30,7 +30,10 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         content = np.fromfile(path, np.uint8)  # cv2.imread fails on some file names
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror}") from error
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    try:
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    except cv2.error as error:  # a header that claims too many pixels, for one
+        raise MediaError(f"{path} cannot be decoded: {error.err}") from error
     if image is None:
         raise MediaError(f"{path} is not a picture that can be decoded")
     return cast(NDArray[np.uint8], image)
@@ -51,11 +54,13 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
         )
     suffix = path.suffix.lower()
     jpeg = suffix in (".jpeg", ".jpg")
-    done, content = cv2.imencode(
-        suffix, image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if jpeg else []
-    )
+    settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if jpeg else []
+    try:
+        done, content = cv2.imencode(suffix, image, settings)
+    except cv2.error as error:  # WebP ends at 16383 pixels, for one
+        raise MediaError(f"{path} cannot be encoded: {error.err}") from error
     if not done:
-        raise MediaError(f"{path}: the picture could not be encoded")
+        raise MediaError(f"{path} cannot be encoded as {suffix}")
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content.tobytes())

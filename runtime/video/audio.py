@@ -9,6 +9,7 @@ from typing import cast
 
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -45,6 +46,7 @@ class AudioTracks:
         self._output = output
         self._input = open_container(path)
         self._copies: dict[int, AudioStream] = {}
+        self._filters: dict[int, BitStreamFilterContext] = {}
         self._encoders: dict[int, AudioStream] = {}
         try:
             self._start = clock_start(self._input)
@@ -81,8 +83,14 @@ class AudioTracks:
         context = stream.codec_context
         if context is None:  # a codec this FFmpeg does not know
             return
-        if context.name in copied:
+        if context.codec.canonical_name in copied:
             self._copies[stream.index] = self._output.add_stream_from_template(stream)
+            if context.codec.canonical_name == "aac" and not context.extradata:
+                # From a transport stream: each packet has a header instead. FFmpeg
+                # strips it by itself only for files that are not fragmented.
+                self._filters[stream.index] = BitStreamFilterContext(
+                    "aac_adtstoasc", stream
+                )
             return
         layout = context.layout.name
         encoder = self._output.add_stream(
@@ -111,8 +119,14 @@ class AudioTracks:
             assert packet.pts is not None  # see _demux
             packet.pts -= shift
             packet.dts = packet.pts  # audio is never reordered
-            packet.stream = self._copies[index]
-            self._output.mux(packet)
+            bare = (
+                self._filters[index].filter(packet)
+                if index in self._filters
+                else [packet]
+            )
+            for each in bare:
+                each.stream = self._copies[index]
+                self._output.mux(each)
         elif index in self._encoders:
             try:
                 frames = packet.decode()

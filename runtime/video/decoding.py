@@ -20,6 +20,7 @@ from derain.runtime.errors import MediaError
 from derain.runtime.sizes import Size
 from derain.runtime.video.base import DEFAULT_FPS, Frame, SourceInfo
 from derain.runtime.video.colour import FULL_RANGE, LIMITED_RANGE, Colour
+from derain.runtime.video.integrity import missing_bytes
 
 # Bicubic, with exact rounding and every pixel's own chroma: colours come back within
 # one level, for 4 ms a frame of 1280x720. (SWS_BICUBIC | SWS_ACCURATE_RND |
@@ -28,9 +29,6 @@ SCALER_FLAGS = 0x4 | 0x40000 | 0x2000
 
 # Transport streams show the clock of the broadcast, and may start at any hour.
 BROADCAST = frozenset({"mpegts", "mpeg"})
-
-# A container may round its duration; what is missing by more was cut off.
-_SLACK_S = 1
 
 
 def open_video(uri: str, fps: Fraction | None = None) -> VideoSource:
@@ -122,23 +120,16 @@ class VideoSource:
         raise MediaError(f"{self._path} has no video in it")
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        # All streams of a Matroska file: the one that ends last tells if it is whole.
-        streams = [] if self._is("matroska") else [self._stream]
-        end_s = 0.0
         try:
-            for packet in self._container.demux(*streams):
+            for packet in self._container.demux(self._stream):
                 # A broadcast may lose a packet and go on; a file may not.
                 if packet.is_corrupt and not self._is(*BROADCAST):
                     raise self._damaged("a packet is incomplete")
-                if packet.pts is not None:
-                    end_s = max(end_s, float(packet.pts * packet.time_base))
-                if packet.stream is self._stream:
-                    yield from self._stream.decode(packet)
+                yield from packet.decode()
         except FFmpegError as error:
             raise self._damaged(error.strerror or str(error)) from error
-        duration_s = (self._container.duration or 0) / av.time_base
-        if self._is("matroska") and end_s + _SLACK_S < duration_s:
-            raise self._damaged(f"it ends at {end_s:.1f} s of {duration_s:.1f} s")
+        if count := missing_bytes(self._path):
+            raise self._damaged(f"the last {count} bytes of the file are missing")
 
     def _is(self, *formats: str) -> bool:
         return not set(formats).isdisjoint(self._container.format.name.split(","))

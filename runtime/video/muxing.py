@@ -88,7 +88,7 @@ class VideoFile:
         with contextlib.suppress(FFmpegError, OSError):
             self._container.close()
         self._file.close()
-        if self._path.suffix.lower() != ".mkv":
+        if self._path.suffix.lower() != ".mkv" and self._path.is_file():
             cut_to_whole_fragments(self._path)
 
     def _open(

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from derain.runtime.errors import MediaError
+from derain.runtime.video.integrity import iso_boxes
 
 
 class SafeFile:
@@ -74,23 +75,13 @@ def cut_to_whole_fragments(path: Path) -> None:
     """Cut the unfinished end off a fragmented MP4; remove it if nothing is left.
 
     It only ever gets shorter, so a full disk is no obstacle.
-
-    Source: ISO/IEC 14496-12, 4.2: a box is its size, its type and its content.
     """
-    good = start = 0
+    good = 0
     with path.open("r+b") as file:
-        total = file.seek(0, os.SEEK_END)
-        while start + 8 <= total:
-            file.seek(start)
-            header = file.read(16)
-            size, kind = int.from_bytes(header[:4], "big"), header[4:8]
-            if size == 1:  # a 64-bit size follows
-                size = int.from_bytes(header[8:16], "big")
-            if size < 8 or start + size > total:
-                break
-            start += size
-            if kind == b"mdat":
-                good = start
+        length = file.seek(0, os.SEEK_END)
+        for kind, end in iso_boxes(file):
+            if kind == b"mdat" and end <= length:
+                good = end
         file.truncate(good)
     if not good:
         path.unlink()

@@ -1,13 +1,10 @@
 """Tiny bundles made by hand, and pictures and clips to run them on."""
 
-import json
-import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -17,58 +14,53 @@ from derain.runtime.pictures import write_picture
 from derain.runtime.sizes import Size, SizeRange
 
 SIZE = Size(64, 48)
+ANY_SIZE = SizeRange.parse("1x1,64x48,4096x4096")
 
 
 def smooth_image(size=SIZE, shift=0):
-    """A picture without edges, that a codec keeps within a few levels."""
+    """A picture without edges, which a codec keeps within a few levels."""
     y, x = np.mgrid[: size.height, : size.width].astype(np.float32)
     channels = [
         127 + 90 * np.sin((x + 3 * shift) / 29 + phase) * np.cos(y / 23 + phase)
-        for phase in (0.0, 1.0, 2.0)
+        for phase in (0.0, 0.3, 0.6)
     ]
     return np.round(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
-def darker(image):
-    """What the bundles of kind "darken" make of `image`."""
-    return image >> 1
-
-
-def write_model(path, kind, sizes):
-    """An ONNX file: "identity", "darken" (halves every level) or "slow"."""
-    onnx = pytest.importorskip("onnx")
+def _nodes(kind):
     from onnx import TensorProto, helper
 
-    static = sizes.is_static
-    shape = [1, *((sizes.optimum.height, sizes.optimum.width) if static else "HW"), 3]
-    nodes = {
-        "identity": [helper.make_node("Identity", ["frame"], ["derained"])],
-        "darken": [
+    if kind == "identity":
+        return [helper.make_node("Identity", ["frame"], ["derained"])]
+    if kind == "darken":
+        return [
             helper.make_node(
                 "BitShift", ["frame", "one"], ["derained"], direction="RIGHT"
             )
-        ],
-        # Some milliseconds a frame: 100 poolings whose result is kept from folding away.
-        "slow": [
-            helper.make_node("Cast", ["frame"], ["x0"], to=TensorProto.FLOAT),
-            *(
-                helper.make_node(
-                    "AveragePool",
-                    [f"x{i}"],
-                    [f"x{i + 1}"],
-                    kernel_shape=[9, 3],
-                    pads=[4, 1, 4, 1],
-                    count_include_pad=1,
-                )
-                for i in range(60)
-            ),
-            helper.make_node("Mul", ["x60", "zero"], ["nothing"]),
-            helper.make_node("Add", ["x0", "nothing"], ["sum"]),
-            helper.make_node("Cast", ["sum"], ["derained"], to=TensorProto.UINT8),
-        ],
-    }[kind]
+        ]
+    # "slow": much work whose result is not used, but cannot be folded away.
+    window = {"kernel_shape": [9, 3], "pads": [4, 1, 4, 1], "count_include_pad": 1}
+    count = 60
+    return [
+        helper.make_node("Cast", ["frame"], ["x0"], to=TensorProto.FLOAT),
+        *(
+            helper.make_node("AveragePool", [f"x{i}"], [f"x{i + 1}"], **window)
+            for i in range(count)
+        ),
+        helper.make_node("Mul", [f"x{count}", "zero"], ["nothing"]),
+        helper.make_node("Add", ["x0", "nothing"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["derained"], to=TensorProto.UINT8),
+    ]
+
+
+def _write_model(path, kind, sizes):
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    axes = (sizes.optimum.height, sizes.optimum.width) if sizes.is_static else "HW"
+    shape = [1, *axes, 3]
     graph = helper.make_graph(
-        nodes,
+        _nodes(kind),
         kind,
         [helper.make_tensor_value_info("frame", TensorProto.UINT8, shape)],
         [helper.make_tensor_value_info("derained", TensorProto.UINT8, shape)],
@@ -83,14 +75,13 @@ def write_model(path, kind, sizes):
     onnx.save(model, path)
 
 
-def write_bundle(folder, kind="darken", sizes=None, expected=None, precision="fp32"):
-    """A bundle in `folder`; `expected` replaces the golden output."""
+def _write_bundle(folder, kind="darken", sizes=None, expected=None, precision="fp32"):
     sizes = sizes or SizeRange.static(SIZE)
     folder.mkdir(parents=True)
-    write_model(folder / MODEL_FILE, kind, sizes)
+    _write_model(folder / MODEL_FILE, kind, sizes)
     golden = smooth_image(sizes.optimum)
     if expected is None:
-        expected = darker(golden) if kind == "darken" else golden
+        expected = golden >> 1 if kind == "darken" else golden
     write_picture(folder / GOLDEN_INPUT, golden)
     write_picture(folder / GOLDEN_OUTPUT, expected)
     names = (MODEL_FILE, GOLDEN_INPUT, GOLDEN_OUTPUT)
@@ -105,30 +96,34 @@ def write_bundle(folder, kind="darken", sizes=None, expected=None, precision="fp
     return folder
 
 
+_BUNDLES = {
+    "darken": {},  # 64x48 alone; halves every level
+    "identity": {"kind": "identity"},
+    "dynamic": {"sizes": SizeRange.parse("32x32,64x48,128x96")},
+    "any": {"sizes": ANY_SIZE},
+    "any-identity": {"kind": "identity", "sizes": ANY_SIZE},
+    "slow": {"kind": "slow", "sizes": ANY_SIZE},
+    "fp16": {"precision": "fp16"},
+    "wrong-golden": {"expected": 255 - smooth_image()},
+}
+
+
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory):
     """Bundles by name, made when first asked for: ``bundles("darken")``."""
     root = tmp_path_factory.mktemp("bundles")
-    dynamic = SizeRange.parse("32x32,64x48,128x96")
-    rows = {
-        "darken": {},
-        "identity": {"kind": "identity"},
-        "dynamic": {"sizes": dynamic},
-        "any-size": {"sizes": SizeRange.parse("1x1,64x48,4096x4096")},
-        "any-size-identity": {
-            "kind": "identity",
-            "sizes": SizeRange.parse("1x1,64x48,4096x4096"),
-        },
-        "slow": {"kind": "slow", "sizes": SizeRange.parse("1x1,64x48,4096x4096")},
-        "fp16": {"precision": "fp16"},
-        "wrong-golden": {"expected": 255 - smooth_image()},
-    }
 
     def bundle(name):
         folder = root / name
-        return folder if folder.exists() else write_bundle(folder, **rows[name])
+        return folder if folder.exists() else _write_bundle(folder, **_BUNDLES[name])
 
     return bundle
+
+
+@pytest.fixture(scope="session")
+def image():
+    """The function that renders a test picture: ``image(size, shift)``."""
+    return smooth_image
 
 
 @pytest.fixture
@@ -139,20 +134,180 @@ def picture_folder(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         for index in range(count):
-            image = smooth_image(size, index)
-            write_picture(folder / f"frame{index}{suffix}", image)
+            write_picture(folder / f"frame{index}{suffix}", smooth_image(size, index))
         return folder
 
     return make
 
 
-def run_command(*arguments, **options):
-    """``derain-run`` in a process of its own, finished."""
-    return subprocess.run(
-        [sys.executable, "-m", "derain.runtime.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        **options,
-    )
+@dataclass
+class Played:
+    """What a player makes of a video file."""
+
+    images: list = field(default_factory=list)
+    times: list = field(default_factory=list)
+    planes: list = field(default_factory=list)
+    audio_times: list = field(default_factory=list)
+    audio_bytes: list = field(default_factory=list)
+    audio_codecs: list = field(default_factory=list)
+    samples: int = 0
+    video: dict = field(default_factory=dict)
+
+
+@pytest.fixture(scope="session")
+def play():
+    """Decodes all of a file: ``play(path)``; damage raises."""
+    av = pytest.importorskip("av")
+
+    def decode(path):
+        played = Played()
+        with av.open(str(path)) as file:
+            stream = file.streams.video[0]
+            context = stream.codec_context
+            for frame in file.decode(stream):
+                played.images.append(frame.to_ndarray(format="bgr24"))
+                played.times.append(frame.pts * stream.time_base)
+                played.planes = [
+                    np.frombuffer(p, np.uint8).reshape(p.height, -1)[:, : p.width]
+                    for p in frame.planes
+                ]
+                played.video = {
+                    "codec": context.name,
+                    "format": frame.format.name,
+                    "aspect": stream.sample_aspect_ratio,
+                    "matrix": frame.colorspace,
+                    "range": frame.color_range,
+                    "primaries": context.color_primaries,
+                    "transfer": context.color_trc,
+                    "rate": stream.average_rate,
+                    "duration": stream.duration and stream.duration * stream.time_base,
+                }
+        with av.open(str(path)) as file:
+            played.audio_codecs = [s.codec_context.name for s in file.streams.audio]
+            for packet in (
+                file.demux(*file.streams.audio) if played.audio_codecs else ()
+            ):
+                if packet.size:
+                    played.audio_times.append(packet.pts * packet.time_base)
+                    played.audio_bytes.append(bytes(packet))
+                    played.samples += sum(f.samples for f in packet.decode())
+        return played
+
+    return decode
+
+
+@pytest.fixture(scope="session")
+def make_video():
+    """Encodes a clip: ``make_video(path, frames=20, audio="aac", ...)``."""
+    av = pytest.importorskip("av")
+
+    def make(
+        path,
+        frames=20,
+        size=SIZE,
+        pts=None,
+        time_base=Fraction(1, 12800),
+        rate=25,
+        audio=None,
+        audio_seconds=None,
+        audio_rate=48000,
+        tags=(1, 1, 1),
+        full_range=False,
+        aspect=1,
+        picture=smooth_image,
+        codec="libx264",
+        options=None,
+        pixel_format="yuv420p",
+        encoder=None,
+    ):
+        pts = pts or [index * 512 for index in range(frames)]
+        with av.open(str(path), "w", options=options or {}) as file:
+            video = file.add_stream(codec, rate=rate, options=encoder or {})
+            video.width, video.height, video.pix_fmt = *_pair(size), pixel_format
+            context = video.codec_context
+            context.time_base = time_base
+            context.sample_aspect_ratio = Fraction(aspect)
+            context.colorspace, context.color_primaries, context.color_trc = tags
+            context.color_range = 2 if full_range else 1
+            sound = None
+            if audio:
+                sound = file.add_stream(audio, rate=audio_rate)
+                sound.layout = "stereo"
+                samples = _tone(audio_rate, audio_seconds or float(pts[-1] * time_base))
+            for index, when in enumerate(pts):
+                frame = av.VideoFrame.from_ndarray(picture(size, index), format="bgr24")
+                frame = frame.reformat(
+                    format=pixel_format,
+                    src_color_range=2,
+                    dst_colorspace=tags[0] if tags[0] != 2 else 5,
+                    dst_color_range=2 if full_range else 1,
+                    interpolation=0x40004,
+                )
+                frame.pts, frame.time_base = when, time_base
+                file.mux(video.encode(frame))
+                while sound and samples and samples[0].time <= when * time_base:
+                    file.mux(sound.encode(samples.pop(0)))
+            file.mux(video.encode(None))
+            if sound:
+                for block in samples:
+                    file.mux(sound.encode(block))
+                file.mux(sound.encode(None))
+        return path
+
+    def _pair(size):
+        return size.width, size.height
+
+    def _tone(rate, seconds):
+        blocks = []
+        for start in range(0, round(rate * seconds), 1024):
+            phase = np.arange(start, start + 1024) * (2 * np.pi * 440 / rate)
+            wave = (np.sin(phase) * 8000).astype(np.int16)
+            block = av.AudioFrame.from_ndarray(
+                np.repeat(wave, 2)[None], format="s16", layout="stereo"
+            )
+            block.rate, block.pts, block.time_base = rate, start, Fraction(1, rate)
+            blocks.append(block)
+        return blocks
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def derain_run():
+    """Runs ``derain-run`` in a process of its own: ``derain_run(bundle, ...)``."""
+
+    def run(*arguments, **options):
+        return subprocess.run(
+            [sys.executable, "-m", "derain.runtime.cli", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture
+def invoke():
+    """Runs ``derain-run`` in this process: ``invoke(bundle, "--source", ...)``."""
+    from click.testing import CliRunner
+
+    from derain.runtime.cli import main
+
+    def run(*arguments):
+        return CliRunner().invoke(main, [str(each) for each in arguments])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def closeness():
+    """Largest difference of two pictures, in grey levels."""
+
+    def largest(a, b):
+        assert a.shape == b.shape
+        return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+    return largest

@@ -103,7 +103,7 @@ class AudioTracks:
     def _demux(self) -> Iterator[Packet[AudioStream]]:
         try:
             for packet in self._input.demux(*self._input.streams.audio):
-                if packet.pts is not None and packet.size:
+                if packet.pts is not None and packet.size and not packet.is_corrupt:
                     yield cast("Packet[AudioStream]", packet)
         except FFmpegError:
             return

@@ -10,14 +10,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from derain.runtime.errors import MediaError
@@ -46,21 +43,26 @@ class VideoSink:
         self._whole = False  # whether the source came to its end
         self._last_pts: int | None = None
         self._end = Fraction(0)
-        self.description = uri
+        self._uri = uri
         self.notes: tuple[str, ...] = ()
         check_new_file(self._path, info, options)
 
+    @property
+    def description(self) -> str:
+        """See `Sink.description`; empty when a failure left nothing that plays."""
+        lost = self._size is not None and not self._path.exists()
+        return "" if lost else self._uri
+
     def write(self, frame: Frame) -> None:
         """See `Sink.write`. All frames must have the size of the first."""
-        with self._media_errors():
-            output = self._output or self._open(frame.size)
-            if frame.size != self._size:
-                raise MediaError(
-                    f"{frame} is {frame.size}, the video is {self._size}; a video has "
-                    "one size: name a folder for pictures of several"
-                )
-            output.encode(self._convert(frame))
-            self._end = frame.time + frame.duration
+        output = self._output or self._open(frame.size)
+        if frame.size != self._size:
+            raise MediaError(
+                f"{frame} is {frame.size}, the video is {self._size}; a video has one "
+                "size: name a folder for pictures of several"
+            )
+        output.encode(self._convert(frame))
+        self._end = frame.time + frame.duration
 
     def finish(self) -> None:
         """See `Sink.finish`."""
@@ -69,14 +71,8 @@ class VideoSink:
     def close(self) -> None:
         """See `Sink.close`."""
         output, self._output = self._output, None
-        if output is None:
-            return
-        try:
-            with self._media_errors():
-                output.complete(None if self._whole else self._end)
-        except MediaError:
-            output.abandon()
-            raise
+        if output is not None:
+            output.close(None if self._whole else self._end)
 
     def _open(self, size: Size) -> VideoFile:
         even = Size(size.width + size.width % 2, size.height + size.height % 2)
@@ -88,16 +84,6 @@ class VideoSink:
         self._size = size
         self._output = VideoFile(self._path, even, self._info, self._options)
         return self._output
-
-    @contextlib.contextmanager
-    def _media_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except MediaError:
-            raise
-        except (FFmpegError, OSError) as error:
-            reason = error.strerror or error
-            raise MediaError(f"{self._path} cannot be written: {reason}") from error
 
     def _convert(self, frame: Frame) -> av.VideoFrame:
         image, time_base = frame.image, self._info.time_base

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -39,8 +40,8 @@ class VideoFile:
     """H.264 video of one size, with the audio of the source, at `path`.
 
     Raises:
-        MediaError: The file cannot be created, or FFmpeg has no H.264 encoder.
-        FFmpegError: FFmpeg refuses the size or the format.
+        MediaError: The file cannot be created, FFmpeg has no H.264 encoder, or it
+            refuses the size.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class VideoFile:
     ) -> None:
         self._path = path
         self._file = SafeFile(path, replace=options.force)
+        self._container: OutputContainer
         self._audio: AudioTracks | None = None
-        try:
+        self._failed = False
+        with self._errors():
             for movflags in MOVFLAGS:
                 try:
                     self._open(movflags, size, info, options)
@@ -58,35 +61,58 @@ class VideoFile:
                     if self._file.error or movflags == MOVFLAGS[-1]:
                         raise
                     self._file.empty()
-        except BaseException:
-            self.abandon()
-            raise
 
     def encode(self, frame: av.VideoFrame) -> None:
-        """Encode and write the next frame, and the audio up to it."""
-        self._mux(frame)
-
-    def complete(self, end: Fraction | None) -> None:
-        """Write what is left, the audio up to `end` in seconds (None: all), and close.
+        """Encode and write the next frame, and the audio up to it.
 
         Raises:
-            FFmpegError: It cannot be written; call `abandon`.
+            MediaError: It cannot be written. The file is closed, and what plays of it
+                is kept.
         """
-        self._mux(None)
-        if self._audio is not None:
-            self._audio.mux_until(end)
-            self._audio.flush()
-            self._audio.close()
-        self._container.close()
-        self._file.close()
+        with self._errors():
+            self._mux(frame)
 
-    def abandon(self) -> None:
-        """Close after a failure, keeping what plays; remove a file that has nothing."""
+    def close(self, end: Fraction | None) -> None:
+        """Write what is left, the audio up to `end` in seconds (None: all), and close.
+
+        After an error, it does nothing.
+
+        Raises:
+            MediaError: It cannot be written; what plays is kept.
+        """
+        if self._failed:
+            return
+        with self._errors():
+            self._mux(None)
+            if self._audio is not None:
+                self._audio.mux_until(end)
+                self._audio.flush()
+                self._audio.close()
+            self._container.close()
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (FFmpegError, OSError) as error:
+            self._abandon()
+            if isinstance(error, MediaError):
+                raise
+            reason = error.strerror or error
+            raise MediaError(f"{self._path} cannot be written: {reason}") from error
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        self._failed = True
         if self._audio is not None:
             self._audio.close()
         self._file.refuse()  # the index would be written over a file that lacks data
-        with contextlib.suppress(FFmpegError, OSError):
-            self._container.close()
+        if hasattr(self, "_container"):
+            with contextlib.suppress(FFmpegError, OSError):
+                self._container.close()
         self._file.close()
         if self._path.suffix.lower() != ".mkv" and self._path.is_file():
             cut_to_whole_fragments(self._path)

@@ -33,21 +33,22 @@ class SafeFile:
             raise MediaError(f"{path} cannot be created: {error.strerror}") from error
 
     def write(self, data: bytes) -> int:
-        """Write all of `data`."""
-        self._check()
+        """Write all of `data` and return how much that is, or minus the error number.
+
+        That is how FFmpeg's own files report errors; PyAV would print a traceback for
+        each exception but the first.
+        """
         rest = memoryview(data)
-        try:
-            while rest:
+        while rest and self.error is None:
+            try:
                 rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            self.error = error
-            raise
-        return len(data)
+            except OSError as error:
+                self.error = error
+        return self._failure() or len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to `offset`."""
-        self._check()
-        return self._file.seek(offset, whence)
+        """Move to `offset` and return it, or minus the error number."""
+        return self._failure() or self._file.seek(offset, whence)
 
     def tell(self) -> int:
         """Where the next write goes."""
@@ -66,9 +67,8 @@ class SafeFile:
         """Close the file. Calling it twice is harmless."""
         self._file.close()
 
-    def _check(self) -> None:
-        if self.error is not None:
-            raise self.error
+    def _failure(self) -> int:
+        return 0 if self.error is None else -(self.error.errno or errno.EIO)
 
 
 def cut_to_whole_fragments(path: Path) -> None:

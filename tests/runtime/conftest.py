@@ -40,7 +40,7 @@ def _nodes(kind):
         ]
     # "slow": much work whose result is not used, but cannot be folded away.
     window = {"kernel_shape": [9, 3], "pads": [4, 1, 4, 1], "count_include_pad": 1}
-    count = 60
+    count = 12
     return [
         helper.make_node("Cast", ["frame"], ["x0"], to=TensorProto.FLOAT),
         *(

@@ -1,0 +1,92 @@
+"""``derain-train``: train a network on pairs and on rendered rain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from derain.models.registry import MODELS
+from derain.runtime.commands import Command
+
+NAMES = [name for name in MODELS if name != "nledn"]  # that one is not trained here
+
+
+@click.command(cls=Command)
+@click.option("--model", required=True, type=click.Choice(NAMES), help="The network.")
+@click.option(
+    "--pairs",
+    type=click.Path(path_type=Path),
+    help="Folder of files, left half clean, right half rainy.",
+)
+@click.option(
+    "--clean",
+    type=click.Path(path_type=Path),
+    help="Folder of photographs to render rain on.",
+)
+@click.option("--hours", type=click.FloatRange(0, min_open=True), help="Time to take.")
+@click.option("--steps", type=click.IntRange(1), help="Steps to take, instead.")
+@click.option("--batch", type=click.IntRange(1), help="Crops a step.")
+@click.option("--crop", type=click.IntRange(16), help="Size of a crop, in pixels.")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True))
+@click.option("--rendered", type=click.FloatRange(0, 1), help="Part of rendered rain.")
+@click.option("--dry", type=click.FloatRange(0, 1), help="Part of dry pictures.")
+@click.option("--bf16/--fp32", default=None, help="Precision of the forward pass.")
+@click.option("--compile/--eager", "compiled", default=None, help="torch.compile.")
+@click.option("--threads", type=click.IntRange(1), help="Processor threads.")
+@click.option("--seed", type=click.IntRange(0), help="Of weights and batches.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder of the run; runs/MODEL by default. A run in it is resumed.",
+)
+def main(
+    model: str,
+    pairs: Path | None,
+    clean: Path | None,
+    hours: float | None,
+    steps: int | None,
+    batch: int | None,
+    crop: int | None,
+    learning_rate: float | None,
+    rendered: float | None,
+    dry: float | None,
+    bf16: bool | None,
+    compiled: bool | None,
+    threads: int | None,
+    seed: int | None,
+    output: Path | None,
+) -> None:
+    """Train a network, or go on with the run that is in the output folder."""
+    if hours is not None and steps is not None:
+        raise click.UsageError("give --hours or --steps, not both")
+    from derain.models.training.config import config_for, with_changes
+    from derain.models.training.data import Mixture
+    from derain.models.training.run import train
+
+    config = config_for(model)
+    mixture = Mixture(
+        rendered=config.mixture.rendered if rendered is None else rendered,
+        dry=config.mixture.dry if dry is None else dry,
+    )
+    config = with_changes(
+        config,
+        hours=hours,
+        steps=steps,
+        batch=batch,
+        crop=crop,
+        learning_rate=learning_rate,
+        mixture=mixture,
+        bf16=bf16,
+        compile=compiled,
+        threads=threads,
+        seed=seed,
+    )
+    folder = output or Path("runs") / model
+    train(config, pairs, clean, folder, lambda line: click.echo(line, err=True))
+    click.echo(folder)
+
+
+if __name__ == "__main__":
+    main()

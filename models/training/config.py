@@ -1,0 +1,193 @@
+"""How each network is trained: as its paper says, and as we do it.
+
+`RECIPES` holds the papers' settings. A `TrainingConfig` holds those of one run;
+`TrainingConfig.departures` lists where it left the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from derain.models.training.data import Mixture
+from derain.runtime.errors import UnknownNameError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a paper says about its training; None where it is silent.
+
+    Attributes:
+        learning_rate: Of Adam, at the start.
+        schedule: How the learning rate falls.
+        crop: Height and width of the training crops, in pixels.
+        batch: Crops a step.
+        steps: Steps of the whole training.
+        flips: Which random flips.
+    """
+
+    learning_rate: float
+    schedule: str
+    crop: int | None = None
+    batch: int | None = None
+    steps: int | None = None
+    flips: str | None = None
+
+
+RECIPES = {
+    "qsnet": Recipe(
+        learning_rate=1e-3, schedule="times 0.1 when the loss stalls", crop=256
+    ),
+    "treefusion": Recipe(
+        learning_rate=1e-3,
+        schedule="times 0.1 at 1/3 and 2/3 of the steps",
+        crop=100,
+        batch=10,
+        steps=300_000,
+    ),
+    "stagewise": Recipe(
+        learning_rate=1e-3,
+        schedule="times 0.1 at 3/5 and 4/5 of the steps",
+        crop=100,
+        batch=10,
+        steps=400_000,
+    ),
+    "granet": Recipe(
+        learning_rate=5e-4,
+        schedule="to 1e-4 on a plateau",
+        flips="horizontal",
+    ),
+    "dcsfn": Recipe(
+        learning_rate=5e-4, schedule="times 0.1 at 3/5 and 4/5 of the steps", crop=64
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """The settings of one run.
+
+    Attributes:
+        model: A name in `RECIPES`.
+        learning_rate: Of Adam, after the warm-up; it falls to `last_learning_rate`
+            along half a cosine that ends with the run.
+        last_learning_rate: At the end.
+        warmup_steps: Steps over which the learning rate rises from 0.
+        crop: Height and width of the crops, in pixels.
+        batch: Crops a step.
+        steps: Length of the run in steps, or None where `hours` says it.
+        hours: Length of the run in hours of computing, or None where `steps` says it.
+        vertical_flips: Whether crops are turned upside down too.
+        mixture: Parts of rendered rain and of dry pictures.
+        ema: Decay of the moving average of the weights, which is what is kept.
+        clip: Largest norm of the gradient.
+        bf16: Whether the forward pass runs in bfloat16 where that is safe.
+        compile: Whether the step is compiled with `torch.compile`.
+        threads: Processor threads.
+        seed: Of the first weights and of the batches.
+        validate_minutes: Time between two validations.
+        save_minutes: Time between two checkpoints.
+    """
+
+    model: str
+    learning_rate: float
+    crop: int
+    batch: int
+    last_learning_rate: float = 1e-6
+    warmup_steps: int = 200
+    steps: int | None = None
+    hours: float | None = None
+    vertical_flips: bool = True
+    mixture: Mixture = field(default_factory=Mixture)
+    ema: float = 0.999
+    clip: float = 1.0
+    bf16: bool = False
+    compile: bool = False
+    threads: int = 1
+    seed: int = 0
+    validate_minutes: float = 8.0
+    save_minutes: float = 1.0
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.hours is None):
+            raise ValueError("give either steps or hours")
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TrainingConfig:
+        """The settings that `to_json` wrote."""
+        return cls(**{**value, "mixture": Mixture(**value["mixture"])})
+
+    def departures(self) -> list[str]:
+        """Where these settings differ from the paper's, one sentence each."""
+        recipe = RECIPES[self.model]
+        found = [
+            f"{name} {getattr(self, name)} (paper: {wanted})"
+            for name in ("learning_rate", "crop", "batch")
+            if (wanted := getattr(recipe, name)) not in (None, getattr(self, name))
+        ]
+        found.append(
+            f"learning rate along half a cosine to {self.last_learning_rate:g} "
+            f"(paper: {recipe.schedule})"
+        )
+        if recipe.steps is not None and recipe.steps != self.steps:
+            length = f"{self.hours:g} hours" if self.steps is None else f"{self.steps}"
+            found.append(f"steps: {length} (paper: {recipe.steps})")
+        if recipe.flips == "horizontal" and self.vertical_flips:
+            found.append("vertical flips too (paper: horizontal)")
+        found.append(f"moving average of the weights, decay {self.ema:g}")
+        found.append(f"gradient norm at most {self.clip:g}")
+        if self.bf16:
+            found.append("forward pass in bfloat16")
+        return found
+
+
+# Our starting points; the command line replaces what it is given.
+CONFIGS = {
+    "qsnet": TrainingConfig(
+        model="qsnet", learning_rate=1e-3, crop=80, batch=8, hours=1.0
+    ),
+    "treefusion": TrainingConfig(
+        model="treefusion", learning_rate=1e-3, crop=64, batch=8, hours=1.0
+    ),
+    "stagewise": TrainingConfig(
+        model="stagewise", learning_rate=1e-3, crop=64, batch=8, hours=1.0
+    ),
+    "granet": TrainingConfig(
+        model="granet", learning_rate=5e-4, crop=96, batch=8, hours=1.0
+    ),
+    "dcsfn": TrainingConfig(
+        model="dcsfn", learning_rate=5e-4, crop=64, batch=8, hours=1.0
+    ),
+}
+
+
+def config_for(model: str) -> TrainingConfig:
+    """Our settings for `model`.
+
+    Raises:
+        UnknownNameError: There are none.
+    """
+    try:
+        return CONFIGS[model]
+    except KeyError:
+        raise UnknownNameError("network to train", model, CONFIGS) from None
+
+
+def with_changes(config: TrainingConfig, **changes: Any) -> TrainingConfig:
+    """`config` with the settings in `changes` that are not None.
+
+    `steps` replaces `hours`, and the reverse.
+    """
+    known = {entry.name for entry in fields(config)}
+    given = {name: value for name, value in changes.items() if value is not None}
+    assert given.keys() <= known
+    if "steps" in given:
+        given.setdefault("hours", None)
+    elif "hours" in given:
+        given["steps"] = None
+    return replace(config, **given)

@@ -1,0 +1,273 @@
+"""The training loop: a run is a folder, and can be killed and resumed at any moment.
+
+config.json   the settings
+state.pt      network, moving average, optimiser, step, seconds, random state
+log.jsonl     one JSON object a line: losses, and validations
+curves.png    the log, drawn
+sample.png    rainy, derained and clean crops of the validation pictures
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from derain.models.registry import MODELS, create_model
+from derain.models.training.config import TrainingConfig
+from derain.models.training.data import CropSource, Pair, Picture
+from derain.models.training.evaluate import derain_with, evaluate, mean_score
+from derain.models.training.losses import OBJECTIVES, Objective
+from derain.runtime.errors import CheckpointError
+from derain.runtime.pictures import write_picture
+
+STATE, CONFIG, LOG = "state.pt", "config.json", "log.jsonl"
+LOG_EVERY = 50  # steps
+
+
+def read_config(folder: Path) -> TrainingConfig:
+    """The settings of the run in `folder`.
+
+    Raises:
+        CheckpointError: It holds no run.
+    """
+    path = folder / CONFIG
+    try:
+        return TrainingConfig.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{folder} holds no training run: {error}") from error
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What the last checkpoint of the run in `folder` holds.
+
+    Raises:
+        CheckpointError: There is none that can be read.
+    """
+    path = folder / STATE
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return state
+
+
+def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
+    """A linear warm-up, then half a cosine.
+
+    Args:
+        config: The settings.
+        step: Steps done.
+        progress: Part of the run done, 0 to 1.
+    """
+    fall = 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+    peak, last = config.learning_rate, config.last_learning_rate
+    warm = min((step + 1) / max(config.warmup_steps, 1), 1.0)
+    return warm * (last + (peak - last) * fall)
+
+
+class Trainer:
+    """One run, from its start or from its last checkpoint to its end."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        crops: CropSource,
+        validation: Sequence[Pair],
+        folder: Path,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Start the run in `folder`, or take it up where it was.
+
+        Args:
+            config: The settings.
+            crops: Where the batches come from.
+            validation: Pictures to measure on, none of them among the crops.
+            folder: Made if it does not exist.
+            report: Called with a line of text now and then.
+
+        Raises:
+            CheckpointError: The folder holds a run with other settings.
+        """
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.config, self.folder = config, folder
+        self._crops, self._validation, self._report = crops, validation, report
+        self._facts = MODELS[config.model].facts
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = create_model(config.model).to(self.device).train()
+        self.average = create_model(config.model).to(self.device).eval()
+        self.average.load_state_dict(self.model.state_dict())
+        self.optimiser = torch.optim.Adam(self.model.parameters(), config.learning_rate)
+        self._loss: Objective = OBJECTIVES[config.model]
+        if config.compile:
+            self._loss = torch.compile(self._loss)
+        self.step, self.seconds = 0, 0.0
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / STATE).exists():
+            self._resume()
+        else:
+            _write(folder / CONFIG, json.dumps(config.to_json(), indent=2) + "\n")
+            (folder / LOG).write_text("")
+
+    def run(self) -> nn.Module:
+        """Train to the end; returns the moving average of the network."""
+        saved = validated = self.seconds
+        clock = time.monotonic() - self.seconds
+        sums: dict[str, Tensor] = {}
+        while (progress := self._progress()) < 1.0:
+            rate = learning_rate(self.config, self.step, progress)
+            terms = self._train_step(rate)
+            sums = {k: sums[k] + v if sums else v for k, v in terms.items()}
+            self.seconds = time.monotonic() - clock
+            if self.step % LOG_EVERY == 0:
+                means = {k: float(v) / LOG_EVERY for k, v in sums.items()}
+                self._log({"learning_rate": rate, "loss": means})
+                sums = {}
+                self._report(self._status(means))
+                if self.seconds - saved > 60 * self.config.save_minutes:
+                    self.save()
+                    saved = self.seconds
+                if self.seconds - validated > 60 * self.config.validate_minutes:
+                    self.validate()
+                    self.seconds = time.monotonic() - clock
+                    validated = self.seconds
+        self.validate()
+        self.seconds = time.monotonic() - clock
+        self.save()
+        return self.average
+
+    def _progress(self) -> float:
+        if self.config.steps is not None:
+            return self.step / self.config.steps
+        assert self.config.hours is not None
+        return self.seconds / (3600 * self.config.hours)
+
+    def _train_step(self, rate: float) -> dict[str, Tensor]:
+        rainy, clean = (self._tensor(x) for x in self._crops.batch(self.step))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
+            terms = self._loss(self.model, rainy, clean)
+            loss = torch.stack([term.float() for term in terms.values()]).sum()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        if bool(torch.isfinite(norm)):  # a step that overflowed is left out
+            self.optimiser.step()
+        self.step += 1
+        self._follow()
+        return {name: term.detach() for name, term in terms.items()}
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average a little towards the network."""
+        # From 0.1, so that the first weights do not stay in the average for long.
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        theirs = self.model.state_dict()
+        ours = self.average.state_dict()
+        floats = [name for name, x in ours.items() if x.is_floating_point()]
+        torch._foreach_lerp_(
+            [ours[name] for name in floats],
+            [theirs[name] for name in floats],
+            1.0 - decay,
+        )
+        for name in ours.keys() - set(floats):
+            ours[name].copy_(theirs[name])
+
+    def _tensor(self, pictures: Picture) -> Tensor:
+        """`(N, H, W, 3)` uint8 BGR -> `(N, 3, H, W)` float32 in the network's order."""
+        if self._facts.colour == "rgb":
+            pictures = pictures[..., ::-1]
+        x = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
+        return x.to(self.device, non_blocking=True).float() / 255.0
+
+    def validate(self) -> None:
+        """Measure the average on the validation pictures; log it, draw a sample."""
+        if not self._validation:
+            return
+        network = derain_with(self.average, self._facts)
+        results = evaluate(network, self._validation, keep=4)
+        mean = mean_score([result.score for result in results])
+        self._log({"psnr_db": mean.psnr_db, "ssim": mean.ssim})
+        self._report(f"validation: {mean.psnr_db:.3f} dB, SSIM {mean.ssim:.4f}")
+        rows = [
+            np.hstack([pair.rainy, result.image, pair.clean])
+            for pair, result in zip(self._validation, results, strict=True)
+            if result.image is not None
+        ]
+        width = min(row.shape[1] for row in rows)
+        sample = np.vstack([row[:, :width] for row in rows])
+        write_picture(self.folder / "sample.png", sample)
+
+    def save(self) -> None:
+        """Write the checkpoint, all of it or nothing."""
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        part = self.folder / (STATE + ".part")
+        with part.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self.folder / STATE)
+
+    def _resume(self) -> None:
+        stored = read_config(self.folder)
+        if replace(stored, threads=self.config.threads) != self.config:
+            raise CheckpointError(
+                f"{self.folder} holds a run with other settings; "
+                f"resume with those in {self.folder / CONFIG}, or choose another folder"
+            )
+        state = read_state(self.folder)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["random"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        entries = read_log(self.folder)
+        kept = [json.dumps(e) + "\n" for e in entries if e["step"] <= self.step]
+        _write(self.folder / LOG, "".join(kept))
+        self._report(f"resumed at step {self.step}")
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        line = {"step": self.step, "seconds": round(self.seconds, 1), **entry}
+        with (self.folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _status(self, means: dict[str, float]) -> str:
+        progress = self._progress()
+        left = self.seconds * (1.0 - progress) / max(progress, 1e-9)
+        terms = " ".join(f"{name} {value:.5f}" for name, value in means.items())
+        return f"step {self.step}, {progress:.1%}, {left / 60:.0f} min left: {terms}"
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The log of the run in `folder`; a last line cut short by a kill is left out."""
+    entries = []
+    for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return entries
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

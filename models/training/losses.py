@@ -1,0 +1,132 @@
+"""The losses of the papers: one function a term, and one objective a network.
+
+Every ``|.|`` is a mean over elements. Pictures are `(N, 3, H, W)` float in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Maps a network, a rainy and a clean batch to the terms of its loss, weights included.
+Objective = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
+
+
+def l1(image: Tensor, clean: Tensor) -> Tensor:
+    """Mean absolute difference (granet; qsnet's content loss L_C; stagewise)."""
+    return (image - clean).abs().mean()
+
+
+def mse(image: Tensor, clean: Tensor) -> Tensor:
+    """Mean squared difference (treefusion)."""
+    return (image - clean).square().mean()
+
+
+def ssim(image: Tensor, clean: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
+    """Mean structural similarity, each colour by itself, where the window fits.
+
+    Wang et al., "Image quality assessment: from error visibility to structural
+    similarity", 2004, eq. 13; K1 0.01, K2 0.03, of values in [0, 1]. In float32 at
+    least: variances are small differences of large numbers.
+    """
+    image, clean = (x.float() if x.dtype.itemsize < 4 else x for x in (image, clean))
+    at = torch.arange(window, dtype=image.dtype, device=image.device) - window // 2
+    weights = torch.exp(-at.square() / (2 * sigma**2))
+    weights = weights / weights.sum()
+    channels = image.shape[1]
+    column = weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    row = weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
+
+    def blur(x: Tensor) -> Tensor:
+        return F.conv2d(F.conv2d(x, column, groups=channels), row, groups=channels)
+
+    mean_a, mean_b = blur(image), blur(clean)
+    var_a = blur(image.square()) - mean_a.square()
+    var_b = blur(clean.square()) - mean_b.square()
+    covariance = blur(image * clean) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    return (
+        (2 * mean_a * mean_b + c1)
+        * (2 * covariance + c2)
+        / ((mean_a.square() + mean_b.square() + c1) * (var_a + var_b + c2))
+    ).mean()
+
+
+def stage_errors(rains: Sequence[Tensor], rain: Tensor) -> Tensor:
+    """Sum over the stages of MSE(R_t, R), equal weights (stagewise)."""
+    return torch.stack([mse(stage, rain) for stage in rains]).sum()
+
+
+def quasi_sparsity(rain: Tensor, clean: Tensor) -> Tensor:
+    """L_Q: first and second derivatives of both layers are sparse (qsnet).
+
+    The sum of eight means: horizontal and vertical, [-1, 1] and [1, -2, 1], of the rain
+    and of the derained picture.
+    """
+    means = []
+    for layer in (rain, clean):
+        for axis in (-1, -2):
+            first = layer.diff(dim=axis)
+            means += [first.abs().mean(), first.diff(dim=axis).abs().mean()]
+    return torch.stack(means).sum()
+
+
+def auxiliary_errors(rains: Sequence[Tensor], rain: Tensor) -> Tensor:
+    """L_A, eq. 12: mean over the auxiliary decoders of MSE(R_i, I - B) (qsnet)."""
+    return torch.stack([mse(layer, rain) for layer in rains]).mean()
+
+
+def detail(rain: Tensor, true_rain: Tensor, threshold: float = 0.01) -> Tensor:
+    """L_D: rain where there is none, ``|(1 - L) * R|`` (qsnet).
+
+    L, the rain location map, is 1 where ``|I - B|`` exceeds `threshold`.
+    """
+    return ((true_rain.abs() <= threshold) * rain).abs().mean()
+
+
+def qsnet_objective(
+    model: nn.Module, rainy: Tensor, clean: Tensor
+) -> dict[str, Tensor]:
+    """1 L_C + 1e-3 L_Q + 1e-2 L_A + 1e-4 L_D (eq. 8 to 13)."""
+    out = cast(Any, model).decode(rainy)
+    true_rain = rainy - clean
+    return {
+        "content": l1(out.clean, clean),
+        "quasi_sparsity": 1e-3 * quasi_sparsity(out.rain, out.clean),
+        "auxiliary": 1e-2 * auxiliary_errors(out.auxiliary, true_rain),
+        "detail": 1e-4 * detail(out.rain, true_rain),
+    }
+
+
+def treefusion_objective(
+    model: nn.Module, rainy: Tensor, clean: Tensor
+) -> dict[str, Tensor]:
+    """0.4 MSE + 0.6 (1 - SSIM)."""
+    image = model(rainy)
+    return {"mse": 0.4 * mse(image, clean), "ssim": 0.6 * (1 - ssim(image, clean))}
+
+
+def granet_objective(
+    model: nn.Module, rainy: Tensor, clean: Tensor
+) -> dict[str, Tensor]:
+    """L1 on the final picture; the coarse one is not supervised."""
+    return {"l1": l1(model(rainy), clean)}
+
+
+def dcsfn_objective(
+    model: nn.Module, rainy: Tensor, clean: Tensor
+) -> dict[str, Tensor]:
+    """Negative SSIM."""
+    return {"negative_ssim": -ssim(model(rainy), clean)}
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "qsnet": qsnet_objective,
+    "treefusion": treefusion_objective,
+    "granet": granet_objective,
+    "dcsfn": dcsfn_objective,
+}

@@ -86,7 +86,10 @@ class Derainer:
 
     def _test_itself(self) -> float:
         rainy, expected = self.bundle.golden_frames()
-        got = self.derain(rainy)
+        try:
+            got = self.derain(rainy)
+        except ShapeError as error:
+            raise EngineError(f"self-test failed: golden {error}") from error
         if got.shape != expected.shape:
             raise EngineError(
                 f"self-test failed: {self.description} returned {got.shape}, "

@@ -32,6 +32,10 @@ class Golden:
     output: str
     min_psnr_db: float
 
+    def __post_init__(self) -> None:
+        if not self.min_psnr_db > 0:  # also where it is not a number
+            raise ValueError(f"golden.min_psnr_db {self.min_psnr_db} is not above 0")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:

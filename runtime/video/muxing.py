@@ -49,7 +49,7 @@ class VideoFile:
     ) -> None:
         self._path = path
         self._file = SafeFile(path, replace=options.force)
-        self._container: OutputContainer
+        self._open_parts = contextlib.ExitStack()
         self._audio: AudioTracks | None = None
         self._failed = False
         with self._errors():
@@ -60,6 +60,7 @@ class VideoFile:
                 except FFmpegError:
                     if self._file.error or movflags == MOVFLAGS[-1]:
                         raise
+                    self._open_parts.close()
                     self._file.empty()
 
     def encode(self, frame: av.VideoFrame) -> None:
@@ -87,8 +88,7 @@ class VideoFile:
             if self._audio is not None:
                 self._audio.mux_until(end)
                 self._audio.flush()
-                self._audio.close()
-            self._container.close()
+            self._open_parts.close()
             self._file.close()
 
     @contextlib.contextmanager
@@ -107,12 +107,9 @@ class VideoFile:
 
     def _abandon(self) -> None:
         self._failed = True
-        if self._audio is not None:
-            self._audio.close()
         self._file.refuse()  # the index would be written over a file that lacks data
-        if hasattr(self, "_container"):
-            with contextlib.suppress(FFmpegError, OSError):
-                self._container.close()
+        with contextlib.suppress(FFmpegError, OSError):
+            self._open_parts.close()
         self._file.close()
         if self._path.suffix.lower() != ".mkv" and self._path.is_file():
             cut_to_whole_fragments(self._path)
@@ -138,9 +135,11 @@ class VideoFile:
                 **(mkv_options if suffix == ".mkv" else mov_options),
             },
         )
+        self._open_parts.callback(self._container.close)
         self._video = _add_video(self._container, size, info, options)
         if info.audio is not None:
             self._audio = AudioTracks(info.audio, self._container, suffix)
+            self._open_parts.callback(self._audio.close)
         self._container.start_encoding()
 
     def _mux(self, frame: av.VideoFrame | None) -> None:

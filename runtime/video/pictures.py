@@ -77,10 +77,10 @@ def open_glob(uri: str, fps: Fraction | None = None) -> PictureSource:
     return PictureSource(paths, f"{uri}, {len(paths)} pictures", fps)
 
 
-def natural_key(path: Path) -> list[tuple[str, int, str]]:
+def natural_key(path: Path) -> tuple[list[tuple[str, int]], str]:
     """Sort key that puts ``frame9.png`` before ``frame10.png``."""
     parts = re.findall(r"(\D*)(\d*)", str(path))
-    return [(text.casefold(), int(digits or -1), text) for text, digits in parts]
+    return [(text.casefold(), int(digits or -1)) for text, digits in parts], str(path)
 
 
 def _pictures(paths: Iterator[Path]) -> tuple[Path, ...]:

@@ -1,0 +1,60 @@
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from derain.runtime.backends import BACKENDS, open_backend
+from derain.runtime.bundle import Bundle
+from derain.runtime.errors import EngineError, MissingDependencyError
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_every_row_names_a_factory(name):
+    row = BACKENDS[name]
+    assert callable(
+        getattr(import_module(f"derain.runtime.backends.{row.module}"), row.factory)
+    )
+    assert row.summary
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_every_row_derains_or_says_why_not(name, bundles, image):
+    try:
+        backend = open_backend(name, Bundle.open(bundles("darken")))
+    except (EngineError, MissingDependencyError) as error:
+        pytest.skip(str(error))
+    got = backend.infer(image()[None])
+    np.testing.assert_array_equal(got[0], image() >> 1)
+    backend.close()
+    backend.close()
+
+
+def test_a_provider_that_falls_back_is_an_error(bundles, monkeypatch):
+    """ONNX Runtime lists CUDA without a GPU, and runs on the processor in silence."""
+    import onnxruntime
+
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda path, options, providers: session(
+            path, options, providers=["CPUExecutionProvider"]
+        ),
+    )
+    with pytest.raises(
+        EngineError,
+        match="onnxruntime runs on CPUExecutionProvider, wanted CUDAExecutionProvider",
+    ):
+        open_backend("onnxruntime-cuda", Bundle.open(bundles("darken")))
+
+
+def test_a_failure_of_the_engine_is_one_line(bundles, image):
+    from derain.runtime.sizes import Size
+
+    backend = open_backend("onnxruntime", Bundle.open(bundles("darken")))
+    with pytest.raises(EngineError, match=r"^onnxruntime failed: .*") as caught:
+        backend.infer(image(Size(8, 8))[None])
+    assert "\n" not in str(caught.value)
+    backend.close()

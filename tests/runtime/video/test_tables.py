@@ -1,0 +1,30 @@
+from importlib import import_module
+
+import pytest
+
+from derain.runtime.errors import UnknownNameError
+from derain.runtime.video import SINKS, SOURCES, SinkOptions, open_sink, open_source
+
+
+@pytest.mark.parametrize("entry", [*SOURCES, *SINKS], ids=lambda entry: entry.form)
+def test_every_row_names_a_factory(entry):
+    if entry.extra:
+        pytest.importorskip("av")
+    module = import_module(f"derain.runtime.video.{entry.module}")
+    assert callable(getattr(module, entry.factory))
+
+
+def test_unknown_names_list_the_known_ones(tmp_path, picture_folder):
+    source = open_source(str(picture_folder()))
+    with pytest.raises(UnknownNameError, match=r"choose from .*a video \(\.m4v \.mkv"):
+        open_sink(str(tmp_path / "out.avi"), source.info, SinkOptions())
+    with pytest.raises(UnknownNameError, match=r"choose from .*test://rain"):
+        open_source("camera:0")
+
+
+def test_a_scheme_is_not_mistaken_for_a_file(tmp_path, monkeypatch, image):
+    from derain.runtime.pictures import write_picture
+
+    monkeypatch.chdir(tmp_path)
+    write_picture(tmp_path / "test:1.png", image())
+    assert open_source("test:1.png").info.frames == 1

@@ -6,7 +6,7 @@ and its number alone: a run that was killed goes on with the batches it would ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -71,6 +71,25 @@ def two_folders(rainy: Path, clean: Path) -> Iterator[Pair]:
                 f"{path} is {pair.rainy.shape}, its clean picture {pair.clean.shape}"
             )
         yield pair
+
+
+def open_pairs(folder: Path) -> Iterator[Pair]:
+    """The pairs in `folder`: its folders ``rain`` and ``clean``, or its files.
+
+    Files hold a pair side by side, clean at the left.
+
+    Raises:
+        MediaError: There are no pairs.
+        ShapeError: The two of a pair are of different sizes.
+    """
+    if (folder / "rain").is_dir() and (folder / "clean").is_dir():
+        return two_folders(folder / "rain", folder / "clean")
+    return side_by_side(picture_paths(folder))
+
+
+def dry(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """The clean pictures of `pairs`, as pairs without rain."""
+    return (Pair(pair.name, pair.clean, pair.clean) for pair in pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -59,6 +60,33 @@ def mean_score(scores: Sequence[Score]) -> Score:
     """Mean PSNR and mean SSIM, as papers print them."""
     psnr_db, ssim = np.mean(np.asarray(scores, np.float64), axis=0)
     return Score(float(psnr_db), float(ssim))
+
+
+def summary(results: Sequence[Result]) -> dict[str, Any]:
+    """The figures of `results` as a JSON object; an infinite PSNR is null."""
+    mean = mean_score([result.score for result in results])
+    rainy = mean_score([result.rainy for result in results])
+    return {
+        "pictures": len(results),
+        "psnr_db": finite(mean.psnr_db),
+        "ssim": round(mean.ssim, 4),
+        "rainy": {"psnr_db": finite(rainy.psnr_db), "ssim": round(rainy.ssim, 4)},
+    }
+
+
+def dry_summary(results: Sequence[Result]) -> dict[str, Any]:
+    """The figures of pictures without rain, each against itself, as a JSON object."""
+    psnrs = [result.score.psnr_db for result in results]
+    return {
+        "pictures": len(results),
+        "mean_psnr_db": finite(float(np.mean(psnrs))),
+        "least_psnr_db": finite(min(psnrs)),
+    }
+
+
+def finite(psnr_db: float) -> float | None:
+    """`psnr_db` for JSON, which has no infinity: null stands for it."""
+    return round(psnr_db, 3) if math.isfinite(psnr_db) else None
 
 
 def derain_with(model: nn.Module, facts: NetworkFacts) -> DerainPicture:

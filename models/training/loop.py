@@ -1,6 +1,7 @@
 """The training loop: a run is a folder, and can be killed and resumed at any moment.
 
 config.json   the settings
+origin.json   where and from which commit it started
 state.pt      network, moving average, optimiser, step, seconds, random state
 log.jsonl     one JSON object a line: losses, and validations
 curves.png    the log, drawn
@@ -27,10 +28,12 @@ from derain.models.training.config import TrainingConfig
 from derain.models.training.data import CropSource, Pair, Picture
 from derain.models.training.evaluate import derain_with, evaluate, mean_score
 from derain.models.training.losses import OBJECTIVES, Objective
+from derain.models.training.origin import origin
 from derain.runtime.errors import CheckpointError
 from derain.runtime.pictures import write_picture
 
 STATE, CONFIG, LOG = "state.pt", "config.json", "log.jsonl"
+ORIGIN = "origin.json"
 LOG_EVERY = 50  # steps
 
 
@@ -59,6 +62,20 @@ def read_state(folder: Path) -> dict[str, Any]:
     except (OSError, EOFError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     return state
+
+
+def load_average(model: str, folder: Path) -> nn.Module:
+    """The network of the run in `folder` as it stands, in evaluation mode.
+
+    Raises:
+        CheckpointError: The folder holds no run, or one of another network.
+    """
+    config = read_config(folder)
+    if config.model != model:
+        raise CheckpointError(f"{folder} holds a run of {config.model}, not {model}")
+    network = create_model(model).eval()
+    network.load_state_dict(read_state(folder)["average"])
+    return network
 
 
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
@@ -117,6 +134,7 @@ class Trainer:
             self._resume()
         else:
             _write(folder / CONFIG, json.dumps(config.to_json(), indent=2) + "\n")
+            _write(folder / ORIGIN, json.dumps(origin(), indent=2) + "\n")
             (folder / LOG).write_text("")
 
     def run(self) -> nn.Module:

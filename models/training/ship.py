@@ -1,0 +1,180 @@
+"""``python -m derain.models.training.ship``: a run becomes the package's weights.
+
+Writes ``<model>.safetensors`` and the record ``<model>.json`` beside it: how the
+weights were made and what they score on pictures that were not trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from derain.runtime.commands import Command
+
+if TYPE_CHECKING:
+    from derain.models.training.data import Pair
+
+SCHEMA = 1  # of the record
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+HALF_TOLERANCE_DB = 0.01  # float16 storage may change a mean PSNR by this much ...
+COMPARE_EVERY = 8  # ... over every eighth picture
+
+
+@click.command(cls=Command)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--test",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of test pairs; its clean pictures are the dry ones too.",
+)
+@click.option(
+    "--video", required=True, type=click.Path(path_type=Path), help="Frames in pairs."
+)
+@click.option(
+    "--trained-on",
+    multiple=True,
+    required=True,
+    help="A data set of the run, in words; once for each.",
+)
+@click.option("--note", multiple=True, help="What the record should say besides.")
+@click.option(
+    "-o",
+    "--output",
+    default=WEIGHTS,
+    type=click.Path(path_type=Path),
+    help="Folder of the weights.",
+)
+def main(
+    run: Path,
+    test: Path,
+    video: Path,
+    trained_on: tuple[str, ...],
+    note: tuple[str, ...],
+    output: Path,
+) -> None:
+    """Measure the run in the folder RUN and write its weights and their record."""
+    record = ship(
+        run,
+        test=test,
+        video=video,
+        trained_on=list(trained_on),
+        notes=list(note),
+        output=output,
+    )
+    click.echo(json.dumps(record["figures"], indent=2))
+
+
+def ship(
+    run: Path,
+    *,
+    test: Path,
+    video: Path,
+    trained_on: list[str],
+    notes: list[str],
+    output: Path,
+) -> dict[str, Any]:
+    """Write the weights of `run` and their record to `output`; returns the record.
+
+    Raises:
+        DerainError: The run or the pictures cannot be read.
+    """
+    import torch
+    from safetensors.torch import save
+
+    from derain.models.registry import MODELS, create_model
+    from derain.models.training.loop import ORIGIN, read_config, read_state
+
+    config, state = read_config(run), read_state(run)
+    torch.set_num_threads(config.threads)
+    network = create_model(config.model).eval()
+    facts = MODELS[config.model].facts
+
+    def figures(tensors: dict[str, torch.Tensor], every: int = 1) -> dict[str, Any]:
+        network.load_state_dict(tensors)
+        return measure(network, facts, test, video, every)
+
+    full: dict[str, torch.Tensor] = state["average"]
+    half = {k: x.half() if x.is_floating_point() else x for k, x in full.items()}
+    exact, rounded = figures(full, COMPARE_EVERY), figures(half, COMPARE_EVERY)
+    differences = [
+        abs(exact[name]["psnr_db"] - rounded[name]["psnr_db"])
+        for name in ("pairs/test", "video/a1")
+    ]
+    keep_half = max(differences) <= HALF_TOLERANCE_DB
+    stored = half if keep_half else full
+    content = save({name: x.contiguous() for name, x in stored.items()})
+    origin = run / ORIGIN
+    record = {
+        "schema": SCHEMA,
+        "model": config.model,
+        "paper": MODELS[config.model].paper,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "parameters": sum(x.numel() for x in network.parameters()),
+        "storage": "float16" if keep_half else "float32",
+        "figures": figures(stored),
+        "trained_on": trained_on,
+        "rain": RAIN,
+        "steps": state["step"],
+        "hours": round(state["seconds"] / 3600, 3),
+        "config": config.to_json(),
+        "departures": config.departures(),
+        "origin": json.loads(origin.read_text(encoding="utf-8")),
+        "notes": notes,
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    _write(output / f"{config.model}.safetensors", content)
+    text = json.dumps(record, indent=2) + "\n"
+    _write(output / f"{config.model}.json", text.encode())
+    return record
+
+
+# What `data.random_rain` draws, in words.
+RAIN = (
+    "rendered on crops: direction normal, 14 degrees, at most 50; length 8 to 90 px "
+    "and density 4 to 160 per 10,000 px, log-uniform; width 0.8 to 3 px; 1 to 4 "
+    "layers; brightness 0.25 to 0.9; veil 0 or up to 0.12"
+)
+
+
+def measure(
+    network: Any, facts: Any, test: Path, video: Path, every: int = 1
+) -> dict[str, Any]:
+    """The figures of a record, over every so many test pairs, frames, dry pictures."""
+    from itertools import islice
+
+    from derain.models.training.data import dry, open_pairs
+    from derain.models.training.evaluate import (
+        derain_with,
+        dry_summary,
+        evaluate,
+        summary,
+    )
+
+    derain = derain_with(network, facts)
+
+    def some(folder: Path) -> Iterator[Pair]:
+        return islice(open_pairs(folder), 0, None, every)
+
+    return {
+        "metric": "PSNR and SSIM on Y, as derain.models.training.metrics says",
+        "pairs/test": summary(evaluate(derain, some(test))),
+        "video/a1": summary(evaluate(derain, some(video))),
+        "dry pairs/test": dry_summary(evaluate(derain, dry(some(test)))),
+    }
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+if __name__ == "__main__":
+    main()

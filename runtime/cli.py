@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from derain.runtime.backends import BACKENDS
-from derain.runtime.commands import Command
+from derain.runtime.commands import Command, Parsed
 
 if TYPE_CHECKING:
     from derain.runtime.derainer import Derainer
@@ -22,19 +22,14 @@ if TYPE_CHECKING:
 _BACKENDS_HELP = "; ".join(f"{name}: {row.summary}" for name, row in BACKENDS.items())
 
 
-class _Rate(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    name = "FPS"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Fraction:
-        try:
-            rate = Fraction(value)
-        except (ValueError, ZeroDivisionError):
-            rate = Fraction(0)
-        if not 0 < rate <= 1000:
-            self.fail(f"{value!r} is not a rate such as 25 or 30000/1001", param, ctx)
-        return rate
+def _parse_rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise ValueError(f"{text!r} is not a rate such as 25 or 30000/1001")
+    return rate
 
 
 @click.command(cls=Command)
@@ -83,7 +78,7 @@ class _Rate(click.ParamType):  # type: ignore[type-arg]  # not generic before cl
 )
 @click.option(
     "--fps",
-    type=_Rate(),
+    type=Parsed("FPS", _parse_rate),
     help="Frame rate of a video made of pictures.  [default: 25]",
 )
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -24,21 +25,28 @@ class Command(click.Command):
             raise click.ClickException(str(error)) from error
 
 
-class SizeType(click.ParamType[Size]):
-    """An option that takes a size such as ``1280x720``."""
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """An option whose value a function makes from its text.
 
-    name = "WIDTHxHEIGHT"
+    Args:
+        name: What ``--help`` calls the value.
+        parse: Makes the value; a `ValueError` becomes a usage error.
+    """
+
+    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+        self.name = name
+        self._parse = parse
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Size:
-        """Parse `value`; a wrong one is a usage error."""
-        if isinstance(value, Size):
+    ) -> Any:
+        """Parse `value`, unless it is a default that needs none."""
+        if not isinstance(value, str):
             return value
         try:
-            return Size.parse(value)
+            return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
-SIZE = SizeType()
+SIZE = Parsed("WIDTHxHEIGHT", Size.parse)

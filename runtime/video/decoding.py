@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from derain.runtime.errors import MediaError
 from derain.runtime.sizes import Size
 from derain.runtime.video.base import DEFAULT_FPS, Frame, SourceInfo
-from derain.runtime.video.colour import FULL_RANGE, LIMITED_RANGE, Colour
+from derain.runtime.video.colour import BT601, FULL_RANGE, LIMITED_RANGE, Colour
 from derain.runtime.video.integrity import missing_bytes
 
 # Bicubic, with exact rounding and every pixel's own chroma: colours come back within
@@ -193,6 +193,9 @@ class VideoSource:
             decoded,
             format="bgr24",
             src_colorspace=self.info.colour.matrix,
+            # Says nothing for BGR, but PyAV before 17 drops the above where the two are
+            # equal, as they are when this is left out, and the ranges are too.
+            dst_colorspace=BT601.matrix,
             src_color_range=source_range,
             dst_color_range=FULL_RANGE,
             interpolation=SCALER_FLAGS,

@@ -31,9 +31,13 @@ _PRESET = "veryfast"  # the processor is the network's; the file is a tenth larg
 _KEY_FRAME_S = 2  # seconds between key frames: how finely a player can seek
 _FRAGMENT_US = 1_000_000
 
-# The second is for an FFmpeg that knows no hybrid files: they stay fragmented. In both,
-# delay_moov lets the index hold the edit lists that keep timestamps as they are.
-MOVFLAGS = ["hybrid_fragmented+delay_moov", "frag_keyframe+empty_moov+delay_moov"]
+# With delay_moov, the index can hold the edit lists that keep timestamps as they are.
+HYBRID = "hybrid_fragmented+delay_moov"
+FRAGMENTED = "frag_keyframe+empty_moov+delay_moov"
+# FFmpeg before 8.1 (in PyAV before 17.1) writes hybrid files that do not play when they
+# have an edit list, and patches the front before the index is safe: the file stays
+# fragmented there.
+MOVFLAGS = HYBRID if av.library_versions["libavformat"] >= (62, 12, 0) else FRAGMENTED
 
 
 class VideoFile:
@@ -53,15 +57,7 @@ class VideoFile:
         self._audio: AudioTracks | None = None
         self._failed = False
         with self._errors():
-            for movflags in MOVFLAGS:
-                try:
-                    self._open(movflags, size, info, options)
-                    return
-                except FFmpegError:
-                    if self._file.error or movflags == MOVFLAGS[-1]:
-                        raise
-                    self._open_parts.close()
-                    self._file.empty()
+            self._open(size, info, options)
 
     def encode(self, frame: av.VideoFrame) -> None:
         """Encode and write the next frame, and the audio up to it.
@@ -90,6 +86,8 @@ class VideoFile:
                 self._audio.flush()
             self._open_parts.close()
             self._file.close()
+            if self._file.error:  # FFmpeg before 8.1 does not tell
+                raise self._file.error
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -114,12 +112,10 @@ class VideoFile:
         if self._path.suffix.lower() != ".mkv" and self._path.is_file():
             cut_to_whole_fragments(self._path)
 
-    def _open(
-        self, movflags: str, size: Size, info: SourceInfo, options: SinkOptions
-    ) -> None:
+    def _open(self, size: Size, info: SourceInfo, options: SinkOptions) -> None:
         suffix = self._path.suffix.lower()
         mov_options = {
-            "movflags": movflags,
+            "movflags": MOVFLAGS,
             "frag_duration": str(_FRAGMENT_US),
             "use_editlist": "1",
             # In milliseconds by default, which would round the start of the video.

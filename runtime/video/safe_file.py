@@ -54,11 +54,6 @@ class SafeFile:
         """Where the next write goes."""
         return self._file.tell()
 
-    def empty(self) -> None:
-        """Start again with an empty file."""
-        self._file.seek(0)
-        self._file.truncate()
-
     def refuse(self) -> None:
         """Take nothing more."""
         self.error = self.error or OSError(errno.ECANCELED, "given up")

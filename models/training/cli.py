@@ -17,7 +17,8 @@ NAMES = [name for name in MODELS if name != "nledn"]  # that one is not trained 
 @click.option(
     "--pairs",
     type=click.Path(path_type=Path),
-    help="Folder of files, left half clean, right half rainy.",
+    help="Folder of files, left half clean, right half rainy; or with folders rain "
+    "and clean.",
 )
 @click.option(
     "--clean",
@@ -31,6 +32,11 @@ NAMES = [name for name in MODELS if name != "nledn"]  # that one is not trained 
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True))
 @click.option("--rendered", type=click.FloatRange(0, 1), help="Part of rendered rain.")
 @click.option("--dry", type=click.FloatRange(0, 1), help="Part of dry pictures.")
+@click.option(
+    "--vgg",
+    type=click.Path(path_type=Path),
+    help="torchvision's vgg16 checkpoint, for the loss of stagewise.",
+)
 @click.option("--bf16/--fp32", default=None, help="Precision of the forward pass.")
 @click.option("--compile/--eager", "compiled", default=None, help="torch.compile.")
 @click.option("--threads", type=click.IntRange(1), help="Processor threads.")
@@ -52,6 +58,7 @@ def main(
     learning_rate: float | None,
     rendered: float | None,
     dry: float | None,
+    vgg: Path | None,
     bf16: bool | None,
     compiled: bool | None,
     threads: int | None,
@@ -61,15 +68,20 @@ def main(
     """Train a network, or go on with the run that is in the output folder."""
     if hours is not None and steps is not None:
         raise click.UsageError("give --hours or --steps, not both")
+    if vgg is not None and model != "stagewise":
+        raise click.UsageError("--vgg is for --model stagewise")
     from derain.models.training.config import config_for, with_changes
     from derain.models.training.data import Mixture
     from derain.models.training.run import train
 
     config = config_for(model)
-    mixture = Mixture(
-        rendered=config.mixture.rendered if rendered is None else rendered,
-        dry=config.mixture.dry if dry is None else dry,
-    )
+    try:
+        mixture = Mixture(
+            rendered=config.mixture.rendered if rendered is None else rendered,
+            dry=config.mixture.dry if dry is None else dry,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     config = with_changes(
         config,
         hours=hours,
@@ -78,13 +90,14 @@ def main(
         crop=crop,
         learning_rate=learning_rate,
         mixture=mixture,
+        vgg=vgg is not None,
         bf16=bf16,
         compile=compiled,
         threads=threads,
         seed=seed,
     )
     folder = output or Path("runs") / model
-    train(config, pairs, clean, folder, lambda line: click.echo(line, err=True))
+    train(config, pairs, clean, folder, lambda line: click.echo(line, err=True), vgg)
     click.echo(folder)
 
 

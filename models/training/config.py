@@ -83,6 +83,7 @@ class TrainingConfig:
         ema: Decay of the moving average of the weights, which is what is kept.
         clip: Largest norm of the gradient.
         bf16: Whether the forward pass runs in bfloat16 where that is safe.
+        vgg: Whether stagewise's loss has its VGG term; 1 - SSIM stands in for it.
         compile: Whether the step is compiled with `torch.compile`.
         threads: Processor threads.
         seed: Of the first weights and of the batches.
@@ -103,6 +104,7 @@ class TrainingConfig:
     ema: float = 0.999
     clip: float = 1.0
     bf16: bool = False
+    vgg: bool = False
     compile: bool = False
     threads: int = 1
     seed: int = 0
@@ -141,6 +143,8 @@ class TrainingConfig:
             found.append("vertical flips too (paper: horizontal)")
         found.append(f"moving average of the weights, decay {self.ema:g}")
         found.append(f"gradient norm at most {self.clip:g}")
+        if self.model == "stagewise" and not self.vgg:
+            found.append("1 - SSIM in the loss (paper: L1 on VGG features)")
         if self.bf16:
             found.append("forward pass in bfloat16")
         return found

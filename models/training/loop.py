@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from derain.models.registry import MODELS, create_model
 from derain.models.training.config import TrainingConfig
+from derain.models.training.curves import draw_curves
 from derain.models.training.data import CropSource, Pair, Picture
 from derain.models.training.evaluate import derain_with, evaluate, mean_score
 from derain.models.training.losses import OBJECTIVES, Objective
@@ -59,8 +61,10 @@ def read_state(folder: Path) -> dict[str, Any]:
     path = folder / STATE
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read: it is missing or no checkpoint of a run"
+        ) from error
     return state
 
 
@@ -102,6 +106,7 @@ class Trainer:
         validation: Sequence[Pair],
         folder: Path,
         report: Callable[[str], None] = lambda line: None,
+        objective: Objective | None = None,
     ) -> None:
         """Start the run in `folder`, or take it up where it was.
 
@@ -111,6 +116,7 @@ class Trainer:
             validation: Pictures to measure on, none of them among the crops.
             folder: Made if it does not exist.
             report: Called with a line of text now and then.
+            objective: The loss; None takes that of the network's paper.
 
         Raises:
             CheckpointError: The folder holds a run with other settings.
@@ -125,9 +131,8 @@ class Trainer:
         self.average = create_model(config.model).to(self.device).eval()
         self.average.load_state_dict(self.model.state_dict())
         self.optimiser = torch.optim.Adam(self.model.parameters(), config.learning_rate)
-        self._loss: Objective = OBJECTIVES[config.model]
-        if config.compile:
-            self._loss = torch.compile(self._loss)
+        loss = objective or OBJECTIVES[config.model]
+        self._loss: Objective = torch.compile(loss) if config.compile else loss
         self.step, self.seconds = 0, 0.0
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / STATE).exists():
@@ -226,6 +231,7 @@ class Trainer:
         width = min(row.shape[1] for row in rows)
         sample = np.vstack([row[:, :width] for row in rows])
         write_picture(self.folder / "sample.png", sample)
+        draw_curves(read_log(self.folder), self.folder / "curves.png")
 
     def save(self) -> None:
         """Write the checkpoint, all of it or nothing."""
@@ -271,7 +277,11 @@ class Trainer:
         progress = self._progress()
         left = self.seconds * (1.0 - progress) / max(progress, 1e-9)
         terms = " ".join(f"{name} {value:.5f}" for name, value in means.items())
-        return f"step {self.step}, {progress:.1%}, {left / 60:.0f} min left: {terms}"
+        bar = "#" * round(20 * min(progress, 1.0))
+        return (
+            f"[{bar:.<20}] {progress:.0%}, step {self.step}, {left / 60:.0f} min left: "
+            f"{terms}"
+        )
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

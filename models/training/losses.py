@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 # Maps a network, a rainy and a clean batch to the terms of its loss, weights included.
 Objective = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
+PictureLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def l1(image: Tensor, clean: Tensor) -> Tensor:
@@ -31,9 +32,14 @@ def ssim(image: Tensor, clean: Tensor, window: int = 11, sigma: float = 1.5) -> 
 
     Wang et al., "Image quality assessment: from error visibility to structural
     similarity", 2004, eq. 13; K1 0.01, K2 0.03, of values in [0, 1]. In float32 at
-    least: variances are small differences of large numbers.
+    least, whatever autocast says: variances are small differences of large numbers.
     """
-    image, clean = (x.float() if x.dtype.itemsize < 4 else x for x in (image, clean))
+    with torch.autocast(image.device.type, enabled=False):
+        wide = [x.float() if x.dtype.itemsize < 4 else x for x in (image, clean)]
+        return _ssim(wide[0], wide[1], window, sigma)
+
+
+def _ssim(image: Tensor, clean: Tensor, window: int, sigma: float) -> Tensor:
     at = torch.arange(window, dtype=image.dtype, device=image.device) - window // 2
     weights = torch.exp(-at.square() / (2 * sigma**2))
     weights = weights / weights.sum()
@@ -124,8 +130,34 @@ def dcsfn_objective(
     return {"negative_ssim": -ssim(model(rainy), clean)}
 
 
+class StageWiseObjective:
+    """Sum of MSE(R_t, R) over the stages + L1(refined, clean) + a perceptual term."""
+
+    def __init__(self, perceptual: PictureLoss | None = None) -> None:
+        """Choose the last term.
+
+        Args:
+            perceptual: L1 on VGG features; None puts 1 - SSIM in its place.
+        """
+        self._perceptual = perceptual
+
+    def __call__(
+        self, model: nn.Module, rainy: Tensor, clean: Tensor
+    ) -> dict[str, Tensor]:
+        """See `Objective`."""
+        out = cast(Any, model).stages(rainy)
+        terms = {
+            "stages": stage_errors(out.rains, rainy - clean),
+            "refinement": l1(out.clean, clean),
+        }
+        if self._perceptual is None:
+            return terms | {"ssim": 1 - ssim(out.clean, clean)}
+        return terms | {"vgg": self._perceptual(out.clean, clean)}
+
+
 OBJECTIVES: dict[str, Objective] = {
     "qsnet": qsnet_objective,
+    "stagewise": StageWiseObjective(),
     "treefusion": treefusion_objective,
     "granet": granet_objective,
     "dcsfn": dcsfn_objective,

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from derain.models.training.config import TrainingConfig
-from derain.models.training.data import CropSource, Pair, picture_paths, side_by_side
+from derain.models.training.data import CropSource, Pair, open_pairs, picture_paths
 from derain.models.training.loop import Trainer
-from derain.runtime.errors import MediaError
+from derain.models.training.losses import StageWiseObjective
+from derain.models.training.perceptual import Perceptual
 from derain.runtime.pictures import read_picture
 
 VALIDATION_EVERY = 40  # every 40th pair is kept for validation
@@ -21,15 +22,20 @@ def train(
     clean: Path | None,
     folder: Path,
     report: Callable[[str], None],
+    vgg: Path | None = None,
 ) -> None:
     """Run the training that `config` describes, in `folder`.
 
     Args:
         config: The settings.
-        pairs: Folder of side-by-side files.
+        pairs: Folder of pairs, as `open_pairs` reads it.
         clean: Folder of photographs to render rain on.
         folder: Of the run; a run in it is resumed.
         report: Called with a line of text now and then.
+        vgg: Checkpoint of a VGG-16, where ``config.vgg`` asks for one.
+
+    Raises:
+        DerainError: The pictures, the checkpoint or the run cannot be read.
     """
     training, validation = split(pairs) if pairs else ([], [])
     photographs = [read_picture(p) for p in picture_paths(clean)] if clean else []
@@ -46,17 +52,19 @@ def train(
         seed=config.seed,
         vertical_flips=config.vertical_flips,
     )
-    Trainer(config, crops, validation, folder, report).run()
+    objective = StageWiseObjective(Perceptual(vgg)) if vgg else None
+    Trainer(config, crops, validation, folder, report, objective).run()
 
 
 def split(folder: Path) -> tuple[list[Pair], list[Pair]]:
     """Pairs to train on, and the middles of every 40th to validate on."""
-    paths = picture_paths(folder)
-    held = set(paths[VALIDATION_EVERY // 2 :: VALIDATION_EVERY])
-    training = list(side_by_side([path for path in paths if path not in held]))
-    if not training:
-        raise MediaError(f"{folder} holds no pairs to train on")
-    return training, [_middle(pair) for pair in side_by_side(sorted(held))]
+    training, validation = [], []
+    for index, pair in enumerate(open_pairs(folder)):
+        if index % VALIDATION_EVERY == VALIDATION_EVERY // 2:
+            validation.append(_middle(pair))
+        else:
+            training.append(pair)
+    return training, validation
 
 
 def _middle(pair: Pair) -> Pair:

@@ -1,0 +1,72 @@
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from derain.models.training.cli import main
+
+TRAIN = ("--model", "qsnet", "--steps", "2", "--crop", "16", "--batch", "1")
+
+
+def _invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_help_lists_the_networks_without_torch():
+    code = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from derain.models.training.cli import main\n"
+        "from derain.models.training.evaluate_cli import main as evaluate\n"
+        "print(CliRunner().invoke(main, ['--help']).output)\n"
+        "print(CliRunner().invoke(evaluate, ['--help']).output)\n"
+        "assert 'torch' not in sys.modules and 'onnxruntime' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "treefusion" in done.stdout
+    assert "--bundle" in done.stdout
+
+
+def test_run_is_made_and_resumed(tmp_path, pairs_folder):
+    folder = tmp_path / "run"
+    result = _invoke(*TRAIN, "--pairs", pairs_folder, "-o", folder)
+    assert result.exit_code == 0, result.output
+    assert str(folder) in result.stdout
+    assert "4 pairs to train on" in result.stderr
+    again = _invoke(*TRAIN, "--pairs", pairs_folder, "-o", folder)
+    assert again.exit_code == 0
+    assert "resumed at step 2" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--pairs", "nowhere"], "nowhere cannot be read", id="missing"),
+        pytest.param([], "there are no pictures to train on", id="nothing"),
+        pytest.param(["--rendered", "0.9", "--dry", "0.9"], "at most 1", id="mixture"),
+    ],
+)
+def test_our_errors_are_one_line(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    result = _invoke(*TRAIN, *arguments)
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert len(result.stderr.strip().splitlines()[-1:]) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--model", "nledn"],
+        ["--model", "qsnet", "--hours", "1", "--steps", "1"],
+        ["--model", "qsnet", "--vgg", "vgg16.pth"],
+        ["--model", "qsnet", "--batch", "0"],
+    ],
+)
+def test_wrong_usage_is_exit_2(arguments):
+    assert _invoke(*arguments).exit_code == 2

@@ -1,0 +1,61 @@
+import json
+
+import pytest
+
+from derain.models.registry import MODELS
+from derain.models.training.config import (
+    CONFIGS,
+    RECIPES,
+    TrainingConfig,
+    config_for,
+    with_changes,
+)
+from derain.models.training.data import Mixture
+from derain.models.training.losses import OBJECTIVES
+from derain.runtime.errors import UnknownNameError
+
+
+def test_every_network_that_is_trained_has_recipe_settings_and_loss():
+    assert CONFIGS.keys() == RECIPES.keys() == OBJECTIVES.keys()
+    assert CONFIGS.keys() == MODELS.keys() - {"nledn"}  # whose weights are published
+    assert all(config.model == name for name, config in CONFIGS.items())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_survives_json(name):
+    config = with_changes(config_for(name), mixture=Mixture(rendered=0.3, dry=0.1))
+    assert TrainingConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_steps_replace_hours_and_the_reverse():
+    config = with_changes(config_for("qsnet"), steps=5)
+    assert (config.steps, config.hours) == (5, None)
+    config = with_changes(config, hours=2.0, crop=None)
+    assert (config.steps, config.hours) == (None, 2.0)
+
+
+def test_config_wants_one_length():
+    with pytest.raises(ValueError, match="either steps or hours"):
+        TrainingConfig(model="qsnet", learning_rate=1e-3, crop=16, batch=1)
+
+
+def test_departures_name_what_differs_from_the_paper():
+    config = with_changes(
+        config_for("treefusion"), crop=64, batch=10, learning_rate=1e-3, steps=300_000
+    )
+    departures = "; ".join(config.departures())
+    assert "crop 64 (paper: 100)" in departures
+    assert "half a cosine to 1e-06 (paper: times 0.1 at 1/3" in departures
+    assert "batch" not in departures
+    assert "steps" not in departures.replace("2/3 of the steps", "")
+
+
+def test_departures_of_stagewise_name_the_stand_in():
+    assert any("SSIM" in line for line in config_for("stagewise").departures())
+    with_vgg = with_changes(config_for("stagewise"), vgg=True)
+    assert not any("SSIM" in line for line in with_vgg.departures())
+
+
+def test_unknown_network():
+    with pytest.raises(UnknownNameError, match="unknown network to train 'nledn'"):
+        config_for("nledn")

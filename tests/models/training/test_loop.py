@@ -1,0 +1,193 @@
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from derain.models.training.config import config_for, with_changes
+from derain.models.training.data import CropSource
+from derain.models.training.loop import (
+    LOG,
+    ORIGIN,
+    STATE,
+    Trainer,
+    learning_rate,
+    load_average,
+    read_log,
+    read_state,
+)
+from derain.runtime.errors import CheckpointError
+
+
+def _config(**changes):
+    return with_changes(
+        config_for("qsnet"), **({"steps": 6, "crop": 16, "batch": 2} | changes)
+    )
+
+
+def _trainer(config, pairs, folder):
+    crops = CropSource(
+        pairs,
+        [pairs[0].clean],
+        crop=config.crop,
+        batch=config.batch,
+        mixture=config.mixture,
+        seed=config.seed,
+    )
+    return Trainer(config, crops, pairs[:2], folder)
+
+
+def _same(a, b):
+    """Whether two checkpoints are equal to the last bit."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def _without_time(state):
+    return {name: value for name, value in state.items() if name != "seconds"}
+
+
+class _KilledError(Exception):
+    pass
+
+
+def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path, pairs, monkeypatch):
+    _trainer(_config(), pairs, tmp_path / "whole").run()
+
+    first = _trainer(_config(), pairs, tmp_path / "parts")
+    train_step = first._train_step
+
+    def until_killed(rate):
+        if first.step == 3:
+            first.save()
+        if first.step == 5:  # two steps after the checkpoint: they are lost
+            raise _KilledError
+        return train_step(rate)
+
+    monkeypatch.setattr(first, "_train_step", until_killed)
+    with pytest.raises(_KilledError):
+        first.run()
+    second = _trainer(_config(), pairs, tmp_path / "parts")
+    assert second.step == 3
+    second.run()
+    whole, parts = (read_state(tmp_path / name) for name in ("whole", "parts"))
+    assert whole["step"] == 6
+    assert _same(_without_time(whole), _without_time(parts))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from derain.models.training.config import config_for, with_changes
+from derain.models.training.run import train
+pairs, folder = map(Path, sys.argv[1:])
+config = with_changes(
+    config_for("qsnet"), steps=60, crop=16, batch=1, save_minutes=1e-9
+)
+train(config, pairs, None, folder, lambda line: None)
+"""
+
+
+@pytest.mark.slow
+def test_killed_process_resumes_to_the_same_weights(tmp_path, pairs_folder):
+    def start(folder):
+        command = [sys.executable, "-c", SCRIPT, str(pairs_folder), str(folder)]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    whole = start(tmp_path / "whole")
+    killed = start(tmp_path / "killed")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "killed" / STATE).exists():
+        assert killed.poll() is None, killed.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate(timeout=60)
+    assert read_state(tmp_path / "killed")["step"] == 50
+    again = start(tmp_path / "killed")
+    for process in (whole, again):
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    a, b = (read_state(tmp_path / name) for name in ("whole", "killed"))
+    assert a["step"] == 60
+    assert _same(_without_time(a), _without_time(b))
+    steps = [e["step"] for e in read_log(tmp_path / "killed") if "loss" in e]
+    assert steps == [50]
+
+
+def test_run_leaves_a_log_curves_and_a_sample(tmp_path, pairs):
+    _trainer(_config(), pairs, tmp_path).run()
+    (entry,) = read_log(tmp_path)
+    assert entry["step"] == 6
+    assert 0 < entry["psnr_db"] < 60
+    for name in ("curves.png", "sample.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert json.loads((tmp_path / ORIGIN).read_text())["torch"] == torch.__version__
+
+
+def test_training_lowers_the_loss(tmp_path, pairs):
+    trainer = _trainer(_config(steps=60, warmup_steps=1), pairs, tmp_path)
+    losses = [sum(trainer._train_step(1e-3).values()) for _ in range(60)]
+    assert sum(losses[-15:]) < 0.8 * sum(losses[:15])
+
+
+def test_average_follows_the_weights(tmp_path, pairs):
+    trainer = _trainer(_config(ema=0.5), pairs, tmp_path)
+    before = trainer.model.stem[0].weight.detach().clone()
+    trainer._train_step(1e-3)
+    after = trainer.model.stem[0].weight.detach()
+    # After the first step the decay is (1 + 1) / (10 + 1).
+    wanted = before + (after - before) * (1 - 2 / 11)
+    torch.testing.assert_close(trainer.average.stem[0].weight, wanted)
+
+
+def test_other_settings_are_not_resumed(tmp_path, pairs):
+    _trainer(_config(), pairs, tmp_path).save()
+    with pytest.raises(CheckpointError, match="with other settings"):
+        _trainer(_config(crop=20), pairs, tmp_path)
+    _trainer(replace(_config(), threads=2), pairs, tmp_path)  # those may change
+
+
+def test_run_of_another_network_is_named(tmp_path, pairs):
+    _trainer(_config(), pairs, tmp_path).save()
+    with pytest.raises(CheckpointError, match="holds a run of qsnet, not granet"):
+        load_average("granet", tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_damaged_checkpoint(tmp_path, content):
+    (tmp_path / STATE).write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_state(tmp_path)
+
+
+def test_log_line_cut_short_is_left_out(tmp_path):
+    (tmp_path / LOG).write_text('{"step": 1}\n{"st')
+    assert read_log(tmp_path) == [{"step": 1}]
+
+
+def test_learning_rate_rises_then_falls_to_its_last():
+    config = _config(warmup_steps=10, learning_rate=1e-3, last_learning_rate=1e-5)
+    assert learning_rate(config, 0, 0.0) == pytest.approx(1e-4)
+    assert learning_rate(config, 9, 0.0) == pytest.approx(1e-3)
+    assert learning_rate(config, 50, 0.5) == pytest.approx((1e-3 + 1e-5) / 2)
+    assert learning_rate(config, 99, 1.0) == pytest.approx(1e-5)
+    assert learning_rate(config, 99, 1.2) == pytest.approx(1e-5)
+
+
+def test_run_of_hours_ends_by_the_clock(tmp_path, pairs):
+    config = with_changes(_config(), steps=None, hours=1 / 3600)
+    trainer = _trainer(config, pairs, tmp_path)
+    started = time.monotonic()
+    trainer.run()
+    assert 1 <= time.monotonic() - started < 20
+    assert trainer.step > 1
+    assert math.isclose(read_state(tmp_path)["seconds"], trainer.seconds)

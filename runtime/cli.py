@@ -88,7 +88,11 @@ def _parse_rate(text: str) -> Fraction:
     show_default=True,
     help="Quality of a video, from 0 (lossless) to 51; 6 more halves the file.",
 )
-@click.option("--force", is_flag=True, help="Replace files that exist.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace files that exist; write into a folder that is not empty.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
@@ -107,11 +111,11 @@ def main(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Remove the rain from pictures and video with BUNDLE, a folder by derain-export.
+    """Remove the rain from pictures and video. BUNDLE is a folder derain-export made.
 
-    The bundle first derains a frame whose result is known; a broken engine is found
-    before the first real frame. Ctrl-C finishes the frame at hand and leaves a video
-    that plays, and so does whatever goes wrong later.
+    The bundle first derains a frame whose result is known: a broken engine is found
+    before the first real frame. Ctrl-C finishes the frame at hand; then, and after any
+    failure, what was finished is kept, and a video plays.
 
     \b
     Examples:
@@ -163,6 +167,7 @@ def main(
             for text in output.notes:
                 note(text)
             report = _report(summary, derainer, output.description or sink)
+            report["stopped_by"] = interrupts.received and interrupts.received.name
     if interrupts.received is not None:
         click.echo(
             f"stopped by {interrupts.received.name} after {summary.frames} frames",

@@ -134,6 +134,7 @@ def test_summary_for_people_and_for_machines(invoke, bundles, tmp_path, picture_
     assert report["backend"].startswith("onnxruntime ")
     assert report["golden_psnr_db"] is None
     assert report["sink"] == "null:"
+    assert report["stopped_by"] is None
 
 
 def test_fp16_on_the_processor_is_advised_against(invoke, bundles, picture_folder):

@@ -29,7 +29,7 @@ def test_derain_runs_the_graph(opened, image):
     np.testing.assert_array_equal(derainer.derain(image()), image() >> 1)
     assert derainer.golden_psnr_db == np.inf
     assert derainer.description.startswith("onnxruntime ")
-    assert "CPUExecutionProvider" in derainer.description
+    assert derainer.description.endswith(", CPUExecutionProvider, 1 thread")
 
 
 def test_derain_takes_views_that_are_not_contiguous(opened, image):

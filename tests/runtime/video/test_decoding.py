@@ -187,6 +187,14 @@ def test_sound_without_pictures_is_an_error(tmp_path):
     assert read(path) == ([], f"{path} has no video in it")
 
 
+def test_a_video_without_frames_is_an_error(tmp_path):
+    path = tmp_path / "in.y4m"
+    path.write_bytes(b"YUV4MPEG2 W64 H48 F25:1 C420jpeg\n")
+    frames, error = read(path)
+    assert frames == []
+    assert error == f"{path} has no frames"
+
+
 def test_a_rate_for_a_video_is_refused(tmp_path, make_video):
     path = make_video(tmp_path / "in.mp4")
     with pytest.raises(

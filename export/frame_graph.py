@@ -2,8 +2,8 @@
 
 Everything between a camera's frame and the network happens in the graph: conversion,
 colour order, scaling, padding, cropping, clipping and rounding. TensorRT takes a uint8
-input if the first node casts it, and a uint8 output if the last node casts to it; a cast
-to uint8 truncates, so rounding and clipping come before.
+input if the first node casts it, and a uint8 output if the last node casts to it; a
+cast to uint8 truncates, so rounding and clipping come before.
 """
 
 from __future__ import annotations

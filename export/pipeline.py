@@ -11,6 +11,7 @@ import importlib.metadata
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -228,7 +229,7 @@ def _manifest(
     operators: dict[str, str],
     passes: dict[str, int],
     fp32_nodes: tuple[str, ...],
-    verification: dict[str, object],
+    verification: dict[str, dict[str, Any]],
 ) -> Manifest:
     tools = {name: importlib.metadata.version(name) for name in _TOOLS}
     tools["python"] = platform.python_version()

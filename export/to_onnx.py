@@ -126,6 +126,7 @@ def to_onnx(
                 custom_translation_table=TRANSLATIONS,
                 dynamic_shapes={"image": free} if free else None,
                 verbose=False,
+                optimize=False,  # derain.export.passes does that, and says what
             )
         except DerainError:
             raise
@@ -136,6 +137,7 @@ def to_onnx(
             raise ExportError(_explain(network, error, dynamic=bool(free))) from error
     assert program is not None
     model = program.model
+    assert program.exported_program is not None
     for symbol, limits in program.exported_program.range_constraints.items():
         if symbol.is_Symbol:
             symbols[str(symbol)] = int(limits.upper)
@@ -170,8 +172,8 @@ def _explain(network: nn.Module, error: Exception, *, dynamic: bool) -> str:
     lines = [line.strip() for line in str(root).splitlines() if line.strip()]
     reason = lines[0] if lines else type(root).__name__
     advice = (
-        "; a network that computes with its size as a Python number may still export at "
-        "one size with --size"
+        "; a network that computes with its size as a Python number may still export "
+        "at one size with --size"
         if dynamic
         else ""
     )

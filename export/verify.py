@@ -17,7 +17,7 @@ from derain.runtime.metrics import psnr_db
 
 Frame = NDArray[np.uint8]
 
-# FP32 must be the same picture: what rounds the other way is on the edge between levels.
+# FP32 must be the same picture: what rounds the other way lies between two levels.
 FP32_MIN_IDENTICAL = 0.999
 FP32_MAX_LEVELS = 1
 FP16_MIN_PSNR_DB = 50.0

@@ -79,7 +79,7 @@ def _lower_region_non_local(
     return region_non_local(
         regions,
         channels,
-        tile_count(per_region, queries, keys, theta.dtype.itemsize),
+        tile_count(per_region, queries, keys, int(theta.dtype.itemsize)),
         dynamic=not theta.shape.is_static(),
         rounded=rounded,
         target=target,

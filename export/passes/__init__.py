@@ -1,8 +1,8 @@
 """Graph passes: each a module, each leaving the result as it was, only faster.
 
 `optimize` runs the row of passes that pays on a target. What was measured is written in
-the modules; on targets other than ONNX Runtime's processor kernels only what cannot hurt
-there is run.
+the modules; on targets other than ONNX Runtime's processor kernels only what cannot
+hurt there is run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from derain.export.passes.batch_norms import fold_batch_norms
 from derain.export.passes.channel_permutations import fold_channel_permutations
 from derain.export.passes.cleanup import fold_constants, remove_dead
 from derain.export.passes.dense_groups import make_grouped_convolutions_dense
@@ -39,6 +40,7 @@ _PROCESSOR: frozenset[Target] = frozenset({"any", "onnxruntime"})
 
 PASSES = {
     "fold_constants": Pass(fold_constants, _EVERYWHERE),
+    "fold_batch_norms": Pass(fold_batch_norms, _EVERYWHERE),
     "fold_channel_permutations": Pass(fold_channel_permutations, _EVERYWHERE),
     "make_grouped_convolutions_dense": Pass(
         make_grouped_convolutions_dense, _PROCESSOR

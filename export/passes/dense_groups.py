@@ -1,9 +1,9 @@
 """Grouped convolutions made dense where that is faster.
 
-A dense kernel multiplies by zeros, yet a blocked kernel works on 16 channels at once and
-takes no group that is narrower. QSNet at 512x512 on ONNX Runtime, two cores, against
-its grouped convolutions as they are: all dense 1.12 times faster, those with groups that
-are no multiple of 16 channels dense, the others grouped, 1.2 times faster.
+A dense kernel multiplies by zeros, yet a blocked kernel works on 16 channels at once
+and takes no group that is narrower. QSNet at 512x512 on ONNX Runtime, two cores,
+against its grouped convolutions as they are: all dense 1.19 times faster; those with
+groups that are no multiple of 16 channels dense, the others grouped, 1.25 times.
 """
 
 from __future__ import annotations

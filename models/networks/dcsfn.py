@@ -2,8 +2,9 @@
 
 Wang, Xing, Wu, Su and Chen, "DCSFN: Deep Cross-scale Fusion Network for Single Image
 Rain Removal", MM 2020. Structure, parameter names and defaults are those of the
-authors' release, which differs from the paper's text; its checkpoints load strictly: rename
-nothing here. The text's setting is ``DCSFN(channels=32, block_scales=(1, 2, 4))``.
+authors' release, which differs from the paper's text; its checkpoints load strictly:
+rename nothing here. The text's setting is
+``DCSFN(channels=32, block_scales=(1, 2, 4))``.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Yu, Huang, Zhang, Feng and Xiao, "Gradual Network for Single Image De-raining", MM 2019.
 The paper's: regions 1, 2, 4, the skips around the unpools (eq. 4), the embedded
-Gaussian non-local (eq. 6), the merging block with k = 4 (eq. 8). Not published, and ours: 32
-channels and growth 16 (half of NLEDN's), the 3x3 with ReLU behind each non-local.
+Gaussian non-local (eq. 6), the merging block with k = 4 (eq. 8). Not published, and
+ours: 32 channels and growth 16 (half of NLEDN's), the 3x3 with ReLU behind each
+non-local.
 """
 
 from __future__ import annotations

@@ -65,9 +65,7 @@ class EnhancedDenseBlock(nn.Module):
         for k in range(LAYERS):
             layer = nn.Conv2d(CHANNELS + GROWTH * k, GROWTH, 3, padding=1)
             self.add_module(f"group_{k}", nn.Sequential(layer, nn.ReLU()))
-        self.fusion = nn.Sequential(
-            nn.Conv2d(CHANNELS + GROWTH * LAYERS, CHANNELS, 1)
-        )
+        self.fusion = nn.Sequential(nn.Conv2d(CHANNELS + GROWTH * LAYERS, CHANNELS, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, 64, H, W)` in and out."""

@@ -67,7 +67,7 @@ class RainSettings:
     angle_spread_degrees: float = 1.5
     length_px: float = 36.0
     width_px: float = 1.6
-    density: float = 25.0
+    density: float = 50.0
     layers: int = 3
     blur: float = 0.4
     brightness: float = 0.55
@@ -103,14 +103,14 @@ class RainSettings:
 
 PRESETS = {
     "light": RainSettings(
-        length_px=22, width_px=1.2, density=12, brightness=0.4, haze=0.0, layers=2
+        length_px=24, width_px=1.3, density=25, brightness=0.5, haze=0.0, layers=2
     ),
     "moderate": RainSettings(),
     "heavy": RainSettings(
         angle_degrees=10,
         length_px=52,
         width_px=2.0,
-        density=55,
+        density=100,
         layers=4,
         brightness=0.6,
         haze=0.1,
@@ -120,7 +120,7 @@ PRESETS = {
         angle_spread_degrees=2.5,
         length_px=70,
         width_px=2.4,
-        density=110,
+        density=220,
         layers=5,
         brightness=0.65,
         haze=0.2,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from derain.models.registry import MODELS, NetworkFacts
-from derain.runtime.commands import SIZE, Command
+from derain.runtime.commands import SIZE, Command, Parsed
 from derain.runtime.manifest import Precision, Target
 from derain.runtime.optional import load
 from derain.runtime.sizes import Size, SizeRange
@@ -32,21 +32,11 @@ Examples:
 """
 
 
-class _RangeType(click.ParamType[SizeRange]):
-    name = "MIN,OPT,MAX"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> SizeRange:
-        if isinstance(value, SizeRange):
-            return value
-        try:
-            sizes = SizeRange.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if sizes.is_static:
-            self.fail(f"{value!r} is one size; use --size for that", param, ctx)
-        return sizes
+def _parse_range(text: str) -> SizeRange:
+    sizes = SizeRange.parse(text)
+    if sizes.is_static:
+        raise ValueError(f"{text!r} is one size; use --size for that")
+    return sizes
 
 
 @click.command(cls=Command, epilog=_EPILOG)
@@ -62,7 +52,7 @@ class _RangeType(click.ParamType[SizeRange]):
 @click.option("--size", type=SIZE, help=f"Size of the frames. Default: {DEFAULT_SIZE}.")
 @click.option(
     "--dynamic",
-    type=_RangeType(),
+    type=Parsed("MIN,OPT,MAX", _parse_range),
     help="Accept a range of sizes, such as 320x240,1280x720,1920x1088.",
 )
 @click.option(

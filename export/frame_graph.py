@@ -49,16 +49,15 @@ class _FrameWrapper:
         planes = [1, 3, height, width]
         x = self._op("Cast", [1, height, width, 3], frame, to=ir.DataType.FLOAT)
         x = self._op("Transpose", planes, x, perm=[0, 3, 1, 2])
-        if facts.colour == "rgb":
-            x = self._op("Gather", planes, x, self._constant("flip", _FLIP), axis=1)
-        scale = self._constant("scale", np.array(1 / 255, np.float32))
-        x = self._op("Mul", planes, x, scale)
         size = self._op("Shape", [2], frame, start=1, end=3, dtype=ir.DataType.INT64)
         pads = self._pads(size)
+        shape = list(image.shape or ())
         if pads is not None:
-            axes = self._constant("axes", np.array([2, 3], np.int64))
-            shape = list(image.shape or ())
-            x = self._op("Pad", shape, x, pads, None, axes, mode=self._pad_mode())
+            x = self._op("Pad", shape, x, pads, mode=self._pad_mode())
+        if facts.colour == "rgb":
+            x = self._op("Gather", shape, x, self._constant("flip", _FLIP), axis=1)
+        scale = self._constant("scale", np.array(1 / 255, np.float32))
+        x = self._op("Mul", shape, x, scale)
         image.replace_all_uses_with(x)
 
         y = derained
@@ -91,7 +90,11 @@ class _FrameWrapper:
         return low if low == high else f"frame_{axis}"
 
     def _pads(self, size: ir.Value) -> ir.Value | None:
-        """How much to pad: `(4,)` int64, or None where no size needs any."""
+        """How much to pad each end of NCHW: `(8,)` int64, or None for never.
+
+        All axes are named, though two are padded: ONNX Runtime 1.31 moves a Transpose
+        across a Pad and then takes the pads of two axes for those of four.
+        """
         facts, sizes = self._facts, self._sizes
         unit = facts.multiple_of
         if (
@@ -105,7 +108,8 @@ class _FrameWrapper:
             right = wanted.width - sizes.optimum.width
             if down == right == 0:
                 return None
-            return self._constant("pads", np.array([0, 0, down, right], np.int64))
+            pads = np.array([0, 0, 0, 0, 0, 0, down, right], np.int64)
+            return self._constant("pads", pads)
         up = np.array(unit - 1, np.int64)
         i64 = ir.DataType.INT64
         units = self._constant("unit", np.array(unit, np.int64))
@@ -115,8 +119,8 @@ class _FrameWrapper:
         least = self._constant("least", np.array(facts.minimum, np.int64))
         full = self._op("Max", [2], full, least, dtype=i64)
         missing = self._op("Sub", [2], full, size, dtype=i64)
-        before = self._constant("before", np.zeros(2, np.int64))
-        return self._op("Concat", [4], before, missing, axis=0, dtype=i64)
+        before = self._constant("before", np.zeros(6, np.int64))
+        return self._op("Concat", [8], before, missing, axis=0, dtype=i64)
 
     def _pad_mode(self) -> str:
         """Reflect, or replicate where a frame may be too small to be reflected."""

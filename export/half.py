@@ -16,8 +16,8 @@ from derain.export.precision import emulate_fp16
 from derain.export.to_onnx import CoreGraph
 from derain.export.verify import Comparison, compare, run_graph
 
-# Above this nothing is gained that an eye or a PSNR against the truth could see: papers'
-# pictures are 25 to 40 dB from the truth.
+# Above this nothing is gained that an eye, or a PSNR against the truth, could see: the
+# papers' pictures are 25 to 40 dB from the truth.
 ENOUGH_DB = 55.0
 
 Frame = NDArray[np.uint8]
@@ -29,7 +29,7 @@ class HalfChoice:
 
     Attributes:
         keep_fp32: Names of the nodes that stay in FP32.
-        comparison: With every other tensor rounded to FP16; None where there is no FP16.
+        comparison: With every other tensor rounded to FP16; None for an FP32 graph.
     """
 
     keep_fp32: frozenset[str] = frozenset()

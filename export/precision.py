@@ -3,8 +3,9 @@
 TensorRT 10.3 to 11 take the precision from the ONNX file (strongly typed networks), so
 the graph itself is converted. ONNX Runtime has no FP16 kernels for the processor: it
 runs such a graph in FP32 and rounds almost nothing, so comparing that with PyTorch
-would prove nothing. `emulate_fp16` therefore makes a third graph, FP32 with every tensor
-rounded to FP16 where the FP16 graph has one, as a GPU that accumulates in FP32 does.
+would prove nothing. `emulate_fp16` therefore makes a third graph, FP32 with every
+tensor rounded to FP16 where the FP16 graph has one, as a GPU that accumulates in FP32
+does.
 """
 
 from __future__ import annotations

@@ -145,8 +145,8 @@ def _load_shipped(network: nn.Module, model: str) -> dict[str, str]:
     file = resources.files("derain.models.weights") / f"{model}.safetensors"
     if not file.is_file():
         raise CheckpointError(
-            f"no weights ship for {model} yet; give --weights FILE, or --random-weights "
-            "to measure speed"
+            f"no weights ship for {model} yet; give --weights FILE, or "
+            "--random-weights to measure speed"
         )
     with resources.as_file(file) as path:
         load_checkpoint = load(

@@ -12,6 +12,7 @@ from derain.export.operators.region_non_local import region_non_local, tile_coun
 from derain.export.sizes import MapSizes
 from derain.runtime.errors import ExportError
 from derain.runtime.manifest import Target
+from derain.runtime.sizes import Size
 
 
 def lower_operators(
@@ -80,7 +81,7 @@ def _lower_region_non_local(
         regions,
         channels,
         tile_count(per_region, queries, keys, int(theta.dtype.itemsize)),
-        dynamic=not theta.shape.is_static(),
+        size=_size(theta),
         rounded=rounded,
         target=target,
         opset=_opset(model),
@@ -169,6 +170,15 @@ def _same_plane(a: ir.Value, b: ir.Value) -> bool:
     if a.shape is None or b.shape is None:
         return False
     return list(map(str, a.shape[2:])) == list(map(str, b.shape[2:]))
+
+
+def _size(x: ir.Value) -> Size | None:
+    """Size of the map `x`, or None where it is known only when the graph runs."""
+    assert x.shape is not None
+    height, width = x.shape[2:]
+    if isinstance(height, int) and isinstance(width, int):
+        return Size(width, height)
+    return None
 
 
 def _is_even(x: ir.Value) -> bool:

@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from derain.export.operators.bodies import Body
 from derain.runtime.manifest import Target
+from derain.runtime.sizes import Size
 
 # The scores of one tile. Large enough that 1280x720 needs at most some 200 tiles,
 # small enough for the 8 GB that an Orin Nano shares between processor and GPU.
@@ -46,18 +47,18 @@ def region_non_local(
     channels: int,
     tiles: int,
     *,
-    dynamic: bool,
+    size: Size | None,
     rounded: bool,
     target: Target,
     opset: int,
 ) -> ir.Function:
-    """The function for one node, of any size of map.
+    """The function for one node.
 
     Args:
         regions: Regions along each axis (r).
         channels: Channels of theta, phi and g (C).
         tiles: Pieces into which the queries of a region are cut.
-        dynamic: Whether the number of queries is known only when the graph runs.
+        size: Size of theta, or None where it is known only when the graph runs.
         rounded: Whether scores and probabilities are rounded as FP16 tensors would be
             (see `derain.export.precision.emulate_fp16`).
         target: ``"onnxruntime"`` takes its fused attention, which needs no tiles; any
@@ -66,45 +67,33 @@ def region_non_local(
     """
     fused = target == "onnxruntime"
     name = f"RegionNonLocal{regions}x{regions}"
+    if size is not None:
+        name += f"On{size}"
     if not fused and tiles > 1:
         name += f"Tiles{tiles}"
     if rounded:
         name += "Rounded"
     body = Body(name, ["theta", "phi", "g"], opset)
     theta, phi, g = body.inputs
-
-    def cut(x: ir.Value) -> ir.Value:
-        """`(1, C, H, W)` -> `(C, r, H/r, r, W/r)`; 0 keeps a length, -1 infers one."""
-        rows = body.op("Reshape", x, body.ints(channels, regions, -1, 0))
-        return body.op("Reshape", rows, body.ints(0, 0, 0, regions, -1))
-
-    def sequence(x: ir.Value) -> ir.Value:
-        """`(r, r, h, w, C)` -> `(r*r, h*w, C)`."""
-        return body.op("Reshape", x, body.ints(regions * regions, -1, channels))
-
-    pixels_last = [1, 3, 2, 4, 0]
-    cut_theta = body.op("Transpose", cut(theta), perm=pixels_last)
-    queries = sequence(cut_theta)
-    values = sequence(body.op("Transpose", cut(g), perm=pixels_last))
+    large = _Regions(body, theta, size, regions, channels)
+    half = None if size is None else Size(size.width // 2, size.height // 2)
+    small = _Regions(body, phi, half, regions, channels)
+    queries = large.sequence(theta)
+    values = small.sequence(g)
     if fused:
-        keys = sequence(body.op("Transpose", cut(phi), perm=pixels_last))
         attended = body.op(
             "MultiHeadAttention",
             queries,
-            keys,
+            small.sequence(phi),
             values,
             domain="com.microsoft",
             num_heads=1,
             scale=1.0,
         )
     else:
-        keys = body.op(
-            "Reshape",
-            body.op("Transpose", cut(phi), perm=[1, 3, 0, 2, 4]),
-            body.ints(regions * regions, channels, -1),
-        )
+        keys = small.columns(phi)
         pieces = []
-        for piece in _pieces(body, queries, tiles, dynamic=dynamic):
+        for piece in _pieces(body, queries, tiles, dynamic=size is None):
             scores = body.op("MatMul", piece, keys)
             if rounded:
                 scores = body.as_half(scores)
@@ -113,9 +102,58 @@ def region_non_local(
                 weights = body.as_half(weights)
             pieces.append(body.op("MatMul", weights, values))
         attended = body.op("Concat", *pieces, axis=1) if tiles > 1 else pieces[0]
-    attended = body.op("Reshape", attended, body.op("Shape", cut_theta))
-    back = body.op("Transpose", attended, perm=[4, 0, 2, 1, 3])
-    return body.finish(body.op("Reshape", back, body.op("Shape", theta)))
+    return body.finish(large.join(attended))
+
+
+class _Regions:
+    """Cuts maps of one size into regions, and joins regions into such a map.
+
+    The lengths are constants where they are known.
+    """
+
+    def __init__(
+        self, body: Body, like: ir.Value, size: Size | None, regions: int, channels: int
+    ) -> None:
+        self._body = body
+        self._regions = regions
+        self._channels = channels
+        if size is not None:
+            self._height = body.ints(size.height // regions)
+            self._width = body.ints(size.width // regions)
+            self._shape = body.ints(1, channels, size.height, size.width)
+            return
+        count = body.ints(regions)
+        self._height = body.op("Div", body.op("Shape", like, start=2, end=3), count)
+        self._width = body.op("Div", body.op("Shape", like, start=3, end=4), count)
+        self._shape = body.op("Shape", like)
+
+    def sequence(self, x: ir.Value) -> ir.Value:
+        """`(1, C, H, W)` -> `(r*r, pixels of a region, C)`."""
+        cut = self._body.op("Transpose", self._cut(x), perm=[1, 3, 2, 4, 0])
+        r, c = self._regions, self._channels
+        return self._body.op("Reshape", cut, self._body.ints(r * r, -1, c))
+
+    def columns(self, x: ir.Value) -> ir.Value:
+        """`(1, C, H, W)` -> `(r*r, C, pixels of a region)`."""
+        cut = self._body.op("Transpose", self._cut(x), perm=[1, 3, 0, 2, 4])
+        r, c = self._regions, self._channels
+        return self._body.op("Reshape", cut, self._body.ints(r * r, c, -1))
+
+    def join(self, x: ir.Value) -> ir.Value:
+        """`(r*r, pixels of a region, C)` -> `(1, C, H, W)`."""
+        body, r = self._body, self._body.ints(self._regions)
+        c = body.ints(self._channels)
+        shape = body.op("Concat", r, r, self._height, self._width, c, axis=0)
+        cut = body.op("Reshape", x, shape)
+        rows = body.op("Transpose", cut, perm=[4, 0, 2, 1, 3])
+        return body.op("Reshape", rows, self._shape)
+
+    def _cut(self, x: ir.Value) -> ir.Value:
+        """`(1, C, H, W)` -> `(C, r, H/r, r, W/r)`."""
+        body, r = self._body, self._body.ints(self._regions)
+        c = body.ints(self._channels)
+        shape = body.op("Concat", c, r, self._height, r, self._width, axis=0)
+        return body.op("Reshape", x, shape)
 
 
 def _pieces(

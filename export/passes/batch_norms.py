@@ -43,9 +43,7 @@ def _fold(norm: ir.Node) -> bool:
     numbers = [constant(value) for value in norm.inputs[1:5]]
     if only_use(source) is None or any(array is None for array in numbers):
         return False
-    gamma, beta, mean, variance = (
-        np.asarray(array, np.float64) for array in numbers
-    )
+    gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in numbers)
     epsilon = norm.attributes.get("epsilon")
     eps = _DEFAULT_EPSILON if epsilon is None else epsilon.as_float()
     weight, bias = weight_of(conv), bias_of(conv)

@@ -5,7 +5,7 @@ is carried along the graph, without a node, until a convolution takes it into it
 weights. What is carried belongs to one input of one node: "read this input as
 ``input[:, permutation]``".
 
-1. A permutation (channel shuffle, or Gather along the channels) adds to what is carried.
+1. A permutation (a channel shuffle, or Gather along channels) adds to what is carried.
 2. Element-wise and spatial nodes and depth-wise convolutions hand it on.
 3. A dense convolution takes it into its weight, and so does a grouped one that is made
    dense for it, unless the convolution before can give its channels in the right order.

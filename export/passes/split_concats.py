@@ -4,8 +4,8 @@
 that fuses the addition into the convolution (ONNX Runtime does) writes no more than
 before. On ONNX Runtime at 512x512, two cores: QSNet 1.18 times faster (0.144 against
 0.202 s at best), treefusion 1.11, granet 1.05 times. ONNX Runtime fuses convolution,
-addition and ReLU, but no other activation: with LeakyReLU behind, stagewise lost 13 % to
-additional passes over memory, so such convolutions are left alone.
+addition and ReLU, but no other activation: in stagewise, LeakyReLUs left alone and the
+reorderings around them took 123 of 961 ms, so such convolutions stay as they are.
 """
 
 from __future__ import annotations

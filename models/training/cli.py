@@ -70,6 +70,7 @@ def main(
         raise click.UsageError("give --hours or --steps, not both")
     if vgg is not None and model != "stagewise":
         raise click.UsageError("--vgg is for --model stagewise")
+    from derain.models.training.allocator import keep_memory
     from derain.models.training.config import config_for, with_changes
     from derain.models.training.data import Mixture
     from derain.models.training.run import train
@@ -97,6 +98,7 @@ def main(
         seed=seed,
     )
     folder = output or Path("runs") / model
+    keep_memory()
     train(config, pairs, clean, folder, lambda line: click.echo(line, err=True), vgg)
     click.echo(folder)
 

@@ -153,7 +153,7 @@ class TrainingConfig:
 # Our starting points; the command line replaces what it is given.
 CONFIGS = {
     "qsnet": TrainingConfig(
-        model="qsnet", learning_rate=1e-3, crop=80, batch=8, hours=1.0
+        model="qsnet", learning_rate=2e-3, crop=80, batch=8, hours=1.0
     ),
     "treefusion": TrainingConfig(
         model="treefusion", learning_rate=1e-3, crop=64, batch=8, hours=1.0

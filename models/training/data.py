@@ -102,8 +102,8 @@ class Mixture:
             learns to leave those alone.
     """
 
-    rendered: float = 0.2
-    dry: float = 0.05
+    rendered: float = 0.25
+    dry: float = 0.12
 
     def __post_init__(self) -> None:
         if not (self.rendered >= 0 and self.dry >= 0 and self.rendered + self.dry <= 1):

@@ -79,8 +79,10 @@ def main(
     if (pairs is None) == (rainy is None or clean is None):
         raise click.UsageError("give --pairs, or --rainy and --clean")
 
+    from derain.models.training.allocator import keep_memory
     from derain.models.training.evaluate import dry_summary, summary
 
+    keep_memory()
     source = _source(pairs, rainy, clean, dry=dry, every=every)
     report: dict[str, Any] = {}
     for name, opened in _subjects(model, weights, bundles, backend, threads):

@@ -1,0 +1,121 @@
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from derain.models.loading import open_network
+from derain.models.training import ship as shipping
+from derain.models.training.loop import load_average
+from derain.runtime.bundle import sha256
+
+RECORD = {
+    "schema": int,
+    "model": str,
+    "paper": str,
+    "sha256": str,
+    "bytes": int,
+    "parameters": int,
+    "storage": str,
+    "figures": dict,
+    "trained_on": list,
+    "rain": str,
+    "steps": int,
+    "hours": float,
+    "config": dict,
+    "departures": list,
+    "origin": dict,
+    "notes": list,
+}
+MOST_BYTES = 15_000_000
+RECORDS = sorted(shipping.WEIGHTS.glob("*.json"))
+
+
+def _check(record, weights):
+    assert {name: type(value) for name, value in record.items()} == RECORD
+    assert record["schema"] == shipping.SCHEMA
+    assert record["sha256"] == sha256(weights)
+    assert record["bytes"] == weights.stat().st_size < MOST_BYTES
+    assert record["origin"].keys() == {
+        "commit",
+        "device",
+        "python",
+        "torch",
+        "started",
+    }
+    text = json.dumps(record)
+    assert "/work" not in text
+    assert "/home" not in text
+    loaded = open_network(record["model"], weights=weights)
+    assert sum(p.numel() for p in loaded.network.parameters()) == record["parameters"]
+
+
+def test_run_becomes_weights_and_their_record(
+    tmp_path, finished_run, pairs_folder, two_folders
+):
+    arguments = [finished_run, "--test", pairs_folder, "--video", two_folders]
+    arguments += ["--trained-on", "four made-up pairs", "-o", tmp_path / "weights"]
+    result = CliRunner().invoke(shipping.main, [str(each) for each in arguments])
+    assert result.exit_code == 0, result.output
+    weights = tmp_path / "weights" / "qsnet.safetensors"
+    record = json.loads(weights.with_suffix(".json").read_text())
+    _check(record, weights)
+    assert record["storage"] == "float16"
+    assert record["steps"] == 2
+    assert record["figures"]["pairs/test"]["pictures"] == 4
+    assert record["figures"] == json.loads(result.stdout)
+    assert sorted(p.name for p in weights.parent.iterdir()) == [
+        "qsnet.json",
+        "qsnet.safetensors",
+    ]
+    wanted = load_average("qsnet", finished_run).state_dict()
+    got = open_network("qsnet", weights=weights).network.state_dict()
+    for name, tensor in got.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, wanted[name].half().float())
+
+
+def test_weights_that_rounding_harms_stay_in_float32(
+    tmp_path, finished_run, pairs_folder, two_folders, monkeypatch
+):
+    monkeypatch.setattr(shipping, "HALF_TOLERANCE_DB", -1.0)
+    record = shipping.ship(
+        finished_run,
+        test=pairs_folder,
+        video=two_folders,
+        trained_on=[],
+        notes=[],
+        output=tmp_path,
+    )
+    assert record["storage"] == "float32"
+    tensors = load_file(tmp_path / "qsnet.safetensors")
+    assert tensors["last.weight"].dtype == torch.float32
+
+
+def test_folder_without_a_run_is_one_line(tmp_path):
+    arguments = [tmp_path, "--test", tmp_path, "--video", tmp_path]
+    arguments += ["--trained-on", "nothing"]
+    result = CliRunner().invoke(shipping.main, [str(each) for each in arguments])
+    assert result.exit_code == 1
+    assert "holds no training run" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=[path.stem for path in RECORDS])
+def test_shipped_weights_are_those_of_their_record(path):
+    weights = path.with_suffix(".safetensors")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    _check(record, weights)
+    assert record["model"] == path.stem
+    figures = record["figures"]["pairs/test"]
+    assert figures["pictures"] == 99
+    assert figures["rainy"] == {"psnr_db": 22.571, "ssim": 0.6892}
+    assert figures["psnr_db"] > 24.0
+
+
+def test_no_weights_without_a_record():
+    weights = {path.stem for path in shipping.WEIGHTS.glob("*.safetensors")}
+    assert weights == {path.stem for path in RECORDS}
+    total = sum(p.stat().st_size for p in shipping.WEIGHTS.glob("*.safetensors"))
+    assert total < 40_000_000

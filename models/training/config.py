@@ -124,6 +124,23 @@ class TrainingConfig:
         """The settings that `to_json` wrote."""
         return cls(**{**value, "mixture": Mixture(**value["mixture"])})
 
+    def command(self) -> str:
+        """The command that repeats the run, folders aside."""
+        length = (
+            f"--steps {self.steps}" if self.hours is None else f"--hours {self.hours:g}"
+        )
+        words = [
+            f"derain-train --model {self.model} --pairs PAIRS --clean PHOTOGRAPHS",
+            length,
+            f"--batch {self.batch} --crop {self.crop}",
+            f"--learning-rate {self.learning_rate:g}",
+            f"--rendered {self.mixture.rendered:g} --dry {self.mixture.dry:g}",
+            "--bf16" if self.bf16 else "--fp32",
+            "--compile" if self.compile else "--eager",
+            f"--threads {self.threads} --seed {self.seed}",
+        ]
+        return " ".join(words + ["--vgg VGG16"] * self.vgg)
+
     def departures(self) -> list[str]:
         """Where these settings differ from the paper's, one sentence each."""
         recipe = RECIPES[self.model]

@@ -128,6 +128,7 @@ def ship(
         "rain": RAIN,
         "steps": state["step"],
         "hours": round(state["seconds"] / 3600, 3),
+        "command": config.command(),
         "config": config.to_json(),
         "departures": config.departures(),
         "origin": json.loads(origin.read_text(encoding="utf-8")),

@@ -1,8 +1,11 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 
 from derain.models.registry import MODELS
+from derain.models.training import run
+from derain.models.training.cli import main
 from derain.models.training.config import (
     CONFIGS,
     RECIPES,
@@ -54,6 +57,17 @@ def test_departures_of_stagewise_name_the_stand_in():
     assert any("SSIM" in line for line in config_for("stagewise").departures())
     with_vgg = with_changes(config_for("stagewise"), vgg=True)
     assert not any("SSIM" in line for line in with_vgg.departures())
+
+
+def test_command_gives_the_settings_back(monkeypatch):
+    config = with_changes(
+        config_for("stagewise"), steps=7, batch=3, bf16=True, compile=True, vgg=True
+    )
+    given = []
+    monkeypatch.setattr(run, "train", lambda config, *rest: given.append(config))
+    result = CliRunner().invoke(main, config.command().split()[1:])
+    assert result.exit_code == 0, result.output
+    assert given == [config]
 
 
 def test_unknown_network():

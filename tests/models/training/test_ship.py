@@ -23,6 +23,7 @@ RECORD = {
     "rain": str,
     "steps": int,
     "hours": float,
+    "command": str,
     "config": dict,
     "departures": list,
     "origin": dict,

@@ -6,18 +6,21 @@ A checkpoint never runs code: PyTorch files are opened with ``weights_only=True`
 from __future__ import annotations
 
 import hashlib
-import pickle
+import io
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from derain.runtime.errors import CheckpointError
 
-# Under what training scripts store the state dict; an averaged copy is the better one.
+# Under what training scripts store the state dict, the preferred copy first: where the
+# weights were averaged, people report the average.
 _WRAPPERS = (
     "params_ema",
     "ema",
@@ -34,66 +37,89 @@ _WRAPPERS = (
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "generator.")
 # BatchNorm counts its batches; nothing at inference depends on it.
 _COUNTERS = "num_batches_tracked"
+_NESTED = 4  # mappings inside mappings; a file could nest one in itself
 _SHOWN = 4
+_WANTED = "wanted safetensors, or a state dict saved by torch.save"
 
 
 def load_checkpoint(model: nn.Module, path: Path) -> str:
     """Load the weights in `path` into `model`, every tensor or none.
 
     Args:
-        model: The network; its tensors keep their dtype.
-        path: safetensors, or a file that ``torch.save`` wrote.
+        model: The network; its tensors keep their dtype, and batch counters their
+            value.
+        path: safetensors, or a file that ``torch.save`` wrote; which, its first bytes
+            tell.
 
     Returns:
         SHA-256 of the file.
 
     Raises:
         CheckpointError: The file cannot be read safely, or a tensor is missing, left
-            over or of another shape; the message names them.
+            over or of another shape or kind; the message names them.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        raise CheckpointError(
+            f"{path} cannot be read ({error.strerror}); {_WANTED}"
+        ) from error
     own = model.state_dict()
     state = canonical(_read(path, content), own)
+    if not state:
+        raise CheckpointError(f"{path} holds no tensors; {_WANTED}")
     _require_fit(path, type(model).__name__, state, own)
     model.load_state_dict({**own, **state})
     return hashlib.sha256(content).hexdigest()
 
 
 def canonical(
-    state: Mapping[str, object], own: Mapping[str, Tensor]
+    state: Mapping[Any, object], own: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Unwrap a training checkpoint down to the names of a network.
 
     Args:
-        state: What a checkpoint file holds.
-        own: The network's state dict; prefixes are stripped only where that makes more
-            names fit.
+        state: What a checkpoint file holds: tensors, or mappings of them at any place.
+        own: The network's state dict. Wrappers are opened, and prefixes that all names
+            share stripped, as it takes for most names to fit.
+
+    Returns:
+        The tensors of the mapping that fits best, batch counters left out.
     """
-    best: dict[str, Tensor] = {}
-    most = -1
-    for mapping in _mappings(state):
-        tensors = {
-            name: value
-            for name, value in mapping.items()
-            if isinstance(name, str) and isinstance(value, Tensor)
-        }
-        for names in _stripped(tensors):
-            fitting = len(names.keys() & own.keys())
-            if fitting > most or (fitting == most and len(names) > len(best)):
-                best, most = names, fitting
-    return {name: x for name, x in best.items() if not name.endswith(_COUNTERS)}
+
+    def score(names: dict[str, Tensor]) -> tuple[int, int]:
+        fitting = len(names.keys() & own.keys())
+        # Where nothing fits, the largest is the one to complain about.
+        return fitting, -len(names) if fitting else len(names)
+
+    candidates = (
+        names
+        for mapping in _mappings(state, _NESTED)
+        for names in _stripped(_tensors(mapping))
+    )
+    return max(candidates, key=score)
 
 
-def _mappings(state: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    """`state`, and what well-known names inside it hold, the better copies first."""
-    for wrapper in _WRAPPERS:
-        inner = state.get(wrapper)
-        if isinstance(inner, Mapping):
-            yield from _mappings(inner)
+def _mappings(
+    state: Mapping[Any, object], depth: int
+) -> Iterator[Mapping[Any, object]]:
+    """The mappings inside `state`, well-known names first, then `state` itself."""
+    known = [wrapper for wrapper in _WRAPPERS if wrapper in state]
+    for name in [*known, *(name for name in state if name not in known)]:
+        inner = state[name]
+        if depth and isinstance(inner, Mapping):
+            yield from _mappings(inner, depth - 1)
     yield state
+
+
+def _tensors(mapping: Mapping[Any, object]) -> dict[str, Tensor]:
+    return {
+        name: value
+        for name, value in mapping.items()
+        if isinstance(name, str)
+        and isinstance(value, Tensor)
+        and not name.endswith(_COUNTERS)
+    }
 
 
 def _stripped(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
@@ -106,28 +132,35 @@ def _stripped(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
             )
 
 
-def _read(path: Path, content: bytes) -> Mapping[str, object]:
-    advice = "wanted safetensors or a state dict saved by torch.save"
+def _read(path: Path, content: bytes) -> Mapping[Any, object]:
     if not content:
-        raise CheckpointError(f"{path} is empty; {advice}")
+        raise CheckpointError(f"{path} is empty; {_WANTED}")
     try:
         if _is_safetensors(content):
             return load_safetensors(content)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = (
-            "holds Python objects that could run code"
-            if "Unsupported" in str(error) or "GLOBAL" in str(error)
-            else "is not a checkpoint"
-        )
-        raise CheckpointError(f"{path} {reason}; {advice}") from error
-    except (EOFError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path} is damaged or no checkpoint; {advice}"
-        ) from error
+        with warnings.catch_warnings():
+            # About old protocols and TorchScript; what matters is raised as well.
+            warnings.simplefilter("ignore")
+            state = torch.load(
+                io.BytesIO(content), map_location="cpu", weights_only=True
+            )
+    # A damaged file makes the unpickler fail with whatever breaks first: it raises
+    # IndexError, KeyError, AssertionError, struct.error and others of its own.
+    except Exception as error:
+        raise CheckpointError(f"{path} {_reason(error)}") from error
     if not isinstance(state, Mapping):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}; {advice}")
+        raise CheckpointError(f"{path} holds a {type(state).__name__}; {_WANTED}")
     return state
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    advice = "save the tensors alone: torch.save(model.state_dict(), FILE)"
+    if found := re.search(r"GLOBAL ([\w.]+)", text):
+        return f"holds {found[1]}, and loading that could run code; {advice}"
+    if "TorchScript" in text:
+        return f"is a TorchScript archive; {advice}"
+    return f"is damaged or no checkpoint; {_WANTED}"
 
 
 def _is_safetensors(content: bytes) -> bool:
@@ -146,6 +179,11 @@ def _require_fit(
             f"{name} (got {tuple(state[name].shape)}, wanted {tuple(own[name].shape)})"
             for name in sorted(wanted & state.keys())
             if state[name].shape != own[name].shape
+        ],
+        "of another kind": [
+            f"{name} (got {state[name].dtype}, wanted {own[name].dtype})"
+            for name in sorted(wanted & state.keys())
+            if state[name].is_floating_point() != own[name].is_floating_point()
         ],
     }
     parts = [f"{what}: {_list(names)}" for what, names in problems.items() if names]

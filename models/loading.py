@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import sys
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from derain.models.registry import MODELS, NetworkFacts, create_model
 from derain.runtime.errors import (
     CheckpointError,
-    DerainError,
-    MissingDependencyError,
     NetworkError,
     UnknownNameError,
 )
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _SEED = 0
 _ZERO_STD = 0.01
+_WANTED = "wanted package.module:Class, found from the current folder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,19 +59,24 @@ def open_network(
 
     Args:
         model: A key of `derain.models.registry.MODELS`, or ``package.module:Class`` for
-            any `nn.Module` that can be built without arguments; the current folder is
-            searched too.
+            any `nn.Module` that can be built without arguments; the current folder
+            comes first in the search, and stays on ``sys.path``.
         weights: Checkpoint. None takes the weights that ship with the package, and
             leaves a network of the user's own as its constructor made it.
-        random_weights: Untrained weights, always the same.
+        random_weights: Untrained weights, always the same; no parameter is all zero,
+            or a network whose last layer starts at zero would be the identity.
         facts: How to feed the network; None takes the registry's, or plain RGB.
 
     Raises:
         UnknownNameError: No such model.
-        NetworkError: The user's class cannot be imported or built.
-        CheckpointError: The weights do not fit, or none ship.
+        NetworkError: The user's class cannot be imported or built; what it raised
+            is the cause.
+        CheckpointError: The weights do not fit, or none ship, or `weights` and
+            `random_weights` are both given.
         MissingDependencyError: PyTorch is not installed.
     """
+    if weights is not None and random_weights:
+        raise CheckpointError("both weights and random weights asked for; choose one")
     own = ":" in model
     if not own and model not in MODELS:
         raise UnknownNameError("model", model, [*MODELS, "package.module:Class"])
@@ -108,37 +114,49 @@ def _build(model: str, *, reproducibly: bool) -> nn.Module:
 
 def _build_own(model: str) -> nn.Module:
     module_name, _, class_name = model.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise NetworkError(f"{module_name!r} is no module name; {_WANTED}")
+    cls = getattr(_import_own(module_name), class_name, None)
+    base = load("torch.nn", "Module", extra="export")
+    if cls is None:
+        raise NetworkError(f"{module_name} has no {class_name!r}; {_WANTED}")
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise NetworkError(f"{model} is not an nn.Module class; {_WANTED}")
+    required = [
+        name
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if required:
+        raise NetworkError(
+            f"{model} cannot be built without arguments ({', '.join(required)}); give "
+            "them defaults, or name a subclass that does"
+        )
+    try:
+        network: nn.Module = cls()
+    except Exception as error:  # whatever the user's constructor raises
+        raise NetworkError(f"building {model} failed: {_brief(error)}") from error
+    return network
+
+
+def _import_own(name: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    advice = "wanted package.module:Class, found from the current folder"
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if module_name == missing or module_name.startswith(f"{missing}."):
-            raise NetworkError(f"there is no module {missing!r}; {advice}") from error
-        raise NetworkError(
-            f"{module_name} needs {missing}, which is not installed"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise NetworkError(f"{module_name!r} is no module name; {advice}") from error
-    cls = getattr(module, class_name, None)
-    base = load("torch.nn", "Module", extra="export")
-    if cls is None:
-        raise NetworkError(f"{module_name} has no {class_name!r}; {advice}")
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise NetworkError(f"{model} is not an nn.Module class; {advice}")
-    try:
-        network: nn.Module = cls()
-    except (DerainError, MissingDependencyError):
-        raise
-    except Exception as error:  # whatever the user's constructor raises
-        raise NetworkError(
-            f"{model} cannot be built without arguments: {error}; give its constructor "
-            "defaults, or name a subclass that has them"
-        ) from error
-    return network
+        return importlib.import_module(name)
+    except Exception as error:  # whatever the user's module raises
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and (name == missing or name.startswith(f"{missing}.")):
+            raise NetworkError(f"there is no module {missing!r}; {_WANTED}") from error
+        raise NetworkError(f"importing {name} failed: {_brief(error)}") from error
+
+
+def _brief(error: Exception) -> str:
+    """The type and the first line of an error that is not ours."""
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def _load_shipped(network: nn.Module, model: str) -> dict[str, str]:

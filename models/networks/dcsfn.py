@@ -198,7 +198,7 @@ class DCSFN(nn.Module):
         both = torch.cat([_resize(g1, h4), _resize(g2, h4)], dim=1)
         g4 = self._module("rec2_4")(h4, self._module("fusion_2_2_1")(both))
 
-        decoded = []
+        decoded: list[Tensor] = []
         for scale, x in zip(SCALES, (g1, g2, g4), strict=True):
             out, _ = self._module(f"decoder_scale{scale}")(x, skips[scale])
             decoded.append(_resize(out, rainy) if decoded else out)

@@ -100,7 +100,8 @@ class GraNet(nn.Module):
             level, indices = skips.pop()
             height, width = level.shape[-2:]
             x = unpool_by_indices(block(x), indices, height, width) + level
-        return rainy - self.mask(x)
+        rain: Tensor = self.mask(x)
+        return rainy - rain
 
     def forward(self, rainy: Tensor) -> Tensor:
         """Remove rain from a batch of pictures.
@@ -120,6 +121,6 @@ class GraNet(nn.Module):
         maps = [coarse, self.fine_in(coarse)]
         for block in self.fine:
             maps.append(block(maps[-1]))
-        pictures = self.aggregate(torch.cat(maps, dim=1))
+        pictures: Tensor = self.aggregate(torch.cat(maps, dim=1))
         n, _, height, width = pictures.shape
         return pictures.reshape(n, MERGED, 3, height, width).mean(dim=1)

@@ -146,4 +146,5 @@ class NLEDN(nn.Module):
 
 
 def _unpool(x: Tensor, indices: Tensor, like: Tensor) -> Tensor:
-    return unpool_by_indices(x, indices, like.shape[2], like.shape[3])
+    result: Tensor = unpool_by_indices(x, indices, like.shape[2], like.shape[3])
+    return result

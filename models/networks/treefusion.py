@@ -79,4 +79,5 @@ class TreeFusion(nn.Module):
         for level in self.tree:
             assert isinstance(level, nn.ModuleList)
             maps = [fuse(maps[2 * k], maps[2 * k + 1]) for k, fuse in enumerate(level)]
-        return rainy - self.rain(maps[0])
+        rain: Tensor = self.rain(maps[0])
+        return rainy - rain

@@ -17,6 +17,9 @@ from derain.models.registry import NetworkFacts
 from derain.models.training.data import Pair, Picture
 from derain.models.training.metrics import Score, score
 
+MOST_PIXELS = 2**21  # derained at once: 1920x1088 fits
+OVERLAP = 64  # rows that a strip sees of its neighbours
+
 # Takes a rainy picture, `(H, W, 3)` uint8 BGR, and returns it without the rain.
 DerainPicture = Callable[[Picture], Picture]
 
@@ -114,6 +117,31 @@ def derain_with(model: nn.Module, facts: NetworkFacts) -> DerainPicture:
         )
 
     return derain
+
+
+def in_strips(
+    derain: DerainPicture, most_pixels: int = MOST_PIXELS, overlap: int = OVERLAP
+) -> DerainPicture:
+    """`derain`, which gets pictures of more than `most_pixels` in strips.
+
+    A network that looks no further than `overlap` pixels does not notice. Photographs
+    of 8 megapixels, of which the test sets hold a few, would take some 20 GB.
+    """
+
+    def derain_strips(rainy: Picture) -> Picture:
+        height, width = rainy.shape[:2]
+        if height * width <= most_pixels:
+            return derain(rainy)
+        image = np.empty_like(rainy)
+        step = max(most_pixels // width - 2 * overlap, overlap)
+        for top in range(0, height, step):
+            above = min(overlap, top)
+            bottom = min(top + step, height)
+            strip = rainy[top - above : min(bottom + overlap, height)]
+            image[top:bottom] = derain(strip)[above : above + bottom - top]
+        return image
+
+    return derain_strips
 
 
 def pad(x: Tensor, facts: NetworkFacts) -> Tensor:

@@ -80,16 +80,17 @@ def main(
         raise click.UsageError("give --pairs, or --rainy and --clean")
 
     from derain.models.training.allocator import keep_memory
-    from derain.models.training.evaluate import dry_summary, summary
+    from derain.models.training.evaluate import dry_summary, in_strips, summary
 
     keep_memory()
     source = _source(pairs, rainy, clean, dry=dry, every=every)
     report: dict[str, Any] = {}
     for name, opened in _subjects(model, weights, bundles, backend, threads):
         with opened as derain:
-            results = _measure(derain, source(), name)
+            derain_all = in_strips(derain)
+            results = _measure(derain_all, source(), name)
             if worst is not None:
-                _write_worst(worst, derain, results, source())
+                _write_worst(worst, derain_all, results, source())
                 worst = None  # of the first subject
         figures = dry_summary(results) if dry else summary(results)
         report[name] = figures | {"each": [_row(result) for result in results]}

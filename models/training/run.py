@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from derain.models.training.config import TrainingConfig
-from derain.models.training.data import CropSource, Pair, open_pairs, picture_paths
+from derain.models.training.data import (
+    CropSource,
+    Pair,
+    Picture,
+    open_pairs,
+    picture_paths,
+)
 from derain.models.training.loop import Trainer
 from derain.models.training.losses import StageWiseObjective
+from derain.models.training.pack import (
+    SUFFIX,
+    middle,
+    packed_pairs,
+    packed_photographs,
+)
 from derain.models.training.perceptual import Perceptual
 from derain.runtime.pictures import read_picture
 
@@ -28,8 +40,8 @@ def train(
 
     Args:
         config: The settings.
-        pairs: Folder of pairs, as `open_pairs` reads it.
-        clean: Folder of photographs to render rain on.
+        pairs: Folder of pairs, as `open_pairs` reads it, or a pack.
+        clean: Folder of photographs to render rain on, or a pack.
         folder: Of the run; a run in it is resumed.
         report: Called with a line of text now and then.
         vgg: Checkpoint of a VGG-16, where ``config.vgg`` asks for one.
@@ -38,7 +50,7 @@ def train(
         DerainError: The pictures, the checkpoint or the run cannot be read.
     """
     training, validation = split(pairs) if pairs else ([], [])
-    photographs = [read_picture(p) for p in picture_paths(clean)] if clean else []
+    photographs = list(_photographs(clean)) if clean else []
     report(
         f"{len(training)} pairs to train on, {len(validation)} to validate, "
         f"{len(photographs)} photographs"
@@ -56,21 +68,23 @@ def train(
     Trainer(config, crops, validation, folder, report, objective).run()
 
 
-def split(folder: Path) -> tuple[list[Pair], list[Pair]]:
+def _photographs(place: Path) -> Iterator[Picture]:
+    if place.suffix == SUFFIX:
+        return packed_photographs(place)
+    return (read_picture(path) for path in picture_paths(place))
+
+
+def split(place: Path) -> tuple[list[Pair], list[Pair]]:
     """Pairs to train on, and the middles of every 40th to validate on."""
     training, validation = [], []
-    for index, pair in enumerate(open_pairs(folder)):
+    for index, pair in enumerate(_pairs(place)):
         if index % VALIDATION_EVERY == VALIDATION_EVERY // 2:
-            validation.append(_middle(pair))
+            rainy, clean = (middle(x, VALIDATION_SIDE) for x in pair[1:])
+            validation.append(Pair(pair.name, rainy, clean))
         else:
             training.append(pair)
     return training, validation
 
 
-def _middle(pair: Pair) -> Pair:
-    height, width = pair.clean.shape[:2]
-    top = max(height - VALIDATION_SIDE, 0) // 2
-    left = max(width - VALIDATION_SIDE, 0) // 2
-    rows = slice(top, top + VALIDATION_SIDE)
-    columns = slice(left, left + VALIDATION_SIDE)
-    return Pair(pair.name, pair.rainy[rows, columns], pair.clean[rows, columns])
+def _pairs(place: Path) -> Iterator[Pair]:
+    return packed_pairs(place) if place.suffix == SUFFIX else open_pairs(place)

@@ -160,10 +160,11 @@ def measure(
         derain_with,
         dry_summary,
         evaluate,
+        in_strips,
         summary,
     )
 
-    derain = derain_with(network, facts)
+    derain = in_strips(derain_with(network, facts))
 
     def some(folder: Path, step: int = 1) -> Iterator[Pair]:
         return islice(open_pairs(folder), 0, None, every * step)

@@ -1,6 +1,7 @@
 import json
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from derain.models.training.evaluate import (
     derain_with,
     dry_summary,
     evaluate,
+    in_strips,
     mean_score,
     pad,
     summary,
@@ -68,6 +70,28 @@ def test_pictures_are_padded_to_what_the_network_takes(size, padded):
     assert network.sizes == [padded]
     assert image.shape == rainy.shape
     np.testing.assert_array_equal(image[..., :2], rainy[..., :2])
+
+
+@pytest.mark.parametrize("height", [90, 100, 101, 163])
+def test_strips_are_not_noticed_by_a_network_that_sees_no_further(height):
+    kernel = np.ones((9, 9), np.float32) / 81  # sees 4 rows up and down
+    sizes = []
+
+    def blur(image):
+        sizes.append(image.shape[0])
+        return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_CONSTANT)
+
+    rainy = np.random.default_rng(0).integers(0, 256, (height, 40, 3), np.uint8)
+    wanted = blur(rainy)
+    got = in_strips(blur, most_pixels=40 * 30, overlap=4)(rainy)
+    np.testing.assert_array_equal(got, wanted)
+    assert len(sizes) > 3
+    assert max(sizes[1:]) <= 30
+
+
+def test_small_pictures_are_not_cut():
+    rainy = np.zeros((30, 40, 3), np.uint8)
+    assert in_strips(lambda image: image, most_pixels=1200)(rainy) is rainy
 
 
 def test_padding_reflects():

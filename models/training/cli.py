@@ -25,6 +25,11 @@ NAMES = [name for name in MODELS if name != "nledn"]  # that one is not trained 
     type=click.Path(path_type=Path),
     help="Folder of photographs to render rain on.",
 )
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Checkpoint to start from, in place of new weights.",
+)
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="Time to take.")
 @click.option("--steps", type=click.IntRange(1), help="Steps to take, instead.")
 @click.option("--batch", type=click.IntRange(1), help="Crops a step.")
@@ -51,6 +56,7 @@ def main(
     model: str,
     pairs: Path | None,
     clean: Path | None,
+    weights: Path | None,
     hours: float | None,
     steps: int | None,
     batch: int | None,
@@ -73,7 +79,7 @@ def main(
     from derain.models.training.allocator import keep_memory
     from derain.models.training.config import config_for, with_changes
     from derain.models.training.data import Mixture
-    from derain.models.training.run import train
+    from derain.models.training.run import checkpoint_hash, train
 
     config = config_for(model)
     try:
@@ -85,6 +91,7 @@ def main(
         raise click.UsageError(str(error)) from error
     config = with_changes(
         config,
+        first_weights=checkpoint_hash(weights) if weights else "",
         hours=hours,
         steps=steps,
         batch=batch,
@@ -99,7 +106,15 @@ def main(
     )
     folder = output or Path("runs") / model
     keep_memory()
-    train(config, pairs, clean, folder, lambda line: click.echo(line, err=True), vgg)
+    train(
+        config,
+        pairs,
+        clean,
+        folder,
+        lambda line: click.echo(line, err=True),
+        weights=weights,
+        vgg=vgg,
+    )
     click.echo(folder)
 
 

@@ -70,6 +70,8 @@ class TrainingConfig:
 
     Attributes:
         model: A name in `RECIPES`.
+        first_weights: SHA-256 of the checkpoint that the run starts from; empty where
+            it starts from new weights.
         learning_rate: Of Adam, after the warm-up; it falls to `last_learning_rate`
             along half a cosine that ends with the run.
         last_learning_rate: At the end.
@@ -95,6 +97,7 @@ class TrainingConfig:
     learning_rate: float
     crop: int
     batch: int
+    first_weights: str = ""
     last_learning_rate: float = 1e-6
     warmup_steps: int = 200
     steps: int | None = None
@@ -139,6 +142,7 @@ class TrainingConfig:
             "--compile" if self.compile else "--eager",
             f"--threads {self.threads} --seed {self.seed}",
         ]
+        words += ["--weights WEIGHTS"] * bool(self.first_weights)
         return " ".join(words + ["--vgg VGG16"] * self.vgg)
 
     def departures(self) -> list[str]:
@@ -149,6 +153,8 @@ class TrainingConfig:
             for name in ("learning_rate", "crop", "batch")
             if (wanted := getattr(recipe, name)) not in (None, getattr(self, name))
         ]
+        if self.first_weights:
+            found.append(f"starts from the weights {self.first_weights[:12]}")
         found.append(
             f"learning rate along half a cosine to {self.last_learning_rate:g} "
             f"(paper: {recipe.schedule})"

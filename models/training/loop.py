@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from derain.models.checkpoint import load_checkpoint
 from derain.models.registry import MODELS, create_model
 from derain.models.training.config import TrainingConfig
 from derain.models.training.curves import draw_curves
@@ -141,6 +142,15 @@ class Trainer:
             _write(folder / CONFIG, json.dumps(config.to_json(), indent=2) + "\n")
             _write(folder / ORIGIN, json.dumps(origin(), indent=2) + "\n")
             (folder / LOG).write_text("")
+
+    def start_from(self, weights: Path) -> None:
+        """Take the weights in the checkpoint `weights` in place of new ones.
+
+        Raises:
+            CheckpointError: They do not fit.
+        """
+        load_checkpoint(self.model, weights)
+        self.average.load_state_dict(self.model.state_dict())
 
     def run(self) -> nn.Module:
         """Train to the end; returns the moving average of the network."""

@@ -22,6 +22,8 @@ from derain.models.training.pack import (
     packed_photographs,
 )
 from derain.models.training.perceptual import Perceptual
+from derain.runtime.bundle import sha256
+from derain.runtime.errors import CheckpointError
 from derain.runtime.pictures import read_picture
 
 VALIDATION_EVERY = 40  # every 40th pair is kept for validation
@@ -34,6 +36,8 @@ def train(
     clean: Path | None,
     folder: Path,
     report: Callable[[str], None],
+    *,
+    weights: Path | None = None,
     vgg: Path | None = None,
 ) -> None:
     """Run the training that `config` describes, in `folder`.
@@ -44,6 +48,7 @@ def train(
         clean: Folder of photographs to render rain on, or a pack.
         folder: Of the run; a run in it is resumed.
         report: Called with a line of text now and then.
+        weights: Checkpoint to start from, of the hash in ``config.first_weights``.
         vgg: Checkpoint of a VGG-16, where ``config.vgg`` asks for one.
 
     Raises:
@@ -65,7 +70,22 @@ def train(
         vertical_flips=config.vertical_flips,
     )
     objective = StageWiseObjective(Perceptual(vgg)) if vgg else None
-    Trainer(config, crops, validation, folder, report, objective).run()
+    trainer = Trainer(config, crops, validation, folder, report, objective)
+    if weights is not None and trainer.step == 0:
+        trainer.start_from(weights)
+    trainer.run()
+
+
+def checkpoint_hash(path: Path) -> str:
+    """SHA-256 of a checkpoint.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _photographs(place: Path) -> Iterator[Picture]:

@@ -42,10 +42,29 @@ def test_run_is_made_and_resumed(tmp_path, pairs_folder):
     assert "resumed at step 2" in again.stderr
 
 
+def test_run_starts_from_given_weights(tmp_path, pairs_folder):
+    import torch
+
+    from derain.models.registry import create_model
+    from derain.models.training.loop import load_average, read_config
+
+    network = create_model("qsnet")
+    torch.nn.init.constant_(network.last.bias, 0.125)
+    weights = tmp_path / "weights.pth"
+    torch.save(network.state_dict(), weights)
+    arguments = ["--pairs", pairs_folder, "-o", tmp_path / "run", "--weights", weights]
+    result = _invoke(*TRAIN, "--learning-rate", "1e-9", *arguments)
+    assert result.exit_code == 0, result.output
+    bias = load_average("qsnet", tmp_path / "run").last.bias
+    torch.testing.assert_close(bias, torch.full((3,), 0.125))
+    assert len(read_config(tmp_path / "run").first_weights) == 64
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         pytest.param(["--pairs", "nowhere"], "nowhere cannot be read", id="missing"),
+        pytest.param(["--weights", "no.pth"], "no.pth cannot be read", id="no weights"),
         pytest.param([], "there are no pictures to train on", id="nothing"),
         pytest.param(["--rendered", "0.9", "--dry", "0.9"], "at most 1", id="mixture"),
     ],

@@ -61,10 +61,19 @@ def test_departures_of_stagewise_name_the_stand_in():
 
 def test_command_gives_the_settings_back(monkeypatch):
     config = with_changes(
-        config_for("stagewise"), steps=7, batch=3, bf16=True, compile=True, vgg=True
+        config_for("stagewise"),
+        steps=7,
+        batch=3,
+        bf16=True,
+        compile=True,
+        vgg=True,
+        first_weights="0123",
     )
     given = []
-    monkeypatch.setattr(run, "train", lambda config, *rest: given.append(config))
+    monkeypatch.setattr(
+        run, "train", lambda config, *rest, **more: given.append(config)
+    )
+    monkeypatch.setattr(run, "checkpoint_hash", lambda path: "0123")
     result = CliRunner().invoke(main, config.command().split()[1:])
     assert result.exit_code == 0, result.output
     assert given == [config]

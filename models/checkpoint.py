@@ -69,7 +69,8 @@ def load_checkpoint(model: nn.Module, path: Path) -> str:
     if not state:
         raise CheckpointError(f"{path} holds no tensors; {_WANTED}")
     _require_fit(path, type(model).__name__, state, own)
-    model.load_state_dict({**own, **state})
+    own.update(state)  # in place: it carries the versions of its modules along
+    model.load_state_dict(own)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -174,7 +175,10 @@ def _require_fit(
     wanted = {name for name in own if not name.endswith(_COUNTERS)}
     problems = {
         "missing": sorted(wanted - state.keys()),
-        "unexpected": sorted(state.keys() - own.keys()),
+        "unexpected": [
+            name if name.isprintable() else ascii(name)  # a file may hold any
+            for name in sorted(state.keys() - own.keys())
+        ],
         "of another shape": [
             f"{name} (got {tuple(state[name].shape)}, wanted {tuple(own[name].shape)})"
             for name in sorted(wanted & state.keys())

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from derain.models.checkpoint import load_checkpoint
 from derain.models.networks.dcsfn import DCSFN
 
 
@@ -45,6 +46,19 @@ def test_tensors_are_those_of_the_release(channels, scales):
         state = DCSFN(channels=channels, block_scales=scales).state_dict()
     wanted = _shapes(channels, 16, scales)
     assert {name: tuple(x.shape) for name, x in state.items()} == wanted
+
+
+def test_checkpoints_of_the_release_load(tmp_path):
+    network, other = DCSFN(channels=4, units=1), DCSFN(channels=4, units=1)
+    optimizer = torch.optim.Adam(network.parameters())
+    content = {
+        "net": {f"module.{name}": x for name, x in network.state_dict().items()},
+        "clock_net": {"epoch": 800, "minibatch": 0, "step": 60_000},
+        "opt_net": optimizer.state_dict(),
+    }
+    torch.save(content, tmp_path / "latest_net")
+    load_checkpoint(other, tmp_path / "latest_net")
+    assert torch.equal(other.merge[2].weight, network.merge[2].weight)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,283 @@
+import hashlib
+import sys
+from importlib import resources
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from derain.models import loading
+from derain.models.loading import open_network
+from derain.models.registry import MODELS, NetworkFacts, create_model
+from derain.runtime.errors import CheckpointError, NetworkError, UnknownNameError
+
+OWN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, channels=3):
+        super().__init__()
+        self.conv = nn.Conv2d(3, channels, 1)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x):
+        return self.norm(self.conv(x))
+
+class Half(Net):
+    def __init__(self):
+        super().__init__()
+        self.half()
+
+class Needy(nn.Module):
+    def __init__(self, width, *rest, depth, scale=1):
+        super().__init__()
+
+class Broken(nn.Module):
+    def __init__(self):
+        raise RuntimeError("no such\\nthing")
+
+def build():
+    return Net()
+
+NUMBER = 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Writes modules of a user's own into the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    known = set(sys.modules)
+
+    def write(name="mine", code=OWN):
+        path = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code)
+
+    yield write
+    for name in set(sys.modules) - known:
+        if name.split(".")[0] in ("mine", "folder", "needs", "fails"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """The folder of the weights that ship, empty."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    monkeypatch.setattr(resources, "files", lambda package: folder)
+    return folder
+
+
+def _one_line(caught):
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_random_weights_are_always_the_same():
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    one = open_network("qsnet", weights=None, random_weights=True)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    two = open_network("qsnet", weights=None, random_weights=True)
+    tensors = two.network.state_dict()
+    for name, x in one.network.state_dict().items():
+        assert torch.equal(x, tensors[name])
+    assert one.weights == {"source": "random, seed 0", "sha256": ""}
+
+
+@pytest.mark.parametrize("name", ["qsnet", "granet", "treefusion"])
+def test_random_weights_are_no_identity(name, picture):
+    loaded = open_network(name, weights=None, random_weights=True)
+    assert not loaded.network.training
+    assert all(x.detach().any() for x in loaded.network.parameters())
+    zero = [n for n, x in create_model(name).named_parameters() if not x.any()]
+    for parameter in (loaded.network.get_parameter(n) for n in zero):
+        assert 0 < parameter.detach().abs().max() < 0.06  # std 0.01
+    x = picture(16, 16)
+    with torch.inference_mode():
+        assert not torch.equal(loaded.network(x), x)
+
+
+def test_random_weights_leave_running_statistics():
+    network = open_network("qsnet", weights=None, random_weights=True).network
+    for name, x in network.named_buffers():
+        if name.endswith("running_var"):
+            assert torch.equal(x, torch.ones_like(x))
+        else:
+            assert not x.any()
+
+
+# dcsfn has six million parameters, and teaches no more than the others.
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "dcsfn"])
+def test_registry_gives_facts_and_paper(name, shipped):
+    weights = shipped / "mine.safetensors"
+    save_file(create_model(name).state_dict(), weights)
+    loaded = open_network(name, weights=weights)
+    assert loaded.name == name
+    assert loaded.facts == MODELS[name].facts
+    assert loaded.paper == MODELS[name].paper
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert loaded.weights == {"source": "mine.safetensors", "sha256": digest}
+
+
+def test_facts_can_be_overridden():
+    facts = NetworkFacts(colour="bgr", minimum=8)
+    loaded = open_network("qsnet", weights=None, random_weights=True, facts=facts)
+    assert loaded.facts is facts
+
+
+def test_shipped_weights_are_the_default(shipped):
+    network = create_model("treefusion")
+    path = shipped / "treefusion.safetensors"
+    save_file(network.state_dict(), path)
+    loaded = open_network("treefusion", weights=None)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    source = "shipped treefusion.safetensors"
+    assert loaded.weights == {"source": source, "sha256": digest}
+    assert torch.equal(loaded.network.stem.weight, network.stem.weight)
+
+
+def test_no_weights_ship(shipped):
+    with pytest.raises(
+        CheckpointError,
+        match="no weights ship for qsnet yet; give --weights FILE, or --random-weights",
+    ) as caught:
+        open_network("qsnet", weights=None)
+    _one_line(caught)
+
+
+def test_weights_and_random_weights_exclude_each_other(tmp_path):
+    with pytest.raises(CheckpointError, match="both weights and random weights asked"):
+        open_network("qsnet", weights=tmp_path / "x.pth", random_weights=True)
+
+
+def test_weights_that_do_not_fit(tmp_path):
+    path = tmp_path / "other.safetensors"
+    save_file(create_model("treefusion").state_dict(), path)
+    with pytest.raises(CheckpointError, match="does not fit QSNet; missing"):
+        open_network("qsnet", weights=path)
+
+
+def test_unknown_model():
+    with pytest.raises(
+        UnknownNameError,
+        match=r"unknown model 'qnet'; choose from .*granet.*package\.module:Class",
+    ):
+        open_network("qnet", weights=None)
+
+
+def test_a_network_of_the_user_s_own(own):
+    own()
+    loaded = open_network("mine:Net", weights=None)
+    assert loaded.weights == {"source": "as constructed", "sha256": ""}
+    assert (loaded.name, loaded.paper) == ("mine:Net", "")
+    assert loaded.facts == NetworkFacts()
+    assert not loaded.network.training
+    assert not loaded.network.conv.bias.any()  # as constructed
+
+
+def test_own_network_in_a_package(own, tmp_path):
+    own("folder.mine")
+    facts = NetworkFacts(returns_rain=True)
+    loaded = open_network("folder.mine:Net", weights=None, facts=facts)
+    assert loaded.facts is facts
+
+
+def test_own_network_with_random_weights(own):
+    own()
+    one, two = (
+        open_network("mine:Net", weights=None, random_weights=True).network
+        for _ in range(2)
+    )
+    assert torch.equal(one.conv.weight, two.conv.weight)
+    assert one.conv.bias.any()
+
+
+def test_own_network_with_weights(own, tmp_path):
+    own()
+    network = open_network("mine:Net", weights=None).network
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "net.pth")
+    loaded = open_network("mine:Net", weights=tmp_path / "net.pth")
+    assert loaded.weights["source"] == "net.pth"
+    assert torch.equal(loaded.network.conv.weight, network.conv.weight)
+
+
+def test_own_network_becomes_float32(own):
+    own()
+    network = open_network("mine:Half", weights=None).network
+    assert {x.dtype for x in network.parameters()} == {torch.float32}
+
+
+WANTED = "wanted package.module:Class, found from the current folder"
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        ("none_such:Net", f"there is no module 'none_such'; {WANTED}"),
+        ("none_such.net:Net", f"there is no module 'none_such'; {WANTED}"),
+        ("mine.deeper:Net", f"there is no module 'mine.deeper'; {WANTED}"),
+        ("mine.py:Net", f"there is no module 'mine.py'; {WANTED}"),
+        ("./mine.py:Net", f"'./mine.py' is no module name; {WANTED}"),
+        (".mine:Net", f"'.mine' is no module name; {WANTED}"),
+        (":Net", f"'' is no module name; {WANTED}"),
+        ("mine:Other", f"mine has no 'Other'; {WANTED}"),
+        ("mine:", f"mine has no ''; {WANTED}"),
+        ("mine:build", f"mine:build is not an nn.Module class; {WANTED}"),
+        ("mine:NUMBER", f"mine:NUMBER is not an nn.Module class; {WANTED}"),
+        (
+            "mine:Needy",
+            r"mine:Needy cannot be built without arguments \(width, depth\); give them "
+            "defaults, or name a subclass that does",
+        ),
+        ("mine:Broken", "building mine:Broken failed: RuntimeError: no such"),
+    ],
+)
+def test_no_network_of_the_user_s_own(own, model, match):
+    own()
+    with pytest.raises(NetworkError, match=f"^{match}$") as caught:
+        open_network(model, weights=None)
+    _one_line(caught)
+
+
+@pytest.mark.parametrize(
+    ("code", "match", "cause"),
+    [
+        ("import none_such", "ModuleNotFoundError: No module named", ImportError),
+        ("from os import none_such", "ImportError: cannot import name", ImportError),
+        ("def f(:", r"SyntaxError: invalid syntax \(fails.py, line 1\)", SyntaxError),
+        ("raise ValueError('a\\nb')", "ValueError: a", ValueError),
+        ("raise ValueError", "ValueError", ValueError),
+    ],
+)
+def test_own_module_that_fails_keeps_its_cause(own, code, match, cause):
+    own("fails", code)
+    with pytest.raises(
+        NetworkError, match=f"^importing fails failed: {match}"
+    ) as caught:
+        open_network("fails:Net", weights=None)
+    assert isinstance(_one_line(caught).__cause__, cause)
+
+
+def test_own_constructor_that_fails_keeps_its_cause(own):
+    own()
+    with pytest.raises(NetworkError, match="building mine:Broken failed") as caught:
+        open_network("mine:Broken", weights=None)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_the_current_folder_is_searched_once(own, tmp_path):
+    own()
+    for _ in range(2):
+        open_network("mine:Net", weights=None)
+    assert sys.path.count(str(tmp_path)) == 1
+
+
+def test_importing_needs_no_torch():
+    assert "torch" not in vars(loading)

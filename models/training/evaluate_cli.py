@@ -183,12 +183,13 @@ def _row(result: Result) -> dict[str, Any]:
 def _print_table(report: dict[str, Any], *, each: bool, dry: bool) -> None:
     head = ("mean PSNR", "least PSNR") if dry else ("PSNR", "SSIM")
     click.echo(f"{head[0]:>10}  {head[1]:>10}  {'pictures':>8}")
-    for name, figures in report.items():
+    for index, (name, figures) in enumerate(report.items()):
         if dry:
             means = _db(figures["mean_psnr_db"]), _db(figures["least_psnr_db"])
         else:
             before = figures["rainy"]
-            _print_row(_db(before["psnr_db"]), f"{before['ssim']:.4f}", "", "rainy")
+            if index == 0:
+                _print_row(_db(before["psnr_db"]), f"{before['ssim']:.4f}", "", "rainy")
             means = _db(figures["psnr_db"]), f"{figures['ssim']:.4f}"
         _print_row(*means, str(figures["pictures"]), name)
         for row in figures["each"] if each else ():
@@ -207,6 +208,7 @@ def _write_worst(
     path: Path, derain: DerainPicture, results: list[Result], pairs: Iterator[Pair]
 ) -> None:
     """Write the pictures that gained least: rainy, derained, clean."""
+    from derain.models.training.evaluate import finite
     from derain.models.training.sheets import contact_sheet
     from derain.runtime.pictures import write_picture
 
@@ -221,8 +223,8 @@ def _write_worst(
             before, after = result.rainy.psnr_db, result.score.psnr_db
             rows.append(
                 [
-                    (f"{pair.name}: {before:.2f} dB", pair.rainy),
-                    (f"{after:.2f} dB", derain(pair.rainy).copy()),
+                    (f"{pair.name}: {_db(finite(before))}", pair.rainy),
+                    (_db(finite(after)), derain(pair.rainy).copy()),
                     ("clean", pair.clean),
                 ]
             )

@@ -43,7 +43,7 @@ def test_network_and_bundle_in_one_table(identity_bundle, two_folders, finished_
         "qsnet, PyTorch",
         str(bundle),
     ]
-    assert len(lines) == 1 + 2 * (1 + 1 + 4)
+    assert len(lines) == 1 + 1 + 2 * (1 + 4)
 
 
 def test_dry_pictures_of_a_bundle_that_changes_nothing(identity_bundle, pairs_folder):

@@ -185,14 +185,26 @@ def _require_fit(
             if state[name].shape != own[name].shape
         ],
         "of another kind": [
-            f"{name} (got {state[name].dtype}, wanted {own[name].dtype})"
+            f"{name} (got {_kind(state[name])}, wanted {_kind(own[name])})"
             for name in sorted(wanted & state.keys())
             if state[name].is_floating_point() != own[name].is_floating_point()
+            or not _is_dense(state[name])
         ],
     }
     parts = [f"{what}: {_list(names)}" for what, names in problems.items() if names]
     if parts:
         raise CheckpointError(f"{path} does not fit {model}; {'; '.join(parts)}")
+
+
+def _is_dense(x: Tensor) -> bool:
+    """Whether it has values to copy: a sparse or a meta tensor fails half-way."""
+    return x.layout == torch.strided and not x.is_meta
+
+
+def _kind(x: Tensor) -> str:
+    if x.is_meta:
+        return "a meta tensor without values"
+    return str(x.dtype if x.layout == torch.strided else x.layout)
 
 
 def _list(names: list[str]) -> str:

@@ -142,7 +142,7 @@ def _build_own(model: str) -> nn.Module:
 
 def _import_own(name: str) -> ModuleType:
     here = str(Path.cwd())
-    if here not in sys.path:
+    if sys.path[:1] != [here]:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)

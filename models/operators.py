@@ -72,7 +72,8 @@ def _join(x: Tensor, regions: int, height: int, width: int) -> Tensor:
     n, _, _, c = x.shape
     h, w = height // regions, width // regions
     x = x.reshape(n, regions, regions, h, w, c).permute(0, 5, 1, 3, 2, 4)
-    return x.reshape(n, c, height, width)
+    # Of one region it would stay a view, and the fake result promises contiguous.
+    return x.reshape(n, c, height, width).contiguous()
 
 
 def _attend_setup(ctx: Any, inputs: Any, output: Tensor) -> None:

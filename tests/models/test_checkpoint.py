@@ -129,7 +129,16 @@ def test_nested_wrappers_and_prefixes(file):
 
 
 @pytest.mark.parametrize(
-    "prefix", ["module.", "_orig_mod.", "model.", "net.", "network.", "module.module."]
+    "prefix",
+    [
+        "module.",
+        "_orig_mod.",
+        "model.",
+        "net.",
+        "network.",
+        "generator.",
+        "module.module.",
+    ],
 )
 def test_prefixes_are_stripped(file, prefix):
     assert _loads(file(_renamed(Small(1), prefix)), Small(1))
@@ -219,6 +228,24 @@ def test_misfit_names_every_kind(file):
             "of another shape: first.weight (got (4, 3, 5, 5), wanted (4, 3, 3, 3)); "
             "of another kind: norm.bias (got torch.int8, wanted torch.float32)"
         )
+        + "$",
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "kind"),
+    [
+        (torch.ones(4).to_sparse(), "torch.sparse_coo"),
+        (torch.ones(4, device="meta"), "a meta tensor without values"),
+        (torch.ones(4, dtype=torch.complex64), "torch.complex64"),
+    ],
+    ids=["sparse", "meta", "complex"],
+)
+def test_tensors_that_cannot_be_copied_change_nothing(file, stored, kind):
+    state = {**Small(1).state_dict(), "norm.bias": stored}
+    _fails(
+        file(state),
+        re.escape(f"of another kind: norm.bias (got {kind}, wanted torch.float32)")
         + "$",
     )
 

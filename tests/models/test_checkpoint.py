@@ -150,9 +150,24 @@ def test_a_mapping_inside_itself_ends(file):
     _fails(file(content), "does not fit Small")
 
 
-def test_averaged_weights_are_preferred(file):
-    content = {"params": Small(2).state_dict(), "params_ema": Small(1).state_dict()}
+@pytest.mark.parametrize(
+    ("plain", "averaged"),
+    [("params", "params_ema"), ("state_dict", "ema"), ("model", "ema")],
+)
+def test_averaged_weights_are_preferred(file, plain, averaged):
+    content = {plain: Small(2).state_dict(), averaged: Small(1).state_dict()}
     assert _loads(file(content), Small(1))
+
+
+def test_the_mapping_with_nothing_else_is_preferred(file):
+    more = {**Small(2).state_dict(), "extra": torch.ones(1)}
+    assert _loads(file({"net": more, "model": Small(1).state_dict()}), Small(1))
+
+
+def test_where_nothing_fits_the_largest_is_named(file):
+    large = {"one": torch.ones(1), "two": torch.ones(1)}
+    content = {"net": {"small": torch.ones(1)}, "model": large}
+    _fails(file(content), "unexpected: one, two$")
 
 
 def test_the_better_fit_is_preferred_to_the_average(file):

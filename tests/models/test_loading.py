@@ -109,6 +109,13 @@ def test_random_weights_are_no_identity(name, picture):
         assert not torch.equal(loaded.network(x), x)
 
 
+def test_zeros_are_filled_by_the_name_of_the_parameter():
+    network = open_network("qsnet", weights=None, random_weights=True).network
+    names = ["last.weight", *(f"decoders.{k}.last.weight" for k in range(5))]
+    values = {tuple(network.get_parameter(n).flatten().tolist()) for n in names}
+    assert len(values) == len(names)
+
+
 def test_random_weights_leave_running_statistics():
     network = open_network("qsnet", weights=None, random_weights=True).network
     for name, x in network.named_buffers():

@@ -155,6 +155,7 @@ def main(
         )
     export_bundle = load("derain.export.pipeline", "export_bundle", extra="export")
     request_type = load("derain.export.pipeline", "ExportRequest", extra="export")
+    load("derain.models.allocator", "keep_memory", extra="export")()
     stages_type = load("derain.export.stages", "Stages", extra="export")
     result: ExportResult = export_bundle(
         request_type(

@@ -28,12 +28,15 @@ from derain.export.passes.graph_edits import (
 # Blocked kernels work on this many channels at once; a narrower part is not worth a
 # convolution of its own.
 BLOCK = 16
+# From this many times the outputs on, concatenating costs more than an activation that
+# cannot be fused.
+LARGE = 6
 
 
 def split_convolutions_of_concats(model: ir.Model) -> int:
     """Split dense convolutions whose input is a Concat that nothing else reads.
 
-    Neighbouring parts that are no multiple of `BLOCK` channels stay concatenated.
+    Neighbouring parts of less than `BLOCK` channels stay concatenated.
 
     Returns:
         The number of convolutions split.
@@ -47,7 +50,7 @@ def split_convolutions_of_concats(model: ir.Model) -> int:
         if _can_split(concat, source):
             assert concat is not None
             parts = _parts(concat)
-            if len(parts) > 1 and _fuses(node):
+            if len(parts) > 1 and (_fuses(node) or _is_large(node)):
                 _split(node, parts)
                 changed += 1
     return changed
@@ -73,13 +76,20 @@ def _fuses(conv: ir.Node) -> bool:
     return follower.op_type not in UNARY
 
 
+def _is_large(conv: ir.Node) -> bool:
+    """Whether what is concatenated outweighs a few passes over the result."""
+    weight = weight_of(conv)
+    assert weight is not None
+    return bool(weight.shape[1] >= LARGE * weight.shape[0])
+
+
 def _parts(concat: ir.Node) -> list[list[ir.Value]]:
     """The inputs of `concat`: each wide one alone, narrow neighbours together."""
     parts: list[list[ir.Value]] = []
     after_narrow = False
     for value in concat.inputs:
         assert value is not None
-        narrow = (channels(value) or 0) % BLOCK != 0
+        narrow = (channels(value) or 0) < BLOCK
         if narrow and after_narrow:
             parts[-1].append(value)
         else:

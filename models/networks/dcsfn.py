@@ -87,19 +87,19 @@ class Coder(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, skips: Sequence[Tensor] | None = None
+        self, x: Tensor, skips: list[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """`(N, channels, H, W)` -> the same, and what each unit gave.
 
         Args:
             x: The input.
             skips: For a decoder, what the encoder's units gave: added in front of its
-                own.
+                own. Emptied on the way, so that a large picture's maps are freed.
         """
         maps, out = [x], x
         features: list[Tensor] = []
-        for k, (unit, conv) in enumerate(zip(self.units, self.conv1x1, strict=True)):
-            features.append(unit(out if skips is None else out + skips[k]))
+        for unit, conv in zip(self.units, self.conv1x1, strict=True):
+            features.append(unit(out if skips is None else out + skips.pop(0)))
             maps.append(features[-1])
             out = conv(torch.cat(maps, dim=1))
         return out, features

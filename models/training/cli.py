@@ -76,7 +76,7 @@ def main(
         raise click.UsageError("give --hours or --steps, not both")
     if vgg is not None and model != "stagewise":
         raise click.UsageError("--vgg is for --model stagewise")
-    from derain.models.training.allocator import keep_memory
+    from derain.models.allocator import keep_memory
     from derain.models.training.config import config_for, with_changes
     from derain.models.training.data import Mixture
     from derain.models.training.run import checkpoint_hash, train

@@ -79,7 +79,7 @@ def main(
     if (pairs is None) == (rainy is None or clean is None):
         raise click.UsageError("give --pairs, or --rainy and --clean")
 
-    from derain.models.training.allocator import keep_memory
+    from derain.models.allocator import keep_memory
     from derain.models.training.evaluate import dry_summary, in_strips, summary
 
     keep_memory()

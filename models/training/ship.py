@@ -61,7 +61,7 @@ def main(
     output: Path,
 ) -> None:
     """Measure the run in the folder RUN and write its weights and their record."""
-    from derain.models.training.allocator import keep_memory
+    from derain.models.allocator import keep_memory
 
     keep_memory()
     record = ship(

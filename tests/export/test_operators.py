@@ -195,7 +195,11 @@ def test_names_exist_nowhere_else(run_core, non_local_net, unpool_net):
         ):
             run_core(network, image(32, 64), "64x32", target=target, facts=facts)
             names |= {n.op_type for n in run_core.model.graph if n.domain == DOMAIN}
-    assert {"UnpoolByPoolInput", "FlatMaxUnpool2x2", "RegionNonLocal2x2On32x16"} <= names
+    assert {
+        "UnpoolByPoolInput",
+        "FlatMaxUnpool2x2",
+        "RegionNonLocal2x2On32x16",
+    } <= names
     assert not names & standard
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_LIMIT = 2**31 - 1
+_NEVER = 2**31 - 1
+# Larger blocks, such as concatenations of many maps, are rare and of many sizes: kept,
+# they would leave holes that nothing fits.
+_LARGE = 128 << 20
 
 
 def keep_memory() -> bool:
-    """Keep freed blocks of any size for the next tensor; whether that was possible.
+    """Keep freed blocks of up to 128 MiB for the next tensor; whether that is possible.
 
     glibc gives every block of more than 32 MiB back to the system and fetches it anew,
     zeroed page by page: on the processor that took two thirds of the time of a small
@@ -19,5 +23,11 @@ def keep_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # not glibc: musl, macOS, Windows
         return False
-    kept = [mallopt(key, _LIMIT) for key in (_MMAP_THRESHOLD, _TRIM_THRESHOLD)]
+    kept = mallopt(_MMAP_THRESHOLD, _LARGE), mallopt(_TRIM_THRESHOLD, _NEVER)
     return all(kept)
+
+
+def release_memory() -> None:
+    """Give back what `keep_memory` kept, before something else needs it."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from derain.models.allocator import use_huge_pages
 from derain.models.registry import MODELS, NetworkFacts
 from derain.runtime.commands import SIZE, Command, Parsed
 from derain.runtime.manifest import Precision, Target
@@ -153,9 +154,9 @@ def main(
             "--bgr, --rain, --output-index, --multiple-of and --minimum are for a "
             "network of your own, --model package.module:Class"
         )
+    use_huge_pages()  # before torch is there
     export_bundle = load("derain.export.pipeline", "export_bundle", extra="export")
     request_type = load("derain.export.pipeline", "ExportRequest", extra="export")
-    load("derain.models.allocator", "keep_memory", extra="export")()
     stages_type = load("derain.export.stages", "Stages", extra="export")
     result: ExportResult = export_bundle(
         request_type(

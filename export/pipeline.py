@@ -31,7 +31,6 @@ from derain.export.precision import to_fp16
 from derain.export.reference import derain_with_torch
 from derain.export.stages import Stages
 from derain.export.to_onnx import CoreGraph, to_onnx
-from derain.models.allocator import release_memory
 from derain.models.loading import LoadedNetwork, open_network
 from derain.models.registry import NetworkFacts
 from derain.runtime.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
@@ -144,7 +143,6 @@ def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
         passes = optimize(core.model, request.target)
     with stages.stage("deraining with PyTorch"):
         frames, wanted = _derain(loaded, _frames(request))
-        release_memory()  # ONNX Runtime has an allocator of its own
     half = HalfChoice()
     if request.precision == "fp16":
         with stages.stage("measuring FP16"):

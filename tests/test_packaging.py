@@ -9,7 +9,14 @@ tomllib = pytest.importorskip("tomllib", reason="standard from Python 3.11")
 
 ROOT = Path(__file__).parents[1]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-COMMANDS = ("derain-eval", "derain-export", "derain-run", "derain-train")
+COMMANDS = (
+    "derain-bench",
+    "derain-compile",
+    "derain-eval",
+    "derain-export",
+    "derain-run",
+    "derain-train",
+)
 
 
 def test_every_package_folder_is_listed():

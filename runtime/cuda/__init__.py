@@ -1,0 +1,1 @@
+"""CUDA devices behind one small Protocol: memory, streams, events, graphs."""

@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: engines are compiled from a bundle on the device."""

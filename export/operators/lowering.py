@@ -75,13 +75,14 @@ def _lower_region_non_local(
     queries = sizes.largest_area(theta) // per_region
     keys = sizes.largest_area(phi) // per_region
     channels = theta.shape[1]
+    size, key_size = _size(theta), _size(phi)
     if not isinstance(channels, int):
         raise ExportError(f"{node.name}: RegionNonLocal needs a fixed channel count")
     return region_non_local(
         regions,
         channels,
         tile_count(per_region, queries, keys, int(theta.dtype.itemsize)),
-        size=_size(theta),
+        sizes=(size, key_size) if size and key_size else None,
         rounded=rounded,
         target=target,
         opset=_opset(model),

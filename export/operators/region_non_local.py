@@ -47,7 +47,7 @@ def region_non_local(
     channels: int,
     tiles: int,
     *,
-    size: Size | None,
+    sizes: tuple[Size, Size] | None,
     rounded: bool,
     target: Target,
     opset: int,
@@ -58,7 +58,8 @@ def region_non_local(
         regions: Regions along each axis (r).
         channels: Channels of theta, phi and g (C).
         tiles: Pieces into which the queries of a region are cut.
-        size: Size of theta, or None where it is known only when the graph runs.
+        sizes: Sizes of theta and of phi, or None where they are known only when the
+            graph runs.
         rounded: Whether scores and probabilities are rounded as FP16 tensors would be
             (see `derain.export.precision.emulate_fp16`).
         target: ``"onnxruntime"`` takes its fused attention, which needs no tiles; any
@@ -66,9 +67,11 @@ def region_non_local(
         opset: Version of the standard operators.
     """
     fused = target == "onnxruntime"
-    name = f"RegionNonLocal{regions}x{regions}"
-    if size is not None:
-        name += f"On{size}"
+    # All that the body depends on: two bodies of one name would be one function.
+    name = f"RegionNonLocal{regions}x{regions}Channels{channels}"
+    size, key_size = sizes or (None, None)
+    if sizes is not None:
+        name += f"On{size}Keys{key_size}"
     if not fused and tiles > 1:
         name += f"Tiles{tiles}"
     if rounded:
@@ -76,8 +79,7 @@ def region_non_local(
     body = Body(name, ["theta", "phi", "g"], opset)
     theta, phi, g = body.inputs
     large = _Regions(body, theta, size, regions, channels)
-    half = None if size is None else Size(size.width // 2, size.height // 2)
-    small = _Regions(body, phi, half, regions, channels)
+    small = _Regions(body, phi, key_size, regions, channels)
     queries = large.sequence(theta)
     values = small.sequence(g)
     if fused:
@@ -93,7 +95,7 @@ def region_non_local(
     else:
         keys = small.columns(phi)
         pieces = []
-        for piece in _pieces(body, queries, tiles, dynamic=size is None):
+        for piece in _pieces(body, queries, tiles, dynamic=sizes is None):
             scores = body.op("MatMul", piece, keys)
             if rounded:
                 scores = body.as_half(scores)

@@ -184,6 +184,35 @@ def test_tiles_are_small_enough_and_none_is_empty(queries):
     assert piece * (tiles - 1) < queries
 
 
+class TwoNonLocals(nn.Module):
+    """Keys of full size and of a third of it, and two channel counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 1)
+        self.second = nn.Conv2d(8, 4, 1)
+        self.last = nn.Conv2d(4, 3, 1)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = region_non_local(x, x, x, 2)
+        x = self.second(x)
+        keys = F.max_pool2d(x, 3)
+        return self.last(region_non_local(x, keys, keys, 2))
+
+
+@pytest.mark.parametrize("sizes", ["24x12", "24x12,36x24,48x36"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_non_local_takes_keys_of_any_size(run_core, sizes, target):
+    network = TwoNonLocals()
+    x = image(12, 24)
+    facts = NetworkFacts(multiple_of=12)
+    got = run_core(network, x, sizes, target=target, facts=facts)
+    with torch.no_grad():
+        np.testing.assert_allclose(got, network(x).numpy(), atol=1e-5)
+    assert len(run_core.operators) == 2
+
+
 def test_names_exist_nowhere_else(run_core, non_local_net, unpool_net):
     """TensorRT's parser looks at the operator's name alone."""
     standard = {s.name for s in onnx.defs.get_all_schemas_with_history()}
@@ -198,7 +227,7 @@ def test_names_exist_nowhere_else(run_core, non_local_net, unpool_net):
     assert {
         "UnpoolByPoolInput",
         "FlatMaxUnpool2x2",
-        "RegionNonLocal2x2On32x16",
+        "RegionNonLocal2x2Channels8On32x16Keys16x8",
     } <= names
     assert not names & standard
 

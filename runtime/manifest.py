@@ -56,6 +56,8 @@ class Manifest:
         verification: Figures of the comparison with PyTorch.
         tools: Versions of what made the bundle.
         created: UTC date and time, ISO 8601.
+        engines: Records of the engines compiled from it, for `derain.runtime.engines`;
+            kept as they are here, so that a damaged one stops no other backend.
     """
 
     model: str
@@ -72,6 +74,7 @@ class Manifest:
     verification: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     created: str = ""
+    engines: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -91,6 +94,7 @@ class Manifest:
             **asdict(self),
             "sizes": sizes,
             "fp32_nodes": list(self.fp32_nodes),
+            "engines": list(self.engines),
         }
 
     def write(self, folder: Path) -> None:
@@ -152,5 +156,6 @@ class Manifest:
                 ),
                 "files": {str(k): str(v) for k, v in known["files"].items()},
                 "fp32_nodes": tuple(known.get("fp32_nodes", ())),
+                "engines": tuple(known.get("engines", ())),
             }
         )

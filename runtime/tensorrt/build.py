@@ -1,0 +1,184 @@
+"""Build an engine in this process, which native code may end: see `process`."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.errors import EngineError
+from derain.runtime.sizes import Size, SizeRange
+from derain.runtime.tensorrt import audit, timing_cache, versions
+from derain.runtime.tensorrt.api import Api
+from derain.runtime.tensorrt.monitor import PhaseTree, progress_monitor
+from derain.runtime.tensorrt.network import (
+    arithmetic_types,
+    check_contract,
+    new_builder,
+    parse,
+)
+from derain.runtime.tensorrt.options import BuildFacts, BuildOptions, BuildRequest
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+_SHOWN_NODES = 3
+
+
+def build(
+    api: Api,
+    request: BuildRequest,
+    device: DeviceFacts | None,
+    report: Callable[[float, str], None],
+) -> tuple[bytes, BuildFacts]:
+    """Build the engine that `request` asks for.
+
+    Args:
+        api: The library.
+        request: What to build.
+        device: The GPU that is there, if any.
+        report: Called with the part that is done, from 0 to 1, and what is being done.
+
+    Returns:
+        The plan, and the facts about it.
+
+    Raises:
+        EngineError: The model or the options do not suit the library, or it fails.
+    """
+    options = request.options
+    notes: list[str] = []
+    started = time.perf_counter()
+    builder = new_builder(api)
+    network, refused = parse(api, builder, request.model)
+    if refused:
+        shown = "; ".join(map(str, refused[:_SHOWN_NODES]))
+        raise EngineError(
+            f"{api.name} {api.version} refuses {len(refused)} nodes: {shown}"
+            f"{'; ...' if len(refused) > _SHOWN_NODES else ''}; run: derain-export "
+            "--target tensorrt, and derain-compile --check to see them all"
+        )
+    check_contract(api, network, request.model)
+    config = _configure(api, builder, options)
+    _set_sizes(builder, config, network, request.sizes)
+    cache_file = _use_timing_cache(api, config, options, device, notes)
+    config.progress_monitor = progress_monitor(api.trt, PhaseTree(report))
+    serialized: trt.IHostMemory | None = builder.build_serialized_network(
+        network, config
+    )
+    if serialized is None:
+        reasons = "; ".join(api.messages.errors) or "no reason given"
+        raise EngineError(
+            f"{api.name} {api.version} cannot build the engine: {reasons}"
+        )
+    plan = bytes(memoryview(serialized))
+    seconds = time.perf_counter() - started
+    if cache_file is not None:
+        _keep_timing_cache(config, cache_file, notes)
+    layers = None
+    if device is not None:
+        layers = audit.engine_layers(api, plan)
+    if layers is None:
+        why = "no GPU to load the engine on" if device is None else "it does not load"
+        notes.append(f"layers of the engine not inspected: {why}")
+    if device is None or options.compute_capabilities:
+        capabilities = options.compute_capabilities
+    else:
+        capabilities = (device.compute_capability,)
+    return plan, BuildFacts(
+        version=api.version,
+        device=None if options.compute_capabilities else device,
+        compute_capabilities=capabilities,
+        seconds=round(seconds, 3),
+        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        network_types=arithmetic_types(api, network),
+        layers=layers,
+        notes=(*notes, *api.messages.warnings),
+    )
+
+
+def _configure(
+    api: Api, builder: trt.Builder, options: BuildOptions
+) -> trt.IBuilderConfig:
+    config: trt.IBuilderConfig = builder.create_builder_config()
+    # Without it the inspector knows no types; it changes no kernel.
+    config.profiling_verbosity = api.trt.ProfilingVerbosity.DETAILED
+    if options.workspace_bytes is not None:
+        pool = api.trt.MemoryPoolType.WORKSPACE
+        config.set_memory_pool_limit(pool, options.workspace_bytes)
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if options.hardware_compatible:
+        versions.set_hardware_compatible(api, config)
+    if options.version_compatible:
+        config.set_flag(api.trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options.compute_capabilities:
+        versions.set_compute_capabilities(api, config, options.compute_capabilities)
+    return config
+
+
+def _set_sizes(
+    builder: trt.Builder,
+    config: trt.IBuilderConfig,
+    network: trt.INetworkDefinition,
+    sizes: SizeRange,
+) -> None:
+    frame: trt.ITensor = network.get_input(0)
+    if -1 not in tuple(frame.shape):
+        return
+    if sizes.is_static:  # of a graph that takes a range: nothing is left open
+        frame.shape = _shape(sizes.optimum)
+        return
+    profile: trt.IOptimizationProfile = builder.create_optimization_profile()
+    shapes = (_shape(s) for s in (sizes.minimum, sizes.optimum, sizes.maximum))
+    profile.set_shape(frame.name, *shapes)
+    config.add_optimization_profile(profile)
+
+
+def _shape(size: Size) -> tuple[int, int, int, int]:
+    return (1, size.height, size.width, 3)
+
+
+def _use_timing_cache(
+    api: Api,
+    config: trt.IBuilderConfig,
+    options: BuildOptions,
+    device: DeviceFacts | None,
+    notes: list[str],
+) -> Path | None:
+    """Give the builder its timing cache; the file to keep it in afterwards."""
+    if not versions.has_timing_cache(api):
+        if options.timing_cache_file is not None:
+            notes.append(f"{api.name} measures nothing: no timing cache used")
+        return None
+    if not options.timing_cache or device is None:
+        return None
+    file = options.timing_cache_file
+    if file is not None:
+        data = timing_cache.load(file)  # the user's own: never replaced unseen
+    else:
+        file = timing_cache.default_file(api.name, api.version, device)
+        try:
+            data = timing_cache.load(file)
+        except EngineError as error:
+            notes.append(f"{error}: ignored")
+            data = b""
+    cache: trt.ITimingCache = config.create_timing_cache(data)
+    if not config.set_timing_cache(cache, ignore_mismatch=False):
+        notes.append(f"timing cache {file} is of another device: ignored")
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, ignore_mismatch=False)
+    return file
+
+
+def _keep_timing_cache(
+    config: trt.IBuilderConfig, file: Path, notes: list[str]
+) -> None:
+    cache: trt.ITimingCache = config.get_timing_cache()
+    serialized: trt.IHostMemory = cache.serialize()
+    try:
+        timing_cache.save(file, bytes(memoryview(serialized)))
+    except EngineError as error:
+        notes.append(f"{error}: the next build will measure again")

@@ -1,0 +1,137 @@
+"""The process that native code runs in: ``python -m derain.runtime.tensorrt.child``.
+
+It reads one request, a line of JSON, from standard input and writes events, lines of
+JSON, to standard output:
+
+    {"started": {...}}                  the library and the device
+    {"progress": [0.25, "phase"]}
+    {"result": {...}}  or  {"error": "one line"}
+
+What the library says goes to standard error. A plan goes to the file whose descriptor
+is in the request. When standard input is closed, the parent is gone: the process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.errors import DerainError, EngineError
+from derain.runtime.tensorrt import versions
+from derain.runtime.tensorrt.api import Api, open_api
+from derain.runtime.tensorrt.build import build
+from derain.runtime.tensorrt.network import new_builder, parse
+from derain.runtime.tensorrt.options import BuildRequest
+
+Emit = Callable[[Mapping[str, Any]], None]
+
+_PROGRESS_PERIOD_S = 0.1
+
+
+def main() -> None:
+    """Answer one request."""
+    # Native code may write to standard output; the events go where it cannot.
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    request = json.loads(_read_line())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def emit(event: Mapping[str, Any]) -> None:
+        events.write(json.dumps(event) + "\n")
+        events.flush()
+
+    try:
+        emit({"result": _ACTIONS[request["action"]](request, emit)})
+    except DerainError as error:
+        emit({"error": str(error)})
+    except MemoryError:
+        emit({"error": "not enough memory to build the engine"})
+    # Native threads and libraries have nothing left to do; some crash when they end.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _check(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """Parse the model; the result lists what is refused."""
+    api = open_api(request["backend"])
+    _device(api)
+    network, refused = parse(api, new_builder(api), Path(request["model"]))
+    return {
+        "version": api.version,
+        "layers": network.num_layers,
+        "refused": [node.to_json() for node in refused],
+    }
+
+
+def _build(fields: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """Build an engine; the result is a `BuildFacts`."""
+    request = BuildRequest.from_json(fields["build"])
+    api = open_api(request.backend)
+    device = _device(api)
+    if device is None and not request.options.compute_capabilities:
+        raise EngineError(
+            "no GPU to build for: give --compute-capability, such as 8.6, of the GPU "
+            "that the engine will run on"
+        )
+    emit({"started": {"version": api.version, "device": device and asdict(device)}})
+    shown = -_PROGRESS_PERIOD_S
+
+    def report(part: float, phase: str) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown >= _PROGRESS_PERIOD_S:
+            shown = now
+            emit({"progress": [round(part, 4), phase]})
+
+    plan, facts = build(api, request, device, report)
+    with os.fdopen(fields["plan_descriptor"], "wb") as file:
+        file.write(plan)
+    return facts.to_json()
+
+
+_ACTIONS = {"check": _check, "build": _build}
+
+
+def _device(api: Api) -> DeviceFacts | None:
+    """The GPU; None where there is none and `api` works without.
+
+    CUDA is asked first: without a GPU TensorRT only says that a factory failed.
+    """
+    from derain.runtime.cuda.probe import probe
+
+    try:
+        return probe()
+    except DerainError:
+        if versions.needs_gpu(api):
+            raise
+        return None
+
+
+def _read_line() -> bytes:
+    """The first line of standard input; nothing after it is taken."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            raise SystemExit(1)
+        line += byte
+    return line
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

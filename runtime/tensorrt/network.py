@@ -1,0 +1,153 @@
+"""From an ONNX file to TensorRT's network, or the list of what it refuses."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from derain.runtime.errors import EngineError
+from derain.runtime.tensorrt import versions
+from derain.runtime.tensorrt.api import Api
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+_ASSERTION = re.compile(r"^.*?Assertion failed: ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedNode:
+    """A node that TensorRT's parser does not take.
+
+    Attributes:
+        name: Of the node, or ``#12`` by its place in the graph where it has none.
+        operator: Its operator.
+        reason: What the parser says.
+        functions: Names of the calls it is inside of, outermost first.
+    """
+
+    name: str
+    operator: str
+    reason: str
+    functions: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The node as a JSON object."""
+        return {**asdict(self), "functions": list(self.functions)}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> RefusedNode:
+        """The node that `to_json` wrote."""
+        return cls(**{**fields, "functions": tuple(fields["functions"])})
+
+    def __str__(self) -> str:
+        place = "".join(f" in {name}" for name in reversed(self.functions))
+        return f"{self.operator} {self.name}{place}: {self.reason}"
+
+
+def new_builder(api: Api) -> trt.Builder:
+    """A builder.
+
+    Raises:
+        EngineError: The library does not start.
+    """
+    try:
+        builder: trt.Builder = api.trt.Builder(api.logger)
+    except TypeError as error:  # "factory function returned nullptr"
+        reason = "; ".join(api.messages.errors) or str(error)
+        raise EngineError(
+            f"{api.name} {api.version} does not start: {reason}"
+        ) from error
+    return builder
+
+
+def parse(
+    api: Api, builder: trt.Builder, model: Path
+) -> tuple[trt.INetworkDefinition, list[RefusedNode]]:
+    """Parse the ONNX file `model`.
+
+    Returns:
+        The network, and every node that was refused. The network is complete only if
+        there is none.
+
+    Raises:
+        EngineError: The file is no ONNX model.
+    """
+    network: trt.INetworkDefinition = versions.create_network(api, builder)
+    parser: trt.OnnxParser = api.trt.OnnxParser(network, api.logger)
+    if parser.parse_from_file(str(model)):
+        return network, []
+    errors: list[trt.ParserError] = [
+        parser.get_error(index) for index in range(parser.num_errors)
+    ]
+    if not any(error.node_operator() for error in errors):
+        reasons = [_reason(error) for error in errors] or api.messages.errors
+        reason = "; ".join(reasons) or "no reason given"
+        raise EngineError(
+            f"{model} is not a model that {api.name} {api.version} can read: {reason}"
+        )
+    return network, [_refused(error) for error in errors]
+
+
+def check_contract(api: Api, network: trt.INetworkDefinition, model: Path) -> None:
+    """Raise unless `network` is uint8 NHWC frame in, the same out.
+
+    Raises:
+        EngineError: It is a graph of another kind.
+    """
+    tensors: list[trt.ITensor] = [
+        *(network.get_input(k) for k in range(network.num_inputs)),
+        *(network.get_output(k) for k in range(network.num_outputs)),
+    ]
+    got = [f"{t.name} {t.dtype.name} {tuple(t.shape)}" for t in tensors]
+    fits = all(
+        t.dtype == api.trt.DataType.UINT8 and len(t.shape) == 4 and t.shape[0] == 1
+        for t in tensors
+    )
+    if not (fits and network.num_inputs == network.num_outputs == 1):
+        raise EngineError(
+            f"{model} is not a graph of derain-export: got "
+            f"{', '.join(got) or 'nothing'}, wanted one input and one output, "
+            "UINT8 (1, height, width, 3)"
+        )
+
+
+def arithmetic_types(api: Api, network: trt.INetworkDefinition) -> dict[str, int]:
+    """Convolutions and matrix products of a network, counted by their result's type.
+
+    In a strongly typed network these are the types that the engine computes in.
+    """
+    kinds = {
+        api.trt.LayerType.CONVOLUTION,
+        api.trt.LayerType.DECONVOLUTION,
+        api.trt.LayerType.MATRIX_MULTIPLY,
+    }
+    counts: Counter[str] = Counter()
+    for index in range(network.num_layers):
+        layer: trt.ILayer = network.get_layer(index)
+        if layer.type in kinds:
+            counts[_TYPES.get(layer.get_output_type(0).name, "other")] += 1
+    return dict(sorted(counts.items()))
+
+
+_TYPES = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16", "INT8": "int8", "FP8": "fp8"}
+
+
+def _refused(error: trt.ParserError) -> RefusedNode:
+    stack: Sequence[str] = error.local_function_stack() or ()
+    return RefusedNode(
+        name=error.node_name() or f"#{error.node()}",
+        operator=error.node_operator() or "?",
+        reason=_reason(error),
+        functions=tuple(stack),
+    )
+
+
+def _reason(error: trt.ParserError) -> str:
+    text = _ASSERTION.sub("", " ".join(error.desc().split()))
+    # The condition of a check that always fails.
+    return "it has no such operator" if text in ("", "false") else text

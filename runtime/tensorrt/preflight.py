@@ -1,0 +1,93 @@
+"""Would TensorRT take this graph? Asked of its real parser, without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from derain.runtime.engines import EngineBackend
+from derain.runtime.errors import EngineError
+from derain.runtime.tensorrt.api import installed
+from derain.runtime.tensorrt.network import RefusedNode
+from derain.runtime.tensorrt.process import run_child
+
+_EXPORT = "export the bundle with --target tensorrt"
+_ADVICE = {
+    "MaxUnpool": _EXPORT,
+    "MaxPool": f"nobody may use its second output: {_EXPORT}",
+    "MultiHeadAttention": _EXPORT,
+    "ScatterElements": "no reduction: write it with Where or with MatMul",
+    "ScatterND": "no reduction: write it with Where or with MatMul",
+}
+_OTHER_ADVICE = "write it with other operators in the network, or use onnxruntime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """What the parser says about a graph.
+
+    Attributes:
+        backend: Whose parser it is.
+        version: Its version.
+        layers: Layers of the network it made.
+        refused: Every node it does not take.
+    """
+
+    backend: EngineBackend
+    version: str
+    layers: int
+    refused: tuple[RefusedNode, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as a JSON object."""
+        return {
+            "backend": self.backend,
+            "version": self.version,
+            "layers": self.layers,
+            "refused": [
+                {**node.to_json(), "advice": advice(node)} for node in self.refused
+            ],
+        }
+
+
+def advice(node: RefusedNode) -> str:
+    """What to do about a refused node."""
+    return _ADVICE.get(node.operator, _OTHER_ADVICE)
+
+
+def check(model: Path, backend: EngineBackend | None = None) -> Preflight:
+    """Parse `model` with TensorRT's parser, in a process of its own.
+
+    Args:
+        model: The ONNX file.
+        backend: Whose parser; None takes the first that is installed and starts here
+            (TensorRT does only where a GPU is).
+
+    Raises:
+        EngineError: None is installed or starts, or the file is no model, or the parser
+            crashes.
+    """
+    candidates: Sequence[EngineBackend] = [backend] if backend else installed()
+    if not candidates:
+        raise EngineError(
+            "neither tensorrt nor tensorrt_rtx is installed; "
+            "run: pip install 'derain[tensorrt-rtx]'"
+        )
+    for candidate in candidates[:-1]:
+        try:
+            return _check(model, candidate)
+        except EngineError:  # the last one answers, or says why not
+            continue
+    return _check(model, candidates[-1])
+
+
+def _check(model: Path, backend: EngineBackend) -> Preflight:
+    result = run_child({"action": "check", "backend": backend, "model": str(model)})
+    return Preflight(
+        backend=backend,
+        version=result["version"],
+        layers=result["layers"],
+        refused=tuple(map(RefusedNode.from_json, result["refused"])),
+    )

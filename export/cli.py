@@ -205,7 +205,13 @@ def _table(result: ExportResult) -> list[str]:
         kept = manifest.fp32_nodes
         text = f"{len(kept)} nodes, listed in the manifest" if kept else "none"
         rows.append(("kept in FP32", text))
+    parser = manifest.verification.get("parser")
+    if parser:
+        text = f"{parser['backend']} {parser['version']} takes every node"
+        rows.append(("TensorRT's parser", text))
     for name, figures in manifest.verification.items():
+        if name == "parser":
+            continue
         rows.append(
             (
                 f"against PyTorch, {name}",

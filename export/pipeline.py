@@ -45,6 +45,7 @@ from derain.runtime.manifest import (
 )
 from derain.runtime.pictures import write_picture
 from derain.runtime.sizes import Size, SizeRange
+from derain.runtime.tensorrt import preflight
 
 Frame = NDArray[np.uint8]
 
@@ -155,6 +156,10 @@ def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
     with new_bundle(request.folder, force=request.force) as folder:
         with stages.stage("writing and checking model.onnx"):
             _save(core, loaded, request, folder / MODEL_FILE)
+        parser: dict[str, Any] = {}
+        if request.target == "tensorrt":
+            with stages.stage("asking TensorRT's parser"):
+                parser = _ask_parser(folder / MODEL_FILE, stages)
         with stages.stage("comparing with PyTorch"):
             got = verify.run_graph(folder / MODEL_FILE, frames)
             comparison = verify.compare(got, wanted)
@@ -168,6 +173,8 @@ def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
         verification = {"onnxruntime": comparison.to_json()}
         if half.comparison is not None:
             verification["fp16_emulated"] = half.comparison.to_json()
+        if parser:
+            verification["parser"] = parser
         manifest = _manifest(
             request,
             loaded,
@@ -248,6 +255,31 @@ def _save(
         reason = " ".join(str(error).split())
         raise ExportError(f"the graph is not valid ONNX: {reason}") from error
     onnx.save(proto, path)
+
+
+def _ask_parser(model: Path, stages: Stages) -> dict[str, Any]:
+    """What TensorRT's parser says about the file, for the manifest; {} if none is here.
+
+    Raises:
+        ExportError: It refuses a node.
+    """
+    try:
+        answer = preflight.check(model)
+    except preflight.NoParserError as error:
+        stages.note(f"note: not checked by TensorRT's parser: {error}")
+        return {}
+    if answer.refused:
+        nodes = "; ".join(f"{n}; {preflight.advice(n)}" for n in answer.refused)
+        raise ExportError(
+            f"{answer.backend} {answer.version} refuses {len(answer.refused)} nodes: "
+            f"{nodes}"
+        )
+    return {
+        "backend": answer.backend,
+        "version": answer.version,
+        "layers": answer.layers,
+        "refused": 0,
+    }
 
 
 def _manifest(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +19,7 @@ from derain.runtime.tensorrt.network import (
     check_contract,
     new_builder,
     parse,
+    shape_of,
 )
 from derain.runtime.tensorrt.options import BuildFacts, BuildOptions, BuildRequest
 
@@ -57,12 +58,12 @@ def build(
         shown = "; ".join(map(str, refused[:_SHOWN_NODES]))
         raise EngineError(
             f"{api.name} {api.version} refuses {len(refused)} nodes: {shown}"
-            f"{'; ...' if len(refused) > _SHOWN_NODES else ''}; run: derain-export "
-            "--target tensorrt, and derain-compile --check to see them all"
+            f"{'; ...' if len(refused) > _SHOWN_NODES else ''}; run: derain-compile "
+            "--check to see them all, and what to do"
         )
     check_contract(api, network, request.model)
     config = _configure(api, builder, options)
-    _set_sizes(builder, config, network, request.sizes)
+    _set_sizes(api, builder, config, network, request.sizes)
     cache_file = _use_timing_cache(api, config, options, device, notes)
     config.progress_monitor = progress_monitor(api.trt, PhaseTree(report))
     serialized: trt.IHostMemory | None = builder.build_serialized_network(
@@ -92,11 +93,18 @@ def build(
         device=None if options.compute_capabilities else device,
         compute_capabilities=capabilities,
         seconds=round(seconds, 3),
-        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_bytes=_peak_bytes(),
         network_types=arithmetic_types(api, network),
         layers=layers,
         notes=(*notes, *api.messages.warnings),
     )
+
+
+def _peak_bytes() -> int:
+    # Not ru_maxrss: that starts at what the parent process had.
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return 1024 * int(match[1]) if match else 0
 
 
 def _configure(
@@ -120,25 +128,27 @@ def _configure(
 
 
 def _set_sizes(
+    api: Api,
     builder: trt.Builder,
     config: trt.IBuilderConfig,
     network: trt.INetworkDefinition,
     sizes: SizeRange,
 ) -> None:
     frame: trt.ITensor = network.get_input(0)
-    if -1 not in tuple(frame.shape):
+    if -1 not in shape_of(frame):
         return
     if sizes.is_static:  # of a graph that takes a range: nothing is left open
-        frame.shape = _shape(sizes.optimum)
+        frame.shape = _dims(api, sizes.optimum)
         return
     profile: trt.IOptimizationProfile = builder.create_optimization_profile()
-    shapes = (_shape(s) for s in (sizes.minimum, sizes.optimum, sizes.maximum))
+    shapes = (_dims(api, s) for s in (sizes.minimum, sizes.optimum, sizes.maximum))
     profile.set_shape(frame.name, *shapes)
     config.add_optimization_profile(profile)
 
 
-def _shape(size: Size) -> tuple[int, int, int, int]:
-    return (1, size.height, size.width, 3)
+def _dims(api: Api, size: Size) -> trt.Dims:
+    dims: trt.Dims = api.trt.Dims((1, size.height, size.width, 3))
+    return dims
 
 
 def _use_timing_cache(

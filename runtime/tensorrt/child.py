@@ -62,10 +62,14 @@ def main() -> None:
 
 
 def _check(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """Parse the model; the result lists what is refused."""
-    api = open_api(request["backend"])
-    _device(api)
-    network, refused = parse(api, new_builder(api), Path(request["model"]))
+    """Parse the model; the result lists what is refused, or why there is no parser."""
+    try:
+        api = open_api(request["backend"])
+        _device(api)
+        builder = new_builder(api)
+    except DerainError as error:
+        return {"unavailable": str(error)}
+    network, refused = parse(api, builder, Path(request["model"]))
     return {
         "version": api.version,
         "layers": network.num_layers,

@@ -173,16 +173,24 @@ def _check(bundle: Path, backend: EngineBackend | None, *, as_json: bool) -> Non
     from derain.runtime.bundle import Bundle
     from derain.runtime.tensorrt.preflight import check
 
-    result = check(Bundle.open(bundle).model_path, backend)
+    opened = Bundle.open(bundle)
+    result = check(opened.model_path, backend)
     if as_json:
         click.echo(json.dumps({"bundle": str(bundle), **result.to_json()}, indent=2))
     else:
         click.echo("\n".join(_lines(result)))
     if result.refused:
-        raise EngineError(
+        message = (
             f"{result.backend} {result.version} refuses {len(result.refused)} nodes of "
-            f"{bundle}; run: derain-export --target tensorrt"
+            f"{bundle}"
         )
+        manifest = opened.manifest
+        if manifest.target != "tensorrt":
+            message += (
+                f"; run: derain-export --model {manifest.model} "
+                f"--{manifest.precision} --target tensorrt"
+            )
+        raise EngineError(message)
 
 
 def _lines(result: Preflight) -> list[str]:

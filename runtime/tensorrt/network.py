@@ -16,7 +16,8 @@ from derain.runtime.tensorrt.api import Api
 if TYPE_CHECKING:
     import tensorrt as trt
 
-_ASSERTION = re.compile(r"^.*?Assertion failed: ")
+# "Assertion failed: condition && "sentence"", of which only the sentence helps.
+_ASSERTION = re.compile(r'^.*?Assertion failed: |^\w+ && (?=")')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +104,9 @@ def check_contract(api: Api, network: trt.INetworkDefinition, model: Path) -> No
         *(network.get_input(k) for k in range(network.num_inputs)),
         *(network.get_output(k) for k in range(network.num_outputs)),
     ]
-    got = [f"{t.name} {t.dtype.name} {tuple(t.shape)}" for t in tensors]
+    got = [f"{t.name} {t.dtype.name} {shape_of(t)}" for t in tensors]
     fits = all(
-        t.dtype == api.trt.DataType.UINT8 and len(t.shape) == 4 and t.shape[0] == 1
+        t.dtype == api.trt.DataType.UINT8 and shape_of(t)[::3] == (1, 3)
         for t in tensors
     )
     if not (fits and network.num_inputs == network.num_outputs == 1):
@@ -114,6 +115,12 @@ def check_contract(api: Api, network: trt.INetworkDefinition, model: Path) -> No
             f"{', '.join(got) or 'nothing'}, wanted one input and one output, "
             "UINT8 (1, height, width, 3)"
         )
+
+
+def shape_of(tensor: trt.ITensor) -> tuple[int, ...]:
+    """Lengths of its axes; -1 for one that is left open."""
+    dims = tensor.shape
+    return tuple(dims[axis] for axis in range(len(dims)))
 
 
 def arithmetic_types(api: Api, network: trt.INetworkDefinition) -> dict[str, int]:
@@ -148,6 +155,6 @@ def _refused(error: trt.ParserError) -> RefusedNode:
 
 
 def _reason(error: trt.ParserError) -> str:
-    text = _ASSERTION.sub("", " ".join(error.desc().split()))
+    text = _ASSERTION.sub("", " ".join(error.desc().split())).strip('"')
     # The condition of a check that always fails.
     return "it has no such operator" if text in ("", "false") else text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,10 @@ _ADVICE = {
     "ScatterND": "no reduction: write it with Where or with MatMul",
 }
 _OTHER_ADVICE = "write it with other operators in the network, or use onnxruntime"
+
+
+class NoParserError(EngineError):
+    """There is no parser to ask here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,28 +69,24 @@ def check(model: Path, backend: EngineBackend | None = None) -> Preflight:
             (TensorRT does only where a GPU is).
 
     Raises:
-        EngineError: None is installed or starts, or the file is no model, or the parser
-            crashes.
+        NoParserError: None is installed or starts.
+        EngineError: The file is no model, or the parser crashes.
     """
-    candidates: Sequence[EngineBackend] = [backend] if backend else installed()
-    if not candidates:
-        raise EngineError(
-            "neither tensorrt nor tensorrt_rtx is installed; "
-            "run: pip install 'derain[tensorrt-rtx]'"
-        )
-    for candidate in candidates[:-1]:
-        try:
-            return _check(model, candidate)
-        except EngineError:  # the last one answers, or says why not
-            continue
-    return _check(model, candidates[-1])
-
-
-def _check(model: Path, backend: EngineBackend) -> Preflight:
-    result = run_child({"action": "check", "backend": backend, "model": str(model)})
-    return Preflight(
-        backend=backend,
-        version=result["version"],
-        layers=result["layers"],
-        refused=tuple(map(RefusedNode.from_json, result["refused"])),
+    reasons = []
+    for candidate in [backend] if backend else installed():
+        request = {"action": "check", "backend": candidate, "model": str(model)}
+        result = run_child(request)
+        if "unavailable" not in result:
+            return Preflight(
+                backend=candidate,
+                version=result["version"],
+                layers=result["layers"],
+                refused=tuple(map(RefusedNode.from_json, result["refused"])),
+            )
+        reasons.append(result["unavailable"])
+    if reasons:
+        raise NoParserError("; ".join(reasons))
+    raise NoParserError(
+        "neither tensorrt nor tensorrt_rtx is installed; "
+        "run: pip install 'derain[tensorrt-rtx]'"
     )

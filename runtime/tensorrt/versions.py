@@ -6,7 +6,7 @@ Everything else in this package is the same for all of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from derain.runtime.errors import EngineError
 from derain.runtime.tensorrt.api import Api
@@ -56,13 +56,13 @@ def set_hardware_compatible(api: Api, config: trt.IBuilderConfig) -> None:
 
 
 def set_compute_capabilities(
-    api: Api, config: trt.IBuilderConfig, capabilities: Sequence[str]
+    api: Api, config: Any, capabilities: Sequence[str]
 ) -> None:
     """Make an engine for GPUs of these compute capabilities, present or not.
 
     Args:
         api: The library.
-        config: Changed in place.
+        config: Changed in place; of a type that TensorRT itself does not have.
         capabilities: Such as ``"8.6"``; not empty.
 
     Raises:

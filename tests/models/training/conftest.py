@@ -1,13 +1,9 @@
 """Small pictures to train and measure on, and the shared data where it is."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="training needs derain[train]")
-
-import torch
 
 from derain.models.training.config import config_for, with_changes
 from derain.models.training.data import Pair
@@ -16,24 +12,6 @@ from derain.runtime.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha25
 from derain.runtime.manifest import Golden, Manifest
 from derain.runtime.pictures import write_picture
 from derain.runtime.sizes import Size, SizeRange
-
-
-@pytest.fixture(scope="session")
-def shared_data():
-    """The data sets beside the checkout; skips where they are not."""
-    folder = Path(__file__).resolve().parents[4] / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("the shared data sets are not beside this checkout")
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    """One thread: tiny pictures are slower on many; put the number back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _pair(index, height=40, width=48):

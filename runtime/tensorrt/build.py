@@ -71,6 +71,8 @@ def build(
     )
     if serialized is None:
         reasons = "; ".join(api.messages.errors) or "no reason given"
+        if re.search("bad_alloc|out of memory", reasons, re.IGNORECASE):
+            reasons = f"not enough memory ({reasons})"
         raise EngineError(
             f"{api.name} {api.version} cannot build the engine: {reasons}"
         )

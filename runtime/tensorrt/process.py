@@ -8,12 +8,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 from derain.runtime.errors import EngineError
 
 _TICK_S = 0.5
+# Native code that runs out of memory may wait for ever for a thread that never started.
+_STUCK_S = 120.0
 _SHOWN_CHARACTERS = 300
 _COMMAND = (sys.executable, "-m", "derain.runtime.tensorrt.child")
 
@@ -57,9 +61,13 @@ def run_child(
         assert process.stdout is not None
         try:
             _send(process.stdin, json.dumps(request).encode() + b"\n")
+            watch = _Watch(process.pid)
             for event in _events(process.stdout):
                 if "result" in event or "error" in event:
                     answer = event
+                    break
+                if not event and watch.is_stuck():
+                    answer = {"error": _stuck(request)}
                     break
                 on_event(event)
             if not answer:
@@ -98,6 +106,34 @@ def _events(pipe: IO[bytes]) -> Iterator[Mapping[str, Any]]:
             yield json.loads(line)
 
 
+class _Watch:
+    """Sees that a process works: that it uses processor time."""
+
+    def __init__(self, pid: int) -> None:
+        self._stat = Path(f"/proc/{pid}/stat")
+        self._used: list[str] = []
+        self._since = time.monotonic()
+
+    def is_stuck(self) -> bool:
+        # After the name, which may hold anything: state, ..., user and system time.
+        used = self._stat.read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
+        now = time.monotonic()
+        if used != self._used:
+            self._used, self._since = used, now
+        return now - self._since >= _STUCK_S
+
+
+def _stuck(request: Mapping[str, Any]) -> str:
+    return (
+        f"{_backend(request)} does nothing any more: no processor time for "
+        f"{_STUCK_S:.0f} s, as when memory runs out; free some and try again"
+    )
+
+
+def _backend(request: Mapping[str, Any]) -> str:
+    return str(request.get("backend") or request["build"]["backend"])
+
+
 def _said(log: IO[bytes]) -> list[str]:
     """What the process wrote to standard error."""
     log.seek(0)
@@ -107,7 +143,7 @@ def _said(log: IO[bytes]) -> list[str]:
 
 def _end(request: Mapping[str, Any], status: int, said: list[str]) -> str:
     """One line about a process that ended without an answer."""
-    name = request.get("backend") or request["build"]["backend"]
+    name = _backend(request)
     last = f"; its last words: {said[-1][:_SHOWN_CHARACTERS]}" if said else ""
     if status >= 0:
         return f"the process of {name} ended with status {status}{last}"

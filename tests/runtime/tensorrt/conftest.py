@@ -1,0 +1,197 @@
+"""Tiny bundles that TensorRT takes, and the command that compiles them."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from derain.runtime.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
+from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.engines import PLATFORM, EngineRecord
+from derain.runtime.manifest import FILE_NAME, Golden, Manifest
+from derain.runtime.pictures import write_picture
+from derain.runtime.sizes import SizeRange
+
+STATIC, DYNAMIC = "64x48", "32x32,64x48,128x96"
+
+
+@pytest.fixture(scope="session")
+def rtx():
+    """Skips where TensorRT-RTX, the real compiler, is not installed."""
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        pytest.skip("TensorRT-RTX is not installed: pip install 'derain[tensorrt-rtx]'")
+
+
+def _write_model(path, sizes, middle, opset=20):
+    """A 3x3 convolution between uint8 frames; `middle` may replace it."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto as Type
+    from onnx import helper
+
+    half = middle == "half"
+    float_type, array_type = (
+        (Type.FLOAT16, np.float16) if half else (Type.FLOAT, np.float32)
+    )
+    node = helper.make_node
+    nodes = {
+        "attention": [node("Attention", ["x", "x", "x"], ["y"], name="attention")],
+        "unpool": [
+            node("MaxPool", ["x"], ["v", "i"], name="pool", kernel_shape=[2, 2]),
+            node("MaxUnpool", ["v", "i"], ["y"], name="unpool", kernel_shape=[2, 2]),
+        ],
+    }.get(middle, [node("Conv", ["x", "w"], ["y"], name="conv", pads=[1] * 4)])
+    axes = (sizes.optimum.height, sizes.optimum.width) if sizes.is_static else "HW"
+    shape = [1, *axes, 3]
+    weights = np.random.default_rng(0).normal(0, 0.1, (3, 3, 3, 3)).astype(array_type)
+    limits = [np.array(value, array_type) for value in (0, 255)]
+    graph = helper.make_graph(
+        [
+            node("Cast", ["frame"], ["c"], to=float_type),
+            node("Transpose", ["c"], ["x"], perm=[0, 3, 1, 2]),
+            *nodes,
+            node("Clip", ["y", "low", "high"], ["z"]),
+            node("Transpose", ["z"], ["t"], perm=[0, 2, 3, 1]),
+            node("Cast", ["t"], ["derained"], to=Type.UINT8),
+        ],
+        middle,
+        [helper.make_tensor_value_info("frame", Type.UINT8, shape)],
+        [helper.make_tensor_value_info("derained", Type.UINT8, shape)],
+        [
+            onnx.numpy_helper.from_array(array, name)
+            for name, array in (("w", weights), ("low", limits[0]), ("high", limits[1]))
+        ],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10
+    )
+    onnx.save(model, path)
+
+
+@pytest.fixture
+def make_bundle(tmp_path):
+    """Makes a bundle: ``make_bundle("conv", sizes, precision=..., name=...)``."""
+
+    def make(middle="conv", sizes=STATIC, precision="fp32", name="bundle"):
+        folder = tmp_path / name
+        folder.mkdir()
+        sizes = SizeRange.parse(sizes)
+        opset = 23 if middle == "attention" else 20
+        _write_model(folder / MODEL_FILE, sizes, middle, opset)
+        golden = np.zeros((sizes.optimum.height, sizes.optimum.width, 3), np.uint8)
+        write_picture(folder / GOLDEN_INPUT, golden)
+        write_picture(folder / GOLDEN_OUTPUT, golden)
+        names = (MODEL_FILE, GOLDEN_INPUT, GOLDEN_OUTPUT)
+        Manifest(
+            model="qsnet",
+            precision=precision,
+            target="any",
+            sizes=sizes,
+            golden=Golden(input=GOLDEN_INPUT, output=GOLDEN_OUTPUT, min_psnr_db=40.0),
+            files={name: sha256(folder / name) for name in names},
+        ).write(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def set_model():
+    """Puts other bytes into a bundle as its model, with the right hash."""
+
+    def replace(folder, content):
+        (folder / MODEL_FILE).write_bytes(content)
+        path = folder / FILE_NAME
+        manifest = json.loads(path.read_text())
+        manifest["files"][MODEL_FILE] = sha256(folder / MODEL_FILE)
+        path.write_text(json.dumps(manifest))
+
+    return replace
+
+
+@pytest.fixture
+def compile_command(tmp_path, monkeypatch):
+    """Runs derain-compile for GPUs of compute capability 8.6, in its own process."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def run(*arguments, **options):
+        ahead = () if "--check" in arguments else ("--compute-capability", "8.6")
+        command = [sys.executable, "-m", "derain.runtime.tensorrt.cli"]
+        choice = ("--backend", "tensorrt-rtx")
+        return subprocess.run(
+            [*command, *choice, *ahead, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture
+def content():
+    """What is in a folder: the bytes of every file, hidden ones too, by name."""
+    return lambda folder: {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def one_line_error():
+    """Asserts that a command failed with one line that matches, and returns it."""
+    import re
+
+    def check(result, pattern):
+        assert result.returncode == 1, result.stdout + result.stderr
+        lines = [line for line in result.stderr.splitlines() if line]
+        assert len(lines) == 1, result.stderr
+        assert lines[0].startswith("Error: ")
+        assert re.search(pattern, lines[0]), lines[0]
+        return lines[0]
+
+    return check
+
+
+@pytest.fixture
+def device():
+    """A GPU that is not here."""
+    return DeviceFacts(
+        name="Orin",
+        compute_capability="8.7",
+        driver="12.6",
+        runtime="12.6",
+        memory_bytes=8 << 30,
+        integrated=True,
+    )
+
+
+@pytest.fixture
+def make_record():
+    """Makes the record of an engine built by TensorRT 10.3.0 on an Orin."""
+
+    def make(**changes):
+        fields = {
+            "file": "tensorrt-10.3.0-sm87-64x48-0a1b2c3d.plan",
+            "sha256": "0" * 64,
+            "bytes": 4,
+            "backend": "tensorrt",
+            "version": "10.3.0",
+            "platform": PLATFORM,
+            "gpu": "Orin",
+            "compute_capabilities": ("8.7",),
+            "driver": "12.6",
+            "cuda": "12.6",
+            "onnx_sha256": "1" * 64,
+            "sizes": SizeRange.parse(STATIC),
+        }
+        return EngineRecord(**{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture
+def copy_bundle(tmp_path):
+    """Copies a bundle, so that a test may change it."""
+    return lambda folder, name="copy": shutil.copytree(folder, tmp_path / name)

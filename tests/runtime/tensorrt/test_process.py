@@ -1,0 +1,181 @@
+"""Whatever happens to the process with the native code is one line here."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from derain.runtime.errors import EngineError
+from derain.runtime.tensorrt import process
+
+REQUEST = {"action": "check", "backend": "tensorrt-rtx", "model": "m"}
+
+
+@pytest.fixture
+def child(monkeypatch):
+    """Makes this code the other process."""
+
+    def replace(code):
+        monkeypatch.setattr(process, "_COMMAND", (sys.executable, "-c", code))
+
+    return replace
+
+
+def test_the_result_is_returned_and_events_are_passed_on(child):
+    child('print(\'{"progress": [0.5, "x"]}\\n{"result": {"a": 1}}\')')
+    events = []
+    assert process.run_child(REQUEST, events.append) == {"a": 1}
+    assert [event for event in events if event] == [{"progress": [0.5, "x"]}]
+
+
+def test_the_request_arrives(child):
+    child("import sys; print('{\"result\":', sys.stdin.readline().strip(), '}')")
+    assert process.run_child(REQUEST) == REQUEST
+
+
+def test_an_error_there_is_an_error_here(child):
+    child('print(\'{"error": "no such thing"}\')')
+    with pytest.raises(EngineError, match=r"^no such thing$"):
+        process.run_child(REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("SIGSEGV", r"^tensorrt-rtx crashed \(SIGSEGV\): .*its last words: 2nd$"),
+        ("SIGABRT", r"^tensorrt-rtx crashed \(SIGABRT\)"),
+        ("SIGKILL", r"was killed \(SIGKILL\), as Linux does when memory runs out"),
+    ],
+)
+def test_a_signal_is_named(child, name, says):
+    child(
+        "import os, signal, sys, resource\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+        "print('1st', '2nd', sep='\\n', file=sys.stderr, flush=True)\n"
+        f"os.kill(os.getpid(), signal.{name})"
+    )
+    with pytest.raises(EngineError, match=says):
+        process.run_child(REQUEST)
+
+
+def test_an_end_without_an_answer(child):
+    child("raise SystemExit('gave up')")
+    with pytest.raises(
+        EngineError, match="ended with status 1; its last words: gave up"
+    ):
+        process.run_child(REQUEST)
+
+
+def test_what_an_event_raises_ends_the_process(child):
+    child(
+        "import os, time\nprint('{\"pid\": %d}' % os.getpid(), flush=True)\n"
+        "time.sleep(60)"
+    )
+    pids = []
+
+    def stop(event):
+        if event:
+            pids.append(event["pid"])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process.run_child(REQUEST, stop)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+def test_time_goes_on_without_events(child):
+    child("import time; time.sleep(0.8); print('{\"result\": {}}')")
+    events = []
+    process.run_child(REQUEST, events.append)
+    assert {} in events
+
+
+def test_a_process_that_does_nothing_is_given_up(child, monkeypatch):
+    monkeypatch.setattr(process, "_STUCK_S", 1.0)
+    child("import time; time.sleep(600)")
+    with pytest.raises(EngineError, match="does nothing any more: no processor time"):
+        process.run_child(REQUEST)
+
+
+def test_a_process_that_works_silently_is_waited_for(child, monkeypatch):
+    monkeypatch.setattr(process, "_STUCK_S", 1.0)
+    child(
+        "import time\nend = time.process_time() + 2\n"
+        "while time.process_time() < end: pass\nprint('{\"result\": {}}')"
+    )
+    assert process.run_child(REQUEST) == {}
+
+
+@pytest.mark.usefixtures("rtx")
+def test_a_crash_of_the_real_compiler(
+    make_bundle, compile_command, one_line_error, content
+):
+    folder = make_bundle("attention")
+    pytest.importorskip("onnx")
+    before = content(folder)
+    one_line_error(compile_command(folder), r"tensorrt-rtx crashed \(SIG\w+\)")
+    assert content(folder) == before
+
+
+# Starts the command with a compiler that never ends, and says its process.
+_FOREVER = """
+import sys, time
+from derain.runtime.tensorrt import child
+def build(*arguments):
+    print("building", flush=True, file=sys.stderr)
+    time.sleep(600)
+child.build = build
+child.main()
+"""
+_COMPILE = """
+import sys
+from derain.runtime.tensorrt import process
+from derain.runtime.tensorrt.cli import main
+process._COMMAND = (sys.executable, "-c", sys.argv.pop())
+popen = process.subprocess.Popen
+def start(*arguments, **options):
+    running = popen(*arguments, **options)
+    print(running.pid, flush=True)
+    return running
+process.subprocess.Popen = start
+main()
+"""
+
+
+def _alive(pid):
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.usefixtures("rtx")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_an_interrupted_build_leaves_nothing(make_bundle, content, name):
+    folder = make_bundle()
+    before = content(folder)
+    options = ["--backend", "tensorrt-rtx", "--compute-capability", "8.6"]
+    command = [sys.executable, "-c", _COMPILE, str(folder), *options, _FOREVER]
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with running:
+        builder = int(running.stdout.readline())
+        time.sleep(1)  # into the build
+        assert _alive(builder)
+        running.send_signal(getattr(signal, name))
+        _, said = running.communicate(timeout=30)
+    deadline = time.monotonic() + 30
+    while _alive(builder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _alive(builder)
+    assert content(folder) == before
+    if name == "SIGINT":
+        assert running.returncode == 1
+        assert said == f"Error: stopped by SIGINT; {folder} is as it was\n"

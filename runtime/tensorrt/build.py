@@ -52,7 +52,7 @@ def build(
     options = request.options
     notes: list[str] = []
     started = time.perf_counter()
-    builder = new_builder(api)
+    builder: trt.Builder = new_builder(api)
     network, refused = parse(api, builder, request.model)
     if refused:
         shown = "; ".join(map(str, refused[:_SHOWN_NODES]))

@@ -1,0 +1,298 @@
+"""The small parts of a build: progress, timing cache, layer audit, versions."""
+
+import enum
+import io
+import json
+import types
+
+import pytest
+
+from derain.runtime.errors import EngineError
+from derain.runtime.sizes import SizeRange
+from derain.runtime.tensorrt import api as api_module
+from derain.runtime.tensorrt import audit, build, timing_cache, versions
+from derain.runtime.tensorrt.api import Api, Messages, installed, open_api
+from derain.runtime.tensorrt.monitor import PhaseTree
+from derain.runtime.tensorrt.options import BuildOptions
+from derain.runtime.tensorrt.progress import BuildProgress
+
+# Progress
+
+
+def test_nested_phases_are_parts_of_a_step():
+    told = []
+    tree = PhaseTree(lambda part, phase: told.append((round(part, 3), phase)))
+    tree.start("build", None, 4)
+    tree.step("build", 0)
+    tree.start("time", "build", 2)
+    tree.step("time", 0)
+    tree.finish("time")
+    tree.step("build", 3)
+    expected = [
+        (0, "build"),
+        (0.25, "build"),
+        (0.25, "time"),
+        (0.375, "time"),
+        (1, "build"),
+    ]
+    assert told == expected
+
+
+def test_progress_never_goes_back():
+    told = []
+    tree = PhaseTree(lambda part, phase: told.append(part))
+    tree.start("build", None, 2)
+    for _ in range(2):  # two phases one after the other in the same step
+        tree.start("time", "build", 2)
+        tree.step("time", 0)
+        tree.finish("time")
+    tree.step("unknown", 9)
+    assert told == sorted(told)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_shows_a_bar_and_clears_it():
+    stream, times = Terminal(), iter([0.0, 61.0])
+    progress = BuildProgress(stream, lambda: next(times))
+    progress.update(0.5, "Timing")
+    assert stream.getvalue() == "\r[" + "#" * 15 + "-" * 15 + "]  50% 1:01 Timing"
+    progress.close()
+    assert stream.getvalue().endswith(" \r")
+
+
+def test_a_log_gets_a_line_every_ten_seconds():
+    stream, times = io.StringIO(), iter([0.0, 1.0, 11.0, 12.0])
+    progress = BuildProgress(stream, lambda: next(times))
+    for part in (0.1, 0.2, 0.3):
+        progress.update(part, "Timing")
+    progress.close()
+    assert stream.getvalue().splitlines() == [f"[{'#' * 6}{'-' * 24}]  20% 0:11 Timing"]
+
+
+# Timing cache
+
+
+def test_a_timing_cache_is_kept(tmp_path):
+    file = tmp_path / "new" / "x.cache"
+    assert timing_cache.load(file) == b""
+    timing_cache.save(file, b"measured")
+    timing_cache.save(file, b"measured again")
+    assert timing_cache.load(file) == b"measured again"
+    assert [path.name for path in file.parent.iterdir()] == ["x.cache"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda c: c[:-1], lambda c: c + b"x", lambda c: b"other", lambda c: b""],
+    ids=["cut", "longer", "another program's", "empty"],
+)
+def test_a_damaged_timing_cache_is_not_given_to_native_code(tmp_path, damage):
+    file = tmp_path / "x.cache"
+    timing_cache.save(file, b"measured")
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(EngineError, match="damaged, or of another program"):
+        timing_cache.load(file)
+
+
+def test_a_timing_cache_for_each_device_and_version(monkeypatch, tmp_path, device):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    file = timing_cache.default_file("tensorrt", "10.3.0", device)
+    assert file == tmp_path / "derain" / "timing" / "tensorrt-10.3.0-sm87-orin.cache"
+
+
+class Config:
+    """Notes what the builder is given."""
+
+    def __init__(self, accepts=True):
+        self.given, self.accepts = [], accepts
+
+    def create_timing_cache(self, data):
+        return data
+
+    def set_timing_cache(self, cache, ignore_mismatch):
+        self.given.append((cache, ignore_mismatch))
+        return self.accepts or cache == b""
+
+    def get_timing_cache(self):
+        return types.SimpleNamespace(serialize=lambda: b"measured now")
+
+
+CLASSIC = Api("tensorrt", None, "10.3.0", None, Messages())
+RTX = Api("tensorrt-rtx", None, "1.7.1.116", None, Messages())
+
+
+def use(config, device, api=CLASSIC, **options):
+    notes = []
+    chosen = BuildOptions(**options)
+    file = build._use_timing_cache(api, config, chosen, device, notes)
+    return file, notes
+
+
+@pytest.fixture
+def default_file(monkeypatch, tmp_path, device):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return timing_cache.default_file("tensorrt", "10.3.0", device)
+
+
+def test_a_timing_cache_is_used_and_kept_by_default(default_file, device):
+    timing_cache.save(default_file, b"measured before")
+    config = Config()
+    file, notes = use(config, device)
+    assert config.given == [(b"measured before", False)]
+    build._keep_timing_cache(config, file, notes)
+    assert timing_cache.load(default_file) == b"measured now"
+    assert notes == []
+
+
+def test_a_damaged_default_timing_cache_is_ignored_with_a_note(default_file, device):
+    default_file.parent.mkdir(parents=True)
+    default_file.write_bytes(b"damaged")
+    config = Config()
+    file, notes = use(config, device)
+    assert config.given == [(b"", False)]
+    assert file == default_file
+    assert [note for note in notes if "ignored" in note] == notes != []
+
+
+def test_a_file_of_the_user_that_is_no_timing_cache_is_left_alone(tmp_path, device):
+    file = tmp_path / "thesis.doc"
+    file.write_bytes(b"dear")
+    with pytest.raises(EngineError, match=r"thesis\.doc is damaged, or of another"):
+        use(Config(), device, timing_cache_file=file)
+    assert file.read_bytes() == b"dear"
+
+
+def test_a_timing_cache_of_another_device_is_ignored_with_a_note(default_file, device):
+    timing_cache.save(default_file, b"measured elsewhere")
+    config = Config(accepts=False)
+    _, notes = use(config, device)
+    assert config.given[-1] == (b"", False)
+    assert "of another device" in notes[0]
+
+
+def test_no_timing_cache_where_it_is_not_wanted_or_does_nothing(tmp_path, device):
+    config = Config()
+    assert use(config, device, timing_cache=False) == (None, [])
+    assert use(config, device, api=RTX) == (None, [])
+    _, (note,) = use(config, device, api=RTX, timing_cache_file=tmp_path / "x")
+    assert "no timing cache used" in note
+    assert config.given == []
+
+
+# Layer audit
+
+
+def layer(text):
+    return {"Name": "l", "Outputs": [{"Name": "o", "Format/Datatype": text}]}
+
+
+def test_layers_are_counted_by_the_type_of_their_result():
+    formats = [
+        "Row major linear FP16 format",
+        "Channel major FP16 format where channel % 8 == 0",
+        "Half",
+        "Row major linear FP32",
+        "Float",
+        "Row major Int8 format",
+        "Row major linear BF16",
+        "Row major linear UInt8",
+    ]
+    layers = [*map(layer, formats), {"Name": "without outputs"}]
+    counts = audit.count_layers(json.dumps({"Layers": layers}))
+    assert counts == {"bf16": 1, "fp16": 3, "fp32": 2, "int8": 1, "other": 2}
+
+
+def test_an_engine_without_details_is_not_counted():
+    assert audit.count_layers('{"Layers": ["a", "b"]}') is None
+
+
+@pytest.mark.parametrize(
+    ("precision", "types", "reported"),
+    [
+        ("fp16", {"fp32": 3, "fp16": 2}, True),
+        ("fp16", {"fp32": 2, "fp16": 2}, False),
+        ("fp16", {"fp16": 2}, False),
+        ("int8", {"fp32": 1}, True),
+        ("fp32", {"fp32": 3}, False),
+    ],
+)
+def test_mostly_fp32_layers_are_reported(precision, types, reported):
+    note = audit.precision_note(precision, types, "layers")
+    assert (note is not None) == reported
+
+
+# Versions. These stand for modules that are not here; what names the real ones have is
+# checked in test_api.py.
+
+
+class Flag(enum.IntEnum):
+    STRONGLY_TYPED = 1
+
+
+class Level(enum.Enum):
+    AMPERE_PLUS = 1
+
+
+FAKE = types.SimpleNamespace(
+    NetworkDefinitionCreationFlag=Flag, HardwareCompatibilityLevel=Level
+)
+BUILDER = types.SimpleNamespace(create_network=lambda flags: flags)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "flags"),
+    [
+        ("tensorrt", "10.3.0", 2),
+        ("tensorrt", "10.16.1.11", 2),
+        ("tensorrt", "11.4.0.106", 0),
+        ("tensorrt-rtx", "1.7.1.116", 0),
+    ],
+)
+def test_every_network_is_strongly_typed(name, version, flags):
+    api = Api(name, FAKE, version, None, Messages())
+    assert versions.create_network(api, BUILDER) == flags
+
+
+def test_hardware_compatible_engines():
+    config = types.SimpleNamespace()
+    versions.set_hardware_compatible(Api("tensorrt", FAKE, "10", None, None), config)
+    assert config.hardware_compatibility_level is Level.AMPERE_PLUS
+
+
+def test_tensorrt_builds_for_the_gpu_that_is_there():
+    with pytest.raises(EngineError, match="is for --backend tensorrt-rtx"):
+        versions.set_compute_capabilities(CLASSIC, None, ["8.7"])
+
+
+def test_a_graph_of_one_size_needs_no_profile():
+    frame = types.SimpleNamespace(shape=(1, 48, 64, 3))
+    network = types.SimpleNamespace(get_input=lambda index: frame)
+    build._set_sizes(CLASSIC, None, None, network, SizeRange.parse("64x48"))
+    assert frame.shape == (1, 48, 64, 3)
+
+
+# Import
+
+
+def test_a_folder_of_stubs_is_no_library(tmp_path, monkeypatch):
+    for name in api_module.MODULES.values():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.pyi").touch()
+    monkeypatch.setattr(api_module.importlib.util.sys, "path", [str(tmp_path)])
+    assert installed() == []
+    with pytest.raises(EngineError, match="tensorrt is not installed; it comes with J"):
+        open_api("tensorrt")
+
+
+def test_a_library_that_does_not_load_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "tensorrt.py").write_text(
+        "raise ImportError('libnvinfer.so.10:\\n no')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installed()[0] == "tensorrt"
+    with pytest.raises(EngineError, match=r"does not load: libnvinfer\.so\.10: no$"):
+        open_api("tensorrt")

@@ -1,0 +1,148 @@
+"""What TensorRT's parser would refuse, before anything is built."""
+
+import json
+
+import pytest
+
+from derain.runtime.errors import EngineError
+from derain.runtime.tensorrt import preflight
+from derain.runtime.tensorrt.network import RefusedNode
+
+
+@pytest.mark.usefixtures("rtx")
+def test_a_graph_that_is_taken(make_bundle, compile_command):
+    result = compile_command(make_bundle(), "--check")
+    assert result.returncode == 0
+    assert "takes the graph" in result.stdout
+
+
+@pytest.mark.usefixtures("rtx")
+def test_every_refused_node_is_listed(make_bundle, compile_command):
+    result = compile_command(make_bundle("unpool"), "--check")
+    assert result.returncode == 1
+    pool, unpool = result.stdout.splitlines()
+    assert pool.startswith("MaxPool pool: ")
+    assert unpool == (
+        "MaxUnpool unpool: it has no such operator; "
+        "export the bundle with --target tensorrt"
+    )
+    assert "run: derain-export --model qsnet --fp32 --target tensorrt" in result.stderr
+
+
+@pytest.mark.usefixtures("rtx")
+def test_refused_nodes_as_json(make_bundle, compile_command):
+    result = compile_command(make_bundle("unpool"), "--check", "--json")
+    answer = json.loads(result.stdout)
+    assert answer["backend"] == "tensorrt-rtx"
+    assert [node["operator"] for node in answer["refused"]] == ["MaxPool", "MaxUnpool"]
+    assert all(node["advice"] for node in answer["refused"])
+
+
+@pytest.mark.usefixtures("rtx")
+def test_nothing_is_written(make_bundle, compile_command, content):
+    folder = make_bundle()
+    before = content(folder)
+    compile_command(folder, "--check")
+    assert content(folder) == before
+
+
+@pytest.mark.usefixtures("rtx")
+def test_the_way_to_a_node_inside_a_function_is_told(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    opset = [helper.make_opsetid("", 20), helper.make_opsetid("derain", 1)]
+    inner = helper.make_node("NoSuchOperator", ["a"], ["b"], name="inner")
+    function = helper.make_function("derain", "Wrap", ["a"], ["b"], [inner], opset)
+    call = helper.make_node("Wrap", ["x"], ["y"], name="call", domain="derain")
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"
+    ]
+    graph = helper.make_graph([call], "g", values[:1], values[1:])
+    model = helper.make_model(
+        graph, opset_imports=opset, functions=[function], ir_version=10
+    )
+    onnx.save(model, tmp_path / "model.onnx")
+    (node,) = preflight.check(tmp_path / "model.onnx", "tensorrt-rtx").refused
+    assert node.operator == "NoSuchOperator"
+    assert str(node).startswith("NoSuchOperator inner in call (Wrap): Plugin not found")
+
+
+def test_without_a_library_there_is_no_parser(monkeypatch, tmp_path):
+    monkeypatch.setattr(preflight, "installed", list)
+    with pytest.raises(preflight.NoParserError, match="neither .* is installed; run: "):
+        preflight.check(tmp_path)
+
+
+def test_the_next_library_is_asked_if_one_does_not_start(monkeypatch, tmp_path):
+    def run(request):
+        if request["backend"] == "tensorrt":
+            return {"unavailable": "no GPU"}
+        return {"version": "1.7", "layers": 3, "refused": []}
+
+    monkeypatch.setattr(preflight, "installed", lambda: ["tensorrt", "tensorrt-rtx"])
+    monkeypatch.setattr(preflight, "run_child", run)
+    assert preflight.check(tmp_path).backend == "tensorrt-rtx"
+    with pytest.raises(preflight.NoParserError, match=r"^no GPU$"):
+        preflight.check(tmp_path, "tensorrt")
+
+
+def test_a_crash_is_not_taken_for_a_missing_parser(monkeypatch, tmp_path):
+    def run(request):
+        raise EngineError("crashed")
+
+    monkeypatch.setattr(preflight, "run_child", run)
+    with pytest.raises(EngineError, match="crashed") as error:
+        preflight.check(tmp_path, "tensorrt")
+    assert not isinstance(error.value, preflight.NoParserError)
+
+
+# What derain-export does with the answer.
+
+
+@pytest.fixture
+def ask(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("torch", reason="the exporter needs derain[export]")
+    from derain.export import pipeline
+    from derain.export.stages import Stages
+
+    def run(answer):
+        def check(model):
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(preflight, "check", check)
+        return pipeline._ask_parser(tmp_path, Stages()), capsys.readouterr().err
+
+    return run
+
+
+def answer(*refused):
+    return preflight.Preflight(
+        backend="tensorrt-rtx", version="1.7", layers=3, refused=refused
+    )
+
+
+def test_an_export_notes_what_the_parser_said(ask):
+    recorded, _ = ask(answer())
+    assert recorded == {
+        "backend": "tensorrt-rtx",
+        "version": "1.7",
+        "layers": 3,
+        "refused": 0,
+    }
+
+
+def test_an_export_with_a_refused_node_fails(ask):
+    from derain.runtime.errors import ExportError
+
+    node = RefusedNode(name="x", operator="MaxUnpool", reason="no")
+    with pytest.raises(ExportError, match="refuses 1 nodes: MaxUnpool x: no; export"):
+        ask(answer(node))
+
+
+def test_an_export_without_a_parser_says_so(ask):
+    recorded, said = ask(preflight.NoParserError("none here"))
+    assert recorded == {}
+    assert said == "note: not checked by TensorRT's parser: none here\n"

@@ -289,9 +289,8 @@ def test_a_folder_of_stubs_is_no_library(tmp_path, monkeypatch):
 
 
 def test_a_library_that_does_not_load_is_one_line(tmp_path, monkeypatch):
-    (tmp_path / "tensorrt.py").write_text(
-        "raise ImportError('libnvinfer.so.10:\\n no')"
-    )
+    code = "raise ImportError('libnvinfer.so.10:\\n no')"
+    (tmp_path / "tensorrt.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     assert installed()[0] == "tensorrt"
     with pytest.raises(EngineError, match=r"does not load: libnvinfer\.so\.10: no$"):

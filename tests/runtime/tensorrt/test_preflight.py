@@ -70,7 +70,9 @@ def test_the_way_to_a_node_inside_a_function_is_told(tmp_path):
 
 def test_without_a_library_there_is_no_parser(monkeypatch, tmp_path):
     monkeypatch.setattr(preflight, "installed", list)
-    with pytest.raises(preflight.NoParserError, match="neither .* is installed; run: "):
+    with pytest.raises(
+        preflight.NoParserError, match=r"neither .* is installed; run: "
+    ):
         preflight.check(tmp_path)
 
 

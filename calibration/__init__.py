@@ -1,1 +1,6 @@
-"""INT8 calibration; nothing here yet."""
+"""INT8: real frames in, ranges, explicit Q/DQ and a gate in decibels out.
+
+frames -> ranges -> Q/DQ in the ONNX graph -> INT8 against FP32 -> layers back to float
+
+Everything here works on a float ONNX graph and on ONNX Runtime; PyTorch is not needed.
+"""

@@ -1,0 +1,9 @@
+"""What can go wrong while a network becomes INT8."""
+
+from __future__ import annotations
+
+from derain.runtime.errors import DerainError
+
+
+class CalibrationError(DerainError, ValueError):
+    """Frames, ranges or a graph cannot give an INT8 graph worth having."""

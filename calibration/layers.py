@@ -1,0 +1,153 @@
+"""What of a float graph can run in INT8, and what must not be disturbed.
+
+Convolutions with constant weights are layers; nothing else is. Each has its own input,
+its own weights and, where the graph is measured, its own share of the multiplications.
+(No network here has a matrix product with constant weights; attention multiplies two
+activations, and its softmax needs floating point.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from derain.calibration.errors import CalibrationError
+
+_QUANTISED = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A convolution that can run in INT8.
+
+    Attributes:
+        name: Its node's name.
+        tensor: Name of the tensor it reads.
+        feeds_argmax: Whether a pool whose argmax is used sees its result, through
+            nothing but element-wise operators: noise there moves pixels.
+    """
+
+    name: str
+    tensor: str
+    feeds_argmax: bool = False
+
+
+def constant(value: ir.Value | None) -> NDArray[np.float32] | None:
+    """The content of a constant or an initializer, or None."""
+    tensor = None if value is None else ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def find_layers(model: ir.Model) -> tuple[Layer, ...]:
+    """The layers of a float graph, in its order.
+
+    Raises:
+        CalibrationError: There is none, or the graph is quantised already.
+    """
+    for node in model.graph:
+        if node.op_type in _QUANTISED:
+            raise CalibrationError(
+                f"the graph is quantised already ({node.name} is a {node.op_type}); "
+                "start from an FP32 bundle"
+            )
+    sensitive = _feed_argmax(model.graph)
+    layers = tuple(
+        Layer(str(node.name), str(node.inputs[0].name), node in sensitive)
+        for node in model.graph
+        if _is_layer(node) and node.inputs[0] is not None
+    )
+    if not layers:
+        raise CalibrationError(
+            "the graph has nothing to quantise: no FP32 convolution with constant "
+            "weights; use --fp16"
+        )
+    return layers
+
+
+def nodes_by_name(model: ir.Model) -> dict[str, ir.Node]:
+    """The nodes of the graph by name."""
+    return {str(node.name): node for node in model.graph}
+
+
+def values_by_name(model: ir.Model) -> dict[str, ir.Value]:
+    """What the nodes of the graph compute, and its inputs, by name."""
+    values = {str(value.name): value for value in model.graph.inputs}
+    for node in model.graph:
+        values.update((str(output.name), output) for output in node.outputs)
+    return values
+
+
+def concat_groups(model: ir.Model, tensors: Iterable[str]) -> list[frozenset[str]]:
+    """Tensors of which one is a concatenation of the others, in groups.
+
+    Where a convolution reads a concatenation and others read its parts, one range for
+    all lets a compiler concatenate INT8: with several ranges every part is quantised
+    twice.
+    """
+    wanted = set(tensors)
+    groups: list[set[str]] = []
+    for node in model.graph:
+        if node.domain or node.op_type != "Concat":
+            continue
+        joined = {str(node.outputs[0].name)} & wanted
+        parts = {str(value.name) for value in node.inputs if value is not None} & wanted
+        if not (joined and parts):
+            continue
+        group = joined | parts
+        for other in [g for g in groups if g & group]:
+            group |= other
+            groups.remove(other)
+        groups.append(group)
+    return [frozenset(group) for group in groups]
+
+
+def _is_layer(node: ir.Node) -> bool:
+    if node.domain or node.op_type != "Conv":
+        return False
+    x, weight = node.inputs[:2]
+    return (
+        x is not None
+        and x.dtype in (ir.DataType.FLOAT, None)
+        and weight is not None
+        and weight.dtype == ir.DataType.FLOAT
+        and constant(weight) is not None
+    )
+
+
+_ELEMENTWISE = frozenset({"Add", "LeakyRelu", "Relu", "Mul", "Sub", "Identity"})
+
+
+def _feed_argmax(graph: ir.Graph) -> frozenset[ir.Node]:
+    """Convolutions from which only element-wise operators lead to an argmax."""
+    found: set[ir.Node] = set()
+    seen: set[ir.Value] = set()
+    waiting = [value for node in graph for value in _argmax_inputs(node)]
+    while waiting:
+        value = waiting.pop()
+        producer = value.producer()
+        if value in seen or producer is None:
+            continue
+        seen.add(value)
+        if producer.op_type == "Conv":
+            found.add(producer)
+        elif producer.op_type in _ELEMENTWISE:
+            waiting += [x for x in producer.inputs if x is not None]
+    return frozenset(found)
+
+
+def _argmax_inputs(node: ir.Node) -> list[ir.Value]:
+    """The tensors of which `node` looks for the position of a maximum."""
+    name = node.op_type
+    index = {"MaxPoolWithIndices": 0, "FlatMaxPool2x2": 0}.get(name)
+    if name.startswith("UnpoolByPoolInput"):
+        index = 1
+    if name == "MaxPool" and len(node.outputs) > 1 and node.outputs[1].uses():
+        index = 0
+    value = None if index is None else node.inputs[index]
+    return [] if value is None else [value]

@@ -1,1 +1,1 @@
-"""Latency, quality and limits; nothing here yet."""
+"""``derain-bench``: latency against PyTorch eager, quality and limits in one table."""

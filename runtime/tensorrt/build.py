@@ -123,7 +123,7 @@ def _configure(
     if options.hardware_compatible:
         versions.set_hardware_compatible(api, config)
     if options.version_compatible:
-        config.set_flag(api.trt.BuilderFlag.VERSION_COMPATIBLE)
+        versions.set_version_compatible(api, config)
     if options.compute_capabilities:
         versions.set_compute_capabilities(api, config, options.compute_capabilities)
     return config

@@ -65,7 +65,7 @@ def _check(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """Parse the model; the result lists what is refused, or why there is no parser."""
     try:
         api = open_api(request["backend"])
-        _device(api)
+        _device(api, needed=False)
         builder = new_builder(api)
     except DerainError as error:
         return {"unavailable": str(error)}
@@ -81,12 +81,7 @@ def _build(fields: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """Build an engine; the result is a `BuildFacts`."""
     request = BuildRequest.from_json(fields["build"])
     api = open_api(request.backend)
-    device = _device(api)
-    if device is None and not request.options.compute_capabilities:
-        raise EngineError(
-            "no GPU to build for: give --compute-capability, such as 8.6, of the GPU "
-            "that the engine will run on"
-        )
+    device = _device(api, needed=not request.options.compute_capabilities)
     emit({"started": {"version": api.version, "device": device and asdict(device)}})
     shown = -_PROGRESS_PERIOD_S
 
@@ -106,8 +101,8 @@ def _build(fields: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
 _ACTIONS = {"check": _check, "build": _build}
 
 
-def _device(api: Api) -> DeviceFacts | None:
-    """The GPU; None where there is none and `api` works without.
+def _device(api: Api, *, needed: bool) -> DeviceFacts | None:
+    """The GPU; None where there is none and it is not needed.
 
     CUDA is asked first: without a GPU TensorRT only says that a factory failed.
     """
@@ -115,9 +110,14 @@ def _device(api: Api) -> DeviceFacts | None:
 
     try:
         return probe()
-    except DerainError:
+    except DerainError as error:
         if versions.needs_gpu(api):
             raise
+        if needed:
+            raise EngineError(
+                f"{error}; to build for a GPU that is not here, give its "
+                "--compute-capability, such as 8.6"
+            ) from error
         return None
 
 

@@ -73,7 +73,7 @@ def _parse_capability(text: str) -> str:
 @click.option(
     "--version-compatible",
     is_flag=True,
-    help="An engine that later TensorRT of the same major version load, too.",
+    help="tensorrt: an engine that later versions of the same major version load, too.",
 )
 @click.option(
     "--compute-capability",
@@ -85,7 +85,8 @@ def _parse_capability(text: str) -> str:
 @click.option(
     "--check",
     is_flag=True,
-    help="Build nothing; list every node that TensorRT would refuse. Needs no GPU.",
+    help="Build nothing; list every node that TensorRT would refuse. With tensorrt-rtx "
+    "installed it needs no GPU.",
 )
 @click.option("--force", is_flag=True, help="Build an engine again that is there.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")

@@ -55,6 +55,20 @@ def set_hardware_compatible(api: Api, config: trt.IBuilderConfig) -> None:
     config.hardware_compatibility_level = level
 
 
+def set_version_compatible(api: Api, config: trt.IBuilderConfig) -> None:
+    """Make an engine that later versions of the same major version load, too.
+
+    Raises:
+        EngineError: TensorRT-RTX 1.7 comes without the library that this needs.
+    """
+    if api.name == "tensorrt-rtx":
+        raise EngineError(
+            "tensorrt-rtx has no --version-compatible: it comes without the "
+            "lean runtime"
+        )
+    config.set_flag(api.trt.BuilderFlag.VERSION_COMPATIBLE)
+
+
 def set_compute_capabilities(
     api: Api, config: Any, capabilities: Sequence[str]
 ) -> None:

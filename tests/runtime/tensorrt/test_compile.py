@@ -129,9 +129,10 @@ def test_a_damaged_engine_is_built_again(make_bundle, compile_command):
             ("--compute-capability", "8.7"),
             "cannot build for compute capability 8.7; ch",
         ),
+        (("--version-compatible",), "has no --version-compatible: it comes without"),
         (("--hardware-compatible",), "has no --hardware-compatible; give one --comp"),
     ],
-    ids=["size", "compute capability", "hardware compatible"],
+    ids=["size", "compute capability", "hardware", "version"],
 )
 def test_options_that_do_not_fit(
     make_bundle, compile_command, one_line_error, content, options, why
@@ -166,7 +167,9 @@ def test_without_a_gpu_the_compute_capability_is_asked_for(
     result = subprocess.run(
         [*command, *options], capture_output=True, text=True, timeout=60
     )
-    one_line_error(result, "no GPU to build for: give --compute-capability")
+    one_line_error(
+        result, "; to build for a GPU that is not here, give its --compute-capability"
+    )
 
 
 def test_a_model_with_a_refused_node(

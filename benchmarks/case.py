@@ -6,15 +6,16 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from derain.benchmarks.errors import RowError
-from derain.benchmarks.graph_counts import GraphCounts
 from derain.benchmarks.latency import SpeedUp, speed_up, summarise
 from derain.benchmarks.limits import Limits
 from derain.benchmarks.nvml import Gpu
 from derain.benchmarks.power import EnergyMeter
-from derain.benchmarks.prepare import Prepared, model_bytes
+from derain.benchmarks.prepare import model_bytes
 from derain.benchmarks.quality import compare, measure_truth
 from derain.benchmarks.record import Quality, Row, StartUp, Truth
 from derain.benchmarks.rounds import Outcome, Pace, WarmUp, take_turns, warm_up
@@ -102,17 +103,17 @@ def measure(
         for entrant in entrants:
             if entrant.error is None:
                 tools.tell(f"{entrant.spec.key}: starting")
-                _attempt(entrant, lambda e=entrant: _open(e, frames, tools))
+                _attempt(entrant, partial(_open, entrant, frames, tools))
         reference = _measure_quality(entrants)
         for entrant in entrants:
             if entrant.runner is not None:
                 tools.tell(f"{entrant.spec.key}: warming up")
-                _attempt(entrant, lambda e=entrant: _warm(e, tools))
+                _attempt(entrant, partial(_warm, entrant, tools))
         _take_turns(entrants, tools)
         for entrant in entrants:
             if entrant.runner is not None:
                 tools.tell(f"{entrant.spec.key}: streaming, quality")
-                _attempt(entrant, lambda e=entrant: _finish(e, tools))
+                _attempt(entrant, partial(_finish, entrant, tools))
     finally:
         for entrant in entrants:
             entrant.close()
@@ -222,7 +223,7 @@ def to_rows(entrants: Sequence[Entrant], limits: Limits | None, gpu: bool) -> li
     reference = rounds.get(REFERENCE, [])
     fastest = min(
         (e for e in torch_rows if rounds[e.spec.key]),
-        key=lambda e: statistics.median(sum(rounds[e.spec.key], [])),
+        key=lambda e: statistics.median(chain.from_iterable(rounds[e.spec.key])),
         default=None,
     )
     best = rounds[fastest.spec.key] if fastest else []

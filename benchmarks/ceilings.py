@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -38,7 +39,13 @@ def measure(threads: int) -> list[dict[str, object]]:
 def _numpy(threads: int) -> Iterator[dict[str, object]]:
     source = np.ones(_COPY_BYTES // 4, np.float32)
     target = np.zeros_like(source)
-    parts = list(zip(np.array_split(target, threads), np.array_split(source, threads)))
+    parts = list(
+        zip(
+            np.array_split(target, threads),
+            np.array_split(source, threads),
+            strict=True,
+        )
+    )
     with ThreadPoolExecutor(threads) as pool:
 
         def copy() -> None:
@@ -78,7 +85,7 @@ def _torch(threads: int) -> Iterator[dict[str, object]]:
     yield _ceiling("gpu", "copy", "fp32", moved / seconds / 1e9, "PyTorch")
     for precision, dtype in (("fp32", torch.float32), ("fp16", torch.float16)):
         b = torch.rand(_SIDE_GPU, _SIDE_GPU, device="cuda", dtype=dtype)
-        seconds = _best(synchronised(lambda b=b: b @ b))
+        seconds = _best(synchronised(partial(torch.mm, b, b)))
         value = 2 * _SIDE_GPU**3 / seconds / 1e9
         yield _ceiling("gpu", "product", precision, value, "PyTorch")
 

@@ -195,7 +195,7 @@ def run(
     force: bool,
     quiet: bool,
 ) -> None:
-    """Measure networks and bundles (what derain-bench does when no command is given)."""
+    """Measure networks and bundles."""
     if not models and not bundles:
         raise click.UsageError("give --model, --bundle or both")
     if weights is not None and random_weights:

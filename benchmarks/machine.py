@@ -122,7 +122,8 @@ def _power_mode(root: Path) -> str | None:
     table = _read(root / "etc/nvpmodel.conf")
     modes = re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", table)
     names = {int(key): name for key, name in modes}
-    return names.get(number, f"mode {number}")
+    name: str = names.get(number, f"mode {number}")
+    return name
 
 
 def _read(path: Path) -> str:

@@ -15,9 +15,9 @@ import click
 import torch
 from torch import Tensor
 
-from derain.export.to_onnx import PictureNetwork
 from derain.benchmarks.pixels import padded_size
 from derain.benchmarks.torch_rows import parameters
+from derain.export.to_onnx import PictureNetwork
 from derain.models.loading import LoadedNetwork, open_network
 from derain.runtime.commands import SIZE, Command
 from derain.runtime.errors import ExportError

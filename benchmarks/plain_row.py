@@ -24,7 +24,7 @@ _ERRORS_ONLY = 3
 
 
 def open_plain(spec: RowSpec) -> PlainSubject:
-    """The plain graph of `spec`, ONNX Runtime's options as they come but for threads."""
+    """The plain graph of `spec`; of ONNX Runtime's options only the threads are set."""
     return PlainSubject(spec)
 
 

@@ -23,12 +23,12 @@ def text(record: Record) -> str:
         f"{record.machine.system}, {_threads(record)}, "
         f"{'a process for each row' if record.processes == 'each' else 'one process'}",
     ]
+    lines += [f"warning: {warning}" for warning in record.conditions.warnings]
     for case in record.cases:
         lines += ["", *_title(case), *_aligned(case_table(case))]
         lines += _below(case)
     if record.ceilings:
         lines += ["", "measured ceilings: " + _ceilings(record)]
-    lines += [f"warning: {warning}" for warning in record.conditions.warnings]
     return "\n".join(lines)
 
 
@@ -40,6 +40,8 @@ def markdown(record: Record) -> str:
         f"`{' '.join(record.command)}`, {record.created}, commit {record.commit}, "
         f"{_threads(record)}, {record.machine.system}.",
     ]
+    if record.conditions.warnings:
+        lines += ["", *(f"- warning: {w}" for w in record.conditions.warnings)]
     for case in record.cases:
         lines += ["", f"## {case.model}, {case.size}", ""]
         lines += markdown_table(case_table(case))
@@ -47,8 +49,6 @@ def markdown(record: Record) -> str:
         lines += ["", *(f"- {line.strip()}" for line in below)]
     if record.ceilings:
         lines += ["", "Measured ceilings: " + _ceilings(record) + "."]
-    if record.conditions.warnings:
-        lines += ["", *(f"- warning: {w}" for w in record.conditions.warnings)]
     return "\n".join(lines) + "\n"
 
 
@@ -79,10 +79,9 @@ def case_table(case: Case) -> list[list[str]]:
 
 def _cells(row: Row) -> list[str]:
     latency, speed, best = row.latency, row.speed_up, row.speed_up_best
-    failed = latency is None or row.error is not None
     return [
         row.key,
-        "failed" if failed else milliseconds(latency and latency.median_ms),
+        milliseconds(latency.median_ms) if latency and not row.error else "failed",
         *(
             milliseconds(getattr(latency, name) if latency else None)
             for name in ("p90_ms", "p95_ms", "p99_ms", "min_ms")

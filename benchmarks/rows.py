@@ -65,7 +65,7 @@ ROWS = {
     "eager-tuned": RowEntry(
         module="torch_rows",
         factory="open_tuned",
-        summary="PyTorch eager, channels-last, freed memory kept (glibc) or cuDNN tuned",
+        summary="PyTorch eager, channels-last, freed memory kept, cuDNN tuned",
         environment={"THP_MEM_ALLOC_ENABLE": "1"},
     ),
     "eager-autocast": RowEntry(
@@ -90,7 +90,7 @@ ROWS = {
     "plain-onnx": RowEntry(
         module="plain_row",
         factory="open_plain",
-        summary="torch.onnx.export as it comes, on ONNX Runtime; pixels in NumPy/OpenCV",
+        summary="torch.onnx.export as it comes, on ONNX Runtime, pixels in OpenCV",
         extra="",
         package="onnxruntime",
         artefact="plain",
@@ -99,7 +99,7 @@ ROWS = {
     "openvino": RowEntry(
         module="openvino_row",
         factory="open_plain",
-        summary="torch.onnx.export as it comes, on OpenVINO; pixels in NumPy/OpenCV",
+        summary="torch.onnx.export as it comes, on OpenVINO, pixels in OpenCV",
         extra="openvino",
         package="openvino",
         artefact="plain",
@@ -200,6 +200,6 @@ def open_subject(spec: RowSpec) -> Subject:
 
 
 def artefacts(entries: Iterable[str]) -> list[Artefact]:
-    """What must be exported for the rows called `entries`, in the order of the table."""
+    """What must be exported for the rows called `entries`, in the table's order."""
     found = dict.fromkeys(ROWS[name].artefact for name in entries)
     return [artefact for artefact in found if artefact]

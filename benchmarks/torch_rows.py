@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -100,9 +100,9 @@ class TorchSubject:
         self._dtype = dtype
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        network: nn.Module = loaded.network.to(
-            self._device, dtype, memory_format=self._layout
-        )
+        network: nn.Module = loaded.network.to(self._device, dtype)
+        # Its overload is not in the type stubs.
+        network = cast(Any, network).to(memory_format=self._layout)
         self._forward: Forward = network
         if compiled:
             # Overloaded with a decorator's form, whose type mypy would pick.

@@ -46,7 +46,7 @@ class Histogram:
     @property
     def centres(self) -> NDArray[np.float64]:
         """Middle of every bin, `(BINS,)`."""
-        return (np.arange(BINS) + 0.5) * self.width
+        return np.asarray((np.arange(BINS) + 0.5) * self.width, np.float64)
 
     def add(
         self, values: NDArray[np.float32], least: float, greatest: float, name: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -42,6 +43,19 @@ def constant(value: ir.Value | None) -> NDArray[np.float32] | None:
     """The content of a constant or an initializer, or None."""
     tensor = None if value is None else ir.convenience.get_const_tensor(value)
     return None if tensor is None else tensor.numpy()
+
+
+def add_initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
+    """Register `array` as an initializer called `name`, which must be free."""
+    assert name not in graph.initializers, name
+    value = ir.Value(
+        name=name,
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+        const_value=ir.tensor(np.asarray(array, order="C"), name=name),
+    )
+    graph.register_initializer(value)
+    return value
 
 
 def find_layers(model: ir.Model) -> tuple[Layer, ...]:

@@ -82,7 +82,10 @@ def observe(
             session = Session(_instrumented(model, layers, tensors, frame.shape[:2]))
         seen = session.run(frame)
         for index, tensor in enumerate(tensors):
-            least, greatest = float(seen[f"least_{index}"]), float(seen[f"most_{index}"])
+            least, greatest = (
+                float(seen[f"least_{index}"]),
+                float(seen[f"most_{index}"]),
+            )
             sample = seen[f"sample_{index}"]
             observations[tensor].add(sample, least, greatest, tensor)
         if done == 1:
@@ -125,7 +128,11 @@ def _instrumented(
     outputs: list[ir.Value] = []
 
     def op(
-        op_type: str, name: str, *inputs: ir.Value, int64: bool = False, **attributes: int
+        op_type: str,
+        name: str,
+        *inputs: ir.Value,
+        int64: bool = False,
+        **attributes: int,
     ) -> None:
         attrs = ir.convenience.convert_attributes(attributes)
         node = ir.Node("", op_type, inputs, attrs, name=f"observe_{name}")
@@ -157,7 +164,9 @@ def _step(value: ir.Value, frame_size: tuple[int, ...], budget: int) -> int:
     shape = list(value.shape or ())
     channels, height, width = (
         n if isinstance(n, int) else other
-        for n, other in zip(shape[1:] or (64, None, None), (64, *frame_size), strict=True)
+        for n, other in zip(
+            shape[1:] or (64, None, None), (64, *frame_size), strict=True
+        )
     )
     step = 1
     while channels * -(-height // step) * -(-width // step) > budget:

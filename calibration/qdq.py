@@ -15,7 +15,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from derain.calibration.layers import constant, find_layers, nodes_by_name
+from derain.calibration.layers import (
+    add_initializer,
+    constant,
+    find_layers,
+    nodes_by_name,
+)
 from derain.calibration.ranges import LEVELS
 
 # Scales are FP16 in FP16 graphs. Below this FP16 keeps less than four bits of one.
@@ -82,8 +87,8 @@ def _quantise_input(user: ir.Node, reach: float) -> ir.Value:
     graph, x = user.graph, user.inputs[0]
     assert isinstance(graph, ir.Graph)
     assert x is not None
-    scale = _initializer(graph, f"{x.name}_scale", scale_of(reach))
-    zero = _initializer(graph, f"{x.name}_zero", np.array(0, np.int8))
+    scale = add_initializer(graph, f"{x.name}_scale", scale_of(reach))
+    zero = add_initializer(graph, f"{x.name}_zero", np.array(0, np.int8))
     down = ir.Node("", "QuantizeLinear", [x, scale, zero], name=f"{x.name}_q")
     small = _typed(down.outputs[0], x, f"{x.name}_int8", ir.DataType.INT8)
     up = ir.Node("", "DequantizeLinear", [small, scale, zero], name=f"{x.name}_dq")
@@ -104,9 +109,11 @@ def _quantise_weight(node: ir.Node, mean: NDArray[np.float32] | None) -> None:
     assert content is not None
     small, scale = quantise_weights(content)
     inputs = [
-        _initializer(graph, f"{node.name}_weight_int8", small),
-        _initializer(graph, f"{node.name}_weight_scale", scale),
-        _initializer(graph, f"{node.name}_weight_zero", np.zeros(len(scale), np.int8)),
+        add_initializer(graph, f"{node.name}_weight_int8", small),
+        add_initializer(graph, f"{node.name}_weight_scale", scale),
+        add_initializer(
+            graph, f"{node.name}_weight_zero", np.zeros(len(scale), np.int8)
+        ),
     ]
     axis = [ir.AttrInt64("axis", 0)]
     name = f"{node.name}_weight_dq"
@@ -141,23 +148,9 @@ def _shift_bias(node: ir.Node, shift: NDArray[np.float32]) -> None:
     bias = shift if old is None else (old + shift).astype(np.float32)
     if len(node.inputs) < 3:
         node.resize_inputs(3)
-    node.replace_input_with(2, _initializer(graph, f"{node.name}_bias_int8", bias))
+    node.replace_input_with(2, add_initializer(graph, f"{node.name}_bias_int8", bias))
 
 
 def _typed(value: ir.Value, like: ir.Value, name: str, dtype: ir.DataType) -> ir.Value:
     value.name, value.shape, value.type = name, like.shape, ir.TensorType(dtype)
-    return value
-
-
-def _initializer(
-    graph: ir.Graph, name: str, array: NDArray[np.float32] | NDArray[np.int8]
-) -> ir.Value:
-    assert name not in graph.initializers, name
-    value = ir.Value(
-        name=name,
-        shape=ir.Shape(array.shape),
-        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-        const_value=ir.tensor(np.asarray(array, order="C"), name=name),
-    )
-    graph.register_initializer(value)
     return value

@@ -1,0 +1,232 @@
+"""The gate: as many layers in INT8 as the picture allows, or none at all.
+
+All layers are INT8 at first. If the picture on held-out frames is not good enough, the
+layers that look worst on their own are measured one by one in the whole graph, and
+those that cost most per multiplication go back to floating point until it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+
+from derain.calibration.errors import CalibrationError
+from derain.calibration.judge import Judge, Score, mse_of
+from derain.calibration.layers import Layer
+from derain.calibration.qdq import insert_qdq
+from derain.calibration.sensitivity import Means, alone_errors, local_errors
+
+CANDIDATES = 16  # layers measured exactly at a time
+SENSITIVITY_FRAMES = 2
+# With less of its multiplications in INT8 a network gains nothing over FP16: INT8 is
+# at most 1.6 times as fast on an Orin.
+LEAST_SHARE = 0.25
+# Rounding alone moves a pixel by up to half a level.
+_FLICKER_FACTOR, _FLICKER_LEVELS = 1.05, 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an INT8 graph must reach.
+
+    Attributes:
+        max_drop_db: Most that it may lose against the truth, where that is known.
+        min_psnr_db: Least PSNR against FP32.
+    """
+
+    max_drop_db: float = 0.15
+    min_psnr_db: float = 42.0
+
+    def reason(self, score: Score) -> str:
+        """Why `score` does not pass, or an empty text."""
+        if not score.psnr_db >= self.min_psnr_db:
+            return (
+                f"INT8 is {score.psnr_db:.1f} dB from FP32, wanted "
+                f"{self.min_psnr_db:.1f} dB (--min-psnr-db)"
+            )
+        drop = score.drop_db
+        if drop is not None and not drop <= self.max_drop_db:
+            return (
+                f"INT8 loses {drop:.3f} dB against the truth, wanted at most "
+                f"{self.max_drop_db:.2f} dB (--max-drop-db)"
+            )
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A point of the curve "layers in INT8 against decibels".
+
+    Attributes:
+        layers: Layers in INT8.
+        share: Part of the multiplications in INT8, in [0, 1].
+        score: What came out.
+    """
+
+    layers: int
+    share: float
+    score: Score
+
+    def to_json(self) -> dict[str, Any]:
+        """The step as a JSON object."""
+        share = round(self.share, 4)
+        return {"layers": self.layers, "share": share, **self.score.to_json()}
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What the gate decided.
+
+    Attributes:
+        int8: Names of the layers in INT8.
+        curve: Every graph that was judged, the last one being the result.
+        cost_db: PSNR against FP32 with that layer alone in INT8, where measured.
+        flicker: Flicker of a still scene in grey levels, FP32 and INT8.
+    """
+
+    int8: frozenset[str]
+    curve: list[Step] = field(default_factory=list)
+    costs: dict[str, float] = field(default_factory=dict)
+    flicker: tuple[float, float] = (0.0, 0.0)
+
+
+class Gate:
+    """Decides which layers of a float graph run in INT8.
+
+    Args:
+        model: The float graph; ``derain`` nodes have bodies.
+        layers: Of `find_layers`.
+        macs: Multiplications of each layer.
+        ranges: How far INT8 reaches for each tensor.
+        means: Channel means, for biases; None leaves them alone.
+        judge: Compares graphs.
+        limits: What is good enough.
+        note: Told what is going on, a line at a time.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        layers: Sequence[Layer],
+        macs: Mapping[str, int],
+        *,
+        ranges: Mapping[str, float],
+        means: Means | None,
+        judge: Judge,
+        limits: Limits,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._model = model
+        self._layers = tuple(layers)
+        self._macs = macs
+        self._ranges = ranges
+        self._means = means
+        self._judge = judge
+        self._limits = limits
+        self._note = note
+        self._total = sum(macs.values())
+
+    def decide(self) -> Verdict:
+        """The largest set of layers found that passes.
+
+        Raises:
+            CalibrationError: None passes; the message holds the best figures.
+        """
+        start = frozenset(x.name for x in self._layers if not x.feeds_argmax)
+        if not start:
+            raise CalibrationError(
+                "every convolution feeds a pool whose argmax is used; use --fp16"
+            )
+        verdict = Verdict(start)
+        reason = self._try(verdict, start)
+        while reason:
+            worst = self._worst(verdict)
+            if not worst:
+                raise self._refusal(verdict, reason)
+            reason = self._give_back(verdict, worst, reason)
+        verdict.flicker = self._judge.flicker(self.int8(verdict.int8))
+        before, after = verdict.flicker
+        if after > before * _FLICKER_FACTOR + _FLICKER_LEVELS:
+            raise CalibrationError(
+                f"INT8 flickers: a still scene in rain varies by {after:.2f} grey "
+                f"levels over time, in FP32 by {before:.2f}; calibrate on more frames "
+                "or use --fp16"
+            )
+        return verdict
+
+    def int8(self, layers: Collection[str]) -> ir.Model:
+        """A copy of the graph with `layers` in INT8."""
+        model = self._model.clone()
+        insert_qdq(model, self._ranges, layers, self._means)
+        return model
+
+    def share(self, layers: Collection[str]) -> float:
+        """Part of the graph's multiplications in `layers`."""
+        return sum(self._macs[name] for name in layers) / self._total
+
+    def _try(self, verdict: Verdict, layers: frozenset[str]) -> str:
+        """Judge `layers` in INT8; why they do not pass, or an empty text."""
+        score = self._judge.score(self.int8(layers))
+        step = Step(len(layers), self.share(layers), score)
+        verdict.int8 = layers
+        verdict.curve.append(step)
+        drop = "" if score.drop_db is None else f", loses {score.drop_db:.3f} dB"
+        self._note(
+            f"{step.layers} of {len(self._layers)} layers in INT8 ({step.share:.1%} of "
+            f"the multiplications): {score.psnr_db:.2f} dB from FP32{drop}"
+        )
+        return self._limits.reason(score)
+
+    def _worst(self, verdict: Verdict) -> list[str]:
+        """The INT8 layers that cost most per multiplication, the worst first."""
+        frames = [x.rainy for x in self._judge.frames[:SENSITIVITY_FRAMES]]
+        rest = [x for x in self._layers if x.name in verdict.int8]
+        unknown = [x for x in rest if x.name not in verdict.costs]
+        if unknown:
+            local = local_errors(
+                self._model, unknown, self._ranges, self._means, frames
+            )
+            unknown.sort(key=lambda x: local[x.name], reverse=True)
+            names = [x.name for x in unknown[:CANDIDATES]]
+            self._note(f"measuring {len(names)} layers one by one")
+            verdict.costs |= alone_errors(
+                self._model, names, self._ranges, self._means, frames
+            )
+        known = [x.name for x in rest if x.name in verdict.costs]
+        known.sort(key=lambda n: verdict.costs[n] / self._macs[n], reverse=True)
+        return known
+
+    def _give_back(self, verdict: Verdict, worst: list[str], reason: str) -> str:
+        """Put layers of `worst` back to float until the graph passes or none is left.
+
+        What they cost adds up, so the first try takes as many as should do; it then
+        goes on by one, two, ... at a time.
+        """
+        layers = verdict.int8
+        score = verdict.curve[-1].score
+        surplus = mse_of(score.psnr_db) - mse_of(self._limits.min_psnr_db)
+        count = 0
+        saved = 0.0
+        while count < len(worst) and (count == 0 or saved < surplus):
+            saved += verdict.costs[worst[count]]
+            count += 1
+        done = 0
+        while reason and done < len(worst):
+            taken = worst[done : done + count]
+            layers -= frozenset(taken)
+            done += len(taken)
+            if not layers or self.share(layers) < LEAST_SHARE:
+                raise self._refusal(verdict, reason)
+            reason = self._try(verdict, layers)
+            count = max(1, done // 4)
+        return reason
+
+    def _refusal(self, verdict: Verdict, reason: str) -> CalibrationError:
+        step = verdict.curve[-1]
+        return CalibrationError(
+            f"{reason}; that is with {step.share:.0%} of the multiplications in INT8, "
+            f"and less than {LEAST_SHARE:.0%} is not worth it: use --fp16"
+        )

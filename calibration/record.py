@@ -1,0 +1,154 @@
+"""The calibration file: everything that turns one float graph into its INT8 form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from derain.calibration.errors import CalibrationError
+from derain.calibration.layers import constant, find_layers, nodes_by_name
+from derain.calibration.qdq import insert_qdq
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Ranges, the layers that run in INT8, and where both come from.
+
+    Frame sizes do not matter: what was measured at one size is good for any other.
+
+    Attributes:
+        graph: Fingerprint of the convolutions it is for; see `fingerprint`.
+        method: How ranges were found.
+        ranges: How far INT8 reaches, by tensor.
+        means: Mean of each channel, by tensor; empty if biases stay as they are.
+        int8: Names of the layers in INT8.
+        macs: Multiplications of each layer, at the size that was measured.
+        curve: Graphs that the gate judged, the last one being this.
+        costs: PSNR against FP32 of a layer alone in INT8, in dB, where measured.
+        flicker: Flicker of a still scene in grey levels, FP32 and INT8.
+        frames: Where the frames came from, how many and their hash.
+        tools: Versions of what made it.
+        created: UTC date and time, ISO 8601.
+    """
+
+    graph: str
+    method: str
+    ranges: dict[str, float]
+    means: dict[str, list[float]]
+    int8: tuple[str, ...]
+    macs: dict[str, int]
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    costs: dict[str, float] = field(default_factory=dict)
+    flicker: tuple[float, float] = (0.0, 0.0)
+    frames: dict[str, Any] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+
+    @property
+    def float_layers(self) -> tuple[str, ...]:
+        """Names of the convolutions that stay in floating point."""
+        return tuple(name for name in self.macs if name not in set(self.int8))
+
+    @property
+    def share(self) -> float:
+        """Part of the convolutions' multiplications in INT8, in [0, 1]."""
+        return sum(self.macs[name] for name in self.int8) / sum(self.macs.values())
+
+    def apply(self, model: ir.Model) -> None:
+        """Make `model`, a float graph, INT8, in place.
+
+        Raises:
+            CalibrationError: It has other convolutions, or is quantised already.
+        """
+        if fingerprint(model) != self.graph:
+            raise CalibrationError(
+                "the calibration is for another graph: network, weights and --target "
+                "must be those it was made with; run derain-calibrate again"
+            )
+        means = {k: np.asarray(v, np.float32) for k, v in self.means.items()}
+        insert_qdq(model, self.ranges, set(self.int8), means or None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The calibration as the JSON object that is written to disk."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    def write(self, path: Path) -> None:
+        """Write the calibration to `path`, whole or not at all.
+
+        Raises:
+            CalibrationError: It cannot be written.
+        """
+        write_json(path, self.to_json())
+
+    @classmethod
+    def read(cls, path: Path) -> Calibration:
+        """The calibration in `path`.
+
+        Raises:
+            CalibrationError: The file is missing, damaged or of another version.
+        """
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            schema = fields.pop("schema")
+            if schema != SCHEMA:
+                raise ValueError(f"schema {schema}, this version reads {SCHEMA}")
+            known = {k: v for k, v in fields.items() if k in cls.__dataclass_fields__}
+            known["int8"] = tuple(known["int8"])
+            known["flicker"] = tuple(known.get("flicker", (0.0, 0.0)))
+            made = cls(**known)
+            if not set(made.int8) <= made.macs.keys() or not made.int8:
+                raise ValueError("layers in INT8 are not those of the graph")
+            if not all(np.isfinite(r) and r >= 0 for r in made.ranges.values()):
+                raise ValueError("a range is not a number from 0")
+        except OSError as error:
+            raise CalibrationError(
+                f"{path} cannot be read: {error.strerror}; make one with "
+                "derain-calibrate"
+            ) from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CalibrationError(
+                f"{path} is not a calibration file ({error}); make one with "
+                "derain-calibrate"
+            ) from error
+        return made
+
+
+def fingerprint(model: ir.Model) -> str:
+    """SHA-256 of a float graph's convolutions: names, weights, biases, attributes."""
+    digest = hashlib.sha256()
+    nodes = nodes_by_name(model)
+    for layer in find_layers(model):
+        node = nodes[layer.name]
+        attributes = sorted(
+            (name, str(attribute.value)) for name, attribute in node.attributes.items()
+        )
+        digest.update(f"{layer.name} {layer.tensor} {attributes}\n".encode())
+        for value in node.inputs[1:]:
+            content = constant(value)
+            digest.update(b"" if content is None else content.tobytes())
+    return digest.hexdigest()
+
+
+def write_json(path: Path, fields: dict[str, Any]) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Raises:
+        CalibrationError: It cannot be written.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise CalibrationError(f"{path} cannot be written: {error.strerror}") from error

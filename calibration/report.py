@@ -1,0 +1,53 @@
+"""What the gate measured, for people: a table, a plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from derain.calibration.record import Calibration
+from derain.runtime.optional import load
+
+
+def table(calibration: Calibration) -> list[str]:
+    """The curve "layers in INT8 against decibels" and the layers that went back."""
+    lines = ["layers  multiplications  against FP32  lost against the truth"]
+    total = len(calibration.macs)
+    for step in calibration.curve:
+        drop = step["drop_db"]
+        lost = "not known" if drop is None else f"{drop:.3f} dB"
+        lines.append(
+            f"{step['layers']:>3}/{total:<3} {step['share']:>15.1%}  "
+            f"{step['psnr_db']:>9.2f} dB  {lost}"
+        )
+    for name in calibration.float_layers:
+        cost = calibration.costs.get(name)
+        why = "feeds an argmax" if cost is None else f"alone {cost:.1f} dB from FP32"
+        part = calibration.macs[name] / sum(calibration.macs.values())
+        lines.append(f"in floating point: {name}, {part:.1%}, {why}")
+    before, after = calibration.flicker
+    lines.append(
+        f"flicker of a still scene: FP32 {before:.3f}, INT8 {after:.3f} levels"
+    )
+    return lines
+
+
+def plot(calibration: Calibration, path: Path) -> None:
+    """Draw the curve into `path`, a PNG file.
+
+    Raises:
+        MissingDependencyError: Matplotlib is not installed.
+    """
+    figure_type = load("matplotlib.figure", "Figure", extra="bench")
+    figure = figure_type(figsize=(6.0, 3.5), layout="constrained")
+    axes = figure.subplots()
+    layers = [step["layers"] for step in calibration.curve]
+    axes.plot(layers, [step["psnr_db"] for step in calibration.curve], "o-")
+    axes.set_xlabel(f"layers in INT8, of {len(calibration.macs)}")
+    axes.set_ylabel("PSNR against FP32, dB")
+    axes.grid(visible=True)
+    drops = [step["drop_db"] for step in calibration.curve]
+    if None not in drops:
+        right = axes.twinx()
+        right.plot(layers, drops, "s--", color="tab:red")
+        right.set_ylabel("lost against the truth, dB", color="tab:red")
+    figure.savefig(path, dpi=120)

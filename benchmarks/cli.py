@@ -83,6 +83,7 @@ def main() -> None:
     "--row",
     "rows",
     type=click.Choice([name for name in ROWS if name != GIVEN]),
+    metavar="ROW",
     multiple=True,
     help="Measure this row, see below; repeat for more.  [default: all]",
 )

@@ -18,6 +18,7 @@ from derain.benchmarks.record import Case, Record, Row
 
 _INCHES = (9.0, 5.0)
 _DPI = 120
+_MARKERS = "os^vDPX*<>"
 _IDENTICAL_DB = 100.0  # where a row with no difference is drawn
 
 
@@ -40,10 +41,10 @@ def write_plots(record: Record, folder: Path) -> list[Path]:
             written.append(_save(figure, folder / f"{name}-latency.png"))
         if any(_decibels(row) is not None for row in rows):
             figure, axes = _figure(title)
-            _draw_quality(axes, rows)
+            _draw_quality(figure, axes, rows)
             written.append(_save(figure, folder / f"{name}-quality.png"))
         figure, axes = _figure(title)
-        if _draw_roofline(axes, record, case):
+        if _draw_roofline(figure, axes, record, case):
             written.append(_save(figure, folder / f"{name}-roofline.png"))
     return written
 
@@ -70,21 +71,15 @@ def _draw_latencies(axes: Axes, rows: list[Row]) -> None:
     axes.set_xlabel("ms a frame, every frame; line: median")
 
 
-def _draw_quality(axes: Axes, rows: list[Row]) -> None:
+def _draw_quality(figure: Figure, axes: Axes, rows: list[Row]) -> None:
     truth = any(row.truth is not None for row in rows)
-    for row in rows:
+    for i, row in enumerate(rows):
         decibels = _decibels(row)
         if decibels is None or row.latency is None:
             continue
         speed = 1000 / row.latency.median_ms
-        axes.plot(speed, decibels, "o")
-        axes.annotate(
-            row.key,
-            (speed, decibels),
-            textcoords="offset points",
-            xytext=(5, 4),
-            fontsize=7,
-        )
+        axes.plot(speed, decibels, _MARKERS[i % len(_MARKERS)], label=row.key)
+    figure.legend(loc="outside right upper", fontsize=7)
     axes.set_xscale("log")
     axes.set_xlabel("frames/s, one after the other")
     axes.set_ylabel(
@@ -103,7 +98,7 @@ def _decibels(row: Row) -> float | None:
     return _IDENTICAL_DB if psnr is None else psnr
 
 
-def _draw_roofline(axes: Axes, record: Record, case: Case) -> bool:
+def _draw_roofline(figure: Figure, axes: Axes, record: Record, case: Case) -> bool:
     """Draw the ceilings of the processor and the rows below; whether there are any."""
     flops = best_ceiling(record.ceilings, "cpu", "product")
     bandwidth = best_ceiling(record.ceilings, "cpu", "copy")
@@ -119,21 +114,23 @@ def _draw_roofline(axes: Axes, record: Record, case: Case) -> bool:
         operations = 2 * counts.kmac_per_px * 1000 * pixels / 1e9
         axes.axvline(counts.flop_per_byte, linestyle=":", color="grey")
         axes.annotate(
-            f"{counts.graph} graph", (counts.flop_per_byte, flops), fontsize=7
+            f"{counts.graph} graph",
+            (counts.flop_per_byte, flops),
+            textcoords="offset points",
+            xytext=(-3, -5),
+            ha="right",
+            va="top",
+            rotation=90,
+            fontsize=7,
         )
-        for row in rows:
+        for i, row in enumerate(rows):
             ours = row.model_bytes is not None and "bundle" in row.key
             if ours != (counts.graph == "bundle") or row.latency is None:
                 continue
             reached = operations / (row.latency.median_ms / 1000)
-            axes.plot(counts.flop_per_byte, reached, "o")
-            axes.annotate(
-                row.key,
-                (counts.flop_per_byte, reached),
-                textcoords="offset points",
-                xytext=(5, -2),
-                fontsize=7,
-            )
+            marker = _MARKERS[i % len(_MARKERS)]
+            axes.plot(counts.flop_per_byte, reached, marker, label=row.key)
+    figure.legend(loc="outside right upper", fontsize=7)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("FLOP per byte moved, layer by layer")

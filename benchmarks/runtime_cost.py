@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
+import itertools
 import os
 import statistics
 import subprocess
@@ -15,6 +18,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +28,6 @@ from derain.benchmarks.prepare import Network, Prepared, prepare
 from derain.benchmarks.subject import Frame
 from derain.runtime.bundle import Bundle
 from derain.runtime.derainer import Derainer
-from derain.runtime.optional import load
 from derain.runtime.pictures import write_picture
 from derain.runtime.sizes import Size
 from derain.runtime.stream import derained
@@ -32,6 +35,7 @@ from derain.runtime.video.base import Frame as StreamFrame
 
 _DEFAULT = Network(model="qsnet", size=Size(160, 120), random_weights=True)
 _WARM = 10
+_TRACED = 50
 _STARTS = 5
 
 
@@ -42,17 +46,15 @@ class RuntimeCost:
     Attributes:
         bundle: Which bundle ran.
         size: Of its frames.
-        frames: How many were timed each way, in turns.
-        bare_ms: Median of ``session.run`` alone.
-        derainer_ms: Median of ``Derainer.derain``.
+        frames: How many were timed.
+        session_ms: Median time inside ``session.run``.
         loop_ms: Median time between two frames of the loop of ``derain-run``.
-        overhead_ms: Median over the frames of loop minus bare session.
-        overhead_low_ms: 2.5th percentile of that; the noise of two calls of one
-            session is in it.
+        overhead_ms: Median of what a frame of the loop took outside ``session.run``.
+        overhead_low_ms: 2.5th percentile of that.
         overhead_high_ms: 97.5th percentile of that.
         kept_bytes_per_frame: Memory that stays allocated, by each frame of the loop.
-        peak_bytes_per_frame: Most Python memory at once during a frame: NumPy's, and
-            the picture itself where the session makes a new one.
+        peak_bytes: Most memory of Python and NumPy at once during the frames, above
+            that before. What the session allocates by itself is not seen.
         bare_peak_bytes: The same of the bare session.
         frame_bytes: Length of one frame, to compare with.
         help_s: Median time of ``derain-run --help``.
@@ -63,14 +65,13 @@ class RuntimeCost:
     bundle: str
     size: str
     frames: int
-    bare_ms: float
-    derainer_ms: float
+    session_ms: float
     loop_ms: float
     overhead_ms: float
     overhead_low_ms: float
     overhead_high_ms: float
     kept_bytes_per_frame: float
-    peak_bytes_per_frame: int
+    peak_bytes: int
     bare_peak_bytes: int
     frame_bytes: int
     help_s: float
@@ -81,13 +82,12 @@ class RuntimeCost:
         return "\n".join(
             (
                 f"bundle                {self.bundle}, {self.size}",
-                f"bare session          {self.bare_ms:.3f} ms a frame (median)",
-                f"Derainer.derain       {self.derainer_ms:.3f} ms",
+                f"inside session.run    {self.session_ms:.3f} ms a frame (median)",
                 f"loop of derain-run    {self.loop_ms:.3f} ms",
                 f"overhead of the loop  {self.overhead_ms:.3f} ms "
                 f"[{self.overhead_low_ms:.3f} to {self.overhead_high_ms:.3f}]",
                 f"kept per frame        {self.kept_bytes_per_frame:.1f} bytes",
-                f"most during a frame   {self.peak_bytes_per_frame:,} bytes, bare "
+                f"most in between       {self.peak_bytes:,} bytes, bare "
                 f"session {self.bare_peak_bytes:,}, a frame has {self.frame_bytes:,}",
                 f"derain-run --help     {self.help_s:.2f} s",
                 f"first frame           {self.first_frame_s:.2f} s from the start of "
@@ -115,14 +115,13 @@ def measure_runtime(
         derainer = stack.enter_context(
             closing(Derainer(bundle, "onnxruntime", threads))
         )
-        bare = _bare_session(bundle, threads)
-        tell("the loop and the bare session, in turns")
-        times = _times(bare, derainer, image, frames)
-        differences = np.subtract(times["loop"], times["bare"])
-        low, high = np.percentile(differences, (2.5, 97.5))
+        tell("the loop")
+        sessions, loops = _time_loop(derainer, image, frames)
+        overheads = np.subtract(loops, sessions)
+        low, high = np.percentile(overheads, (2.5, 97.5))
         tell("memory")
-        kept, peak = _memory(lambda count: _run_loop(derainer, image, count))
-        _, bare_peak = _memory(lambda count: _run_bare(bare, image, count))
+        kept, peak = _memory(_stream(derainer, image))
+        _, bare_peak = _memory(_bare_session(bundle, threads, image))
         tell("starting derain-run")
         picture = Path(temporary) / "frame.png"
         write_picture(picture, image)
@@ -133,14 +132,13 @@ def measure_runtime(
             bundle=folder.name,
             size=f"{image.shape[1]}x{image.shape[0]}",
             frames=frames,
-            bare_ms=statistics.median(times["bare"]),
-            derainer_ms=statistics.median(times["derainer"]),
-            loop_ms=statistics.median(times["loop"]),
-            overhead_ms=float(np.median(differences)),
+            session_ms=statistics.median(sessions),
+            loop_ms=statistics.median(loops),
+            overhead_ms=float(np.median(overheads)),
             overhead_low_ms=float(low),
             overhead_high_ms=float(high),
             kept_bytes_per_frame=kept,
-            peak_bytes_per_frame=peak,
+            peak_bytes=peak,
             bare_peak_bytes=bare_peak,
             frame_bytes=image.nbytes,
             help_s=_median_seconds([*run, "--help"]),
@@ -158,74 +156,77 @@ def _export(folder: Path) -> Path:
     return prepared.files["fp32"]
 
 
-def _bare_session(bundle: Bundle, threads: int) -> Callable[[Frame], object]:
+def _time_loop(
+    derainer: Derainer, image: Frame, count: int
+) -> tuple[list[float], list[float]]:
+    """Of `count` frames, the time in ``session.run`` and in all of the loop, in ms."""
+    session_type = importlib.import_module("onnxruntime").InferenceSession
+    run = session_type.run
+    inside: list[float] = []
+    loops: list[float] = []
+
+    def timed_run(*arguments: Any) -> Any:
+        started = time.perf_counter()
+        result = run(*arguments)
+        inside.append((time.perf_counter() - started) * 1000)
+        return result
+
+    stream = _stream(derainer, image)
+    session_type.run = timed_run
+    try:
+        for _ in range(_WARM + count):
+            started = time.perf_counter()
+            next(stream)
+            loops.append((time.perf_counter() - started) * 1000)
+    finally:
+        session_type.run = run
+    return inside[_WARM:], loops[_WARM:]
+
+
+def _stream(derainer: Derainer, image: Frame) -> Iterator[StreamFrame]:
+    """The loop of ``derain-run`` on one frame, for ever."""
+    frame = StreamFrame(image, index=0, time=Fraction(0))
+    latencies_ms: deque[float] = deque(maxlen=1)
+    frames = itertools.repeat(frame)
+    return derained(frames, derainer, resize=False, latencies_ms=latencies_ms)
+
+
+def _bare_session(bundle: Bundle, threads: int, image: Frame) -> Iterator[object]:
     """``session.run`` and nothing else, with the options of our backend."""
-    ort = load("derain.runtime.backends.ort", "ort", "")
+    ort = importlib.import_module("onnxruntime")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.enable_mem_pattern = False
     session = ort.InferenceSession(
         bundle.model_path, options, providers=["CPUExecutionProvider"]
     )
-    name = session.get_inputs()[0].name
+    feeds = {session.get_inputs()[0].name: image[np.newaxis]}
     outputs = [session.get_outputs()[0].name]
-    return lambda image: session.run(outputs, {name: image[np.newaxis]})
-
-
-def _times(
-    bare: Callable[[Frame], object], derainer: Derainer, image: Frame, count: int
-) -> dict[str, list[float]]:
-    """Times of `count` frames in ms, one each way in turns."""
-    times: dict[str, list[float]] = {"bare": [], "derainer": [], "loop": []}
-    stream = derained(
-        _endless(image), derainer, resize=False, latencies_ms=deque(maxlen=1)
-    )
-    ways: list[tuple[str, Callable[[], object]]] = [
-        ("bare", lambda: bare(image)),
-        ("derainer", lambda: derainer.derain(image)),
-        ("loop", lambda: next(stream)),
-    ]
-    for i in range(_WARM + count):
-        for name, work in ways[i % 3 :] + ways[: i % 3]:
-            started = time.perf_counter()
-            work()
-            if i >= _WARM:
-                times[name].append((time.perf_counter() - started) * 1000)
-    return times
-
-
-def _endless(image: Frame) -> Iterator[StreamFrame]:
-    frame = StreamFrame(image, index=0, time=Fraction(0))
     while True:
-        yield frame
+        yield session.run(outputs, feeds)
 
 
-def _run_loop(derainer: Derainer, image: Frame, count: int) -> None:
-    stream = derained(
-        _endless(image), derainer, resize=False, latencies_ms=deque(maxlen=1)
-    )
-    for _ in range(count):
-        next(stream)
-
-
-def _run_bare(bare: Callable[[Frame], object], image: Frame, count: int) -> None:
-    for _ in range(count):
-        bare(image)
-
-
-def _memory(work: Callable[[int], object]) -> tuple[float, int]:
+def _memory(frames: Iterator[object]) -> tuple[float, int]:
     """Bytes that a frame leaves behind, and the most that are taken during frames."""
-    count = 50
+    next(frames)
     tracemalloc.start()
     try:
-        work(_WARM)
+        _take(frames, _WARM)
+        gc.collect()
         before, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        work(count)
-        after, peak = tracemalloc.get_traced_memory()
+        _take(frames, _TRACED)
+        _, peak = tracemalloc.get_traced_memory()
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    return (after - before) / count, peak - before
+    return (after - before) / _TRACED, peak - before
+
+
+def _take(frames: Iterator[object], count: int) -> None:
+    for _ in range(count):
+        next(frames)
 
 
 def _median_seconds(command: Sequence[str]) -> float:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 _LINES = 240  # frames are looked at this high
 _THUMBNAIL = (32, 18)
-# Two frames are the same if their hashes differ in no more bits than this, of 64, and
-# their thumbnails by no more grey levels: a paused clip, not rain before a fixed camera.
+# Two frames are the same if their hashes differ in no more than so many of 64 bits and
+# their thumbnails in so many grey levels: a paused clip, but not rain before a fixed
+# camera.
 _SAME_BITS, _SAME_LEVELS = 4, 1.0
 
 

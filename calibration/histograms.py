@@ -62,7 +62,8 @@ class Histogram:
         Raises:
             CalibrationError: The tensor holds NaN or infinity.
         """
-        if not (math.isfinite(least) and math.isfinite(greatest)):
+        total = float(values.sum(dtype=np.float64))  # where a NaN shows, wherever it is
+        if not all(map(math.isfinite, (least, greatest, total))):
             raise CalibrationError(
                 f"{name} is not finite ({least:g} to {greatest:g}): the float network "
                 "overflows on these frames; check its weights"

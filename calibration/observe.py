@@ -17,12 +17,18 @@ from numpy.typing import NDArray
 
 from derain.calibration.errors import CalibrationError
 from derain.calibration.histograms import Histogram
-from derain.calibration.layers import Layer, nodes_by_name, values_by_name
-from derain.calibration.qdq import _initializer as add_initializer
+from derain.calibration.layers import (
+    Layer,
+    add_initializer,
+    constant,
+    nodes_by_name,
+    values_by_name,
+)
 from derain.calibration.session import Frame, Session
 
 SAMPLES = 2**19  # of a tensor and frame; qsnet has 52 tensors
 ALL_SAMPLES = 2**25  # of all tensors and a frame: 128 MB
+_CHANNELS = 64  # of a tensor whose shape is not known
 
 
 @dataclass(slots=True)
@@ -104,10 +110,9 @@ def observe(
 
 def _taps(model: ir.Model, layer: Layer) -> int:
     """Multiplications of a layer for one value of its result."""
-    weight = nodes_by_name(model)[layer.name].inputs[1]
+    weight = constant(nodes_by_name(model)[layer.name].inputs[1])
     assert weight is not None
-    assert weight.shape is not None
-    return int(np.prod([int(n) for n in weight.shape[1:]]))
+    return int(weight[0].size)
 
 
 def _instrumented(
@@ -165,7 +170,7 @@ def _step(value: ir.Value, frame_size: tuple[int, ...], budget: int) -> int:
     channels, height, width = (
         n if isinstance(n, int) else other
         for n, other in zip(
-            shape[1:] or (64, None, None), (64, *frame_size), strict=True
+            shape[1:] or (None, None, None), (_CHANNELS, *frame_size), strict=True
         )
     )
     step = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -138,11 +139,12 @@ def share_ranges(
 
 
 def _digest(pairs: Sequence[HeldOut]) -> str:
-    return key_of(*(str(p.rainy.tobytes() + _bytes(p.clean)) for p in pairs))
-
-
-def _bytes(clean: NDArray[np.uint8] | None) -> bytes:
-    return b"" if clean is None else clean.tobytes()
+    digest = hashlib.sha256()
+    for pair in pairs:
+        digest.update(pair.rainy.tobytes())
+        if pair.clean is not None:
+            digest.update(pair.clean.tobytes())
+    return digest.hexdigest()
 
 
 def _observe(

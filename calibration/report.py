@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from derain.calibration.record import Calibration
 from derain.runtime.optional import load
@@ -29,6 +30,22 @@ def table(calibration: Calibration) -> list[str]:
         f"flicker of a still scene: FP32 {before:.3f}, INT8 {after:.3f} levels"
     )
     return lines
+
+
+def summary(calibration: Calibration) -> dict[str, Any]:
+    """What a bundle's manifest says about its INT8 layers."""
+    result = calibration.curve[-1] if calibration.curve else {}
+    return {
+        "method": calibration.method,
+        "frames": calibration.frames,
+        "layers_int8": len(calibration.int8),
+        "layers_float": list(calibration.float_layers),
+        "share_int8": round(calibration.share, 4),
+        **{k: v for k, v in result.items() if k.endswith("_db")},
+        "flicker_fp32_levels": calibration.flicker[0],
+        "flicker_int8_levels": calibration.flicker[1],
+        "created": calibration.created,
+    }
 
 
 def plot(calibration: Calibration, path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from derain.calibration.options import FRAMES, int8_options
 from derain.models.allocator import use_huge_pages
 from derain.models.registry import MODELS, NetworkFacts
 from derain.runtime.commands import SIZE, Command, Parsed
@@ -30,6 +31,7 @@ Examples:
   derain-export --model qsnet --fp16
   derain-export --model nledn --weights nledn.pth --size 640x480
   derain-export --model mynets.derainer:Net --weights best.pth --bgr --rain
+  derain-export --model qsnet --int8 --calibrate-on rainy.mp4
 """
 
 
@@ -64,6 +66,31 @@ def _parse_range(text: str) -> SizeRange:
     help="FP32 tensors (default).",
 )
 @click.option("--fp16", "precision", flag_value="fp16", help="FP16 tensors.")
+@click.option(
+    "--int8",
+    "precision",
+    flag_value="int8",
+    help="Convolutions in INT8 where the picture allows it, the rest in FP16 "
+    "(--target onnxruntime: FP32).",
+)
+@click.option(
+    "--calibrate-on",
+    metavar="SOURCE",
+    help="INT8: video or folder of the camera that it is for, in rain (see --dry).",
+)
+@click.option(
+    "--calibration-frames",
+    type=click.IntRange(min=1),
+    default=FRAMES,
+    show_default=True,
+    help="INT8: how many frames ranges are taken from.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="INT8: file of derain-calibrate, in place of --calibrate-on.",
+)
+@int8_options
 @click.option(
     "--target",
     type=click.Choice(["any", "onnxruntime", "tensorrt"]),
@@ -116,6 +143,16 @@ def main(
     size: Size | None,
     dynamic: SizeRange | None,
     precision: Precision,
+    calibrate_on: str | None,
+    calibration_frames: int,
+    calibration: Path | None,
+    dry: bool,
+    pairs: Path | None,
+    method: str,
+    max_drop_db: float,
+    min_psnr_db: float,
+    report: Path | None,
+    no_cache: bool,
     target: Target,
     output: Path | None,
     force: bool,
@@ -154,7 +191,23 @@ def main(
             "--bgr, --rain, --output-index, --multiple-of and --minimum are for a "
             "network of your own, --model package.module:Class"
         )
+    if (calibrate_on or calibration) and precision != "int8":
+        raise click.UsageError("--calibrate-on and --calibration are for --int8")
     use_huge_pages()  # before torch is there
+    int8 = None
+    if precision == "int8":
+        int8 = load("derain.export.quantized", "int8_request", extra="export")(
+            calibrate_on,
+            calibration,
+            pairs=pairs,
+            dry=dry,
+            frames=calibration_frames,
+            method=method,
+            max_drop_db=max_drop_db,
+            min_psnr_db=min_psnr_db,
+            report=report,
+            use_cache=not no_cache,
+        )
     export_bundle = load("derain.export.pipeline", "export_bundle", extra="export")
     request_type = load("derain.export.pipeline", "ExportRequest", extra="export")
     stages_type = load("derain.export.stages", "Stages", extra="export")
@@ -172,6 +225,7 @@ def main(
             frames=frames,
             output=output,
             force=force,
+            int8=int8,
         ),
         stages_type(quiet=quiet),
     )
@@ -190,6 +244,25 @@ def _as_json(result: ExportResult) -> dict[str, Any]:
     }
 
 
+def _int8_rows(int8: dict[str, Any]) -> list[tuple[str, str]]:
+    total = int8["layers_int8"] + len(int8["layers_float"])
+    rows = [
+        (
+            "in INT8",
+            f"{int8['layers_int8']} of {total} convolutions, "
+            f"{int8['share_int8']:.1%} of their multiplications",
+        )
+    ]
+    if "psnr_db" in int8:
+        lost = int8["drop_db"]
+        text = f"{int8['psnr_db']:.1f} dB on held-out frames, ranges by "
+        text += int8["method"]
+        if lost is not None:
+            text += f"; loses {lost:.3f} dB against the truth"
+        rows.append(("INT8 against FP32", text))
+    return rows
+
+
 def _table(result: ExportResult) -> list[str]:
     manifest = result.manifest
     rows = [
@@ -201,6 +274,8 @@ def _table(result: ExportResult) -> list[str]:
         ("model.onnx", f"{result.model_bytes / 1e6:.2f} MB, {result.nodes} nodes"),
     ]
     rows += [(f"operator {name}", what) for name, what in manifest.operators.items()]
+    if int8 := manifest.verification.get("int8"):
+        rows += _int8_rows(int8)
     if manifest.precision == "fp16":
         kept = manifest.fp32_nodes
         text = f"{len(kept)} nodes, listed in the manifest" if kept else "none"
@@ -210,7 +285,7 @@ def _table(result: ExportResult) -> list[str]:
         text = f"{parser['backend']} {parser['version']} takes every node"
         rows.append(("TensorRT's parser", text))
     for name, figures in manifest.verification.items():
-        if name == "parser":
+        if name in ("parser", "int8"):
             continue
         rows.append(
             (

@@ -19,6 +19,8 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from derain.calibration.record import Calibration
+from derain.calibration.report import summary
 from derain.export import verify
 from derain.export.bundle_writer import check_target, new_bundle
 from derain.export.frame_graph import wrap_frame
@@ -28,6 +30,7 @@ from derain.export.operators.lowering import lower_operators
 from derain.export.passes import optimize
 from derain.export.passes.cleanup import remove_dead
 from derain.export.precision import to_fp16
+from derain.export.quantized import Int8Request, plan_int8
 from derain.export.reference import derain_with_torch
 from derain.export.stages import Stages
 from derain.export.to_onnx import CoreGraph, to_onnx
@@ -48,10 +51,15 @@ from derain.runtime.sizes import Size, SizeRange
 from derain.runtime.tensorrt import preflight
 
 Frame = NDArray[np.uint8]
+CALIBRATION_FILE = "calibration.json"
 
 # How far a healthy backend may be from the golden frame: GPUs add in another order, in
 # TF32 or FP16. A broken one is some 10 to 25 dB away.
-_GOLDEN_MIN_PSNR_DB: dict[Precision, float] = {"fp32": 45.0, "fp16": 40.0}
+_GOLDEN_MIN_PSNR_DB: dict[Precision, float] = {
+    "fp32": 45.0,
+    "fp16": 40.0,
+    "int8": 32.0,
+}
 # DCSFN takes a minute a frame; one large frame proves as much as two.
 _TORCH_SECONDS = 20.0
 _TOOLS = ("derain", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
@@ -74,6 +82,7 @@ class ExportRequest:
         frames: Picture or folder to verify on; None takes the package's photographs.
         output: Folder of the bundle; None names it after the model.
         force: Replace an existing bundle.
+        int8: Where ranges come from, for INT8.
     """
 
     model: str
@@ -88,6 +97,11 @@ class ExportRequest:
     frames: Path | None = None
     output: Path | None = None
     force: bool = False
+    int8: Int8Request | None = None
+
+    def __post_init__(self) -> None:
+        if (self.precision == "int8") != (self.int8 is not None):
+            raise ExportError("INT8 and where its ranges come from go together")
 
     @property
     def folder(self) -> Path:
@@ -126,8 +140,6 @@ def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
         DerainError: Anything that is wrong with the request, the network, its weights
             or the result; an existing bundle is then as it was.
     """
-    if request.precision not in _GOLDEN_MIN_PSNR_DB:
-        raise ExportError(f"precision {request.precision} cannot be exported yet")
     check_target(request.folder, force=request.force)
     with stages.stage("opening the network"):
         loaded = open_network(
@@ -145,13 +157,20 @@ def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
     with stages.stage("deraining with PyTorch"):
         frames, wanted = _derain(loaded, _frames(request))
     half = HalfChoice()
-    if request.precision == "fp16":
+    if _has_halves(request):
         with stages.stage("measuring FP16"):
             half = choose_half_precision(core, frames, wanted)
         assert half.comparison is not None
-        verify.require_fp16(half.comparison, request.min_psnr_db)
+        least = request.min_psnr_db if request.precision == "fp16" else None
+        verify.require_fp16(half.comparison, least)
+    calibration: Calibration | None = None
+    if request.int8 is not None:
+        with stages.stage("calibrating INT8"):
+            calibration = plan_int8(core, request.sizes.optimum, request.int8, stages)
+        calibration.apply(core.model)
+    if _has_halves(request):
         to_fp16(core.model, half.keep_fp32)
-        remove_dead(core.model)
+    remove_dead(core.model)
     operators = lower_operators(core.model, request.target, core.maps)
     with new_bundle(request.folder, force=request.force) as folder:
         with stages.stage("writing and checking model.onnx"):
@@ -165,14 +184,20 @@ def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
             comparison = verify.compare(got, wanted)
             if request.precision == "fp32":
                 verify.require_fp32(comparison, request.min_psnr_db)
-            else:
+            elif request.precision == "fp16":
                 verify.require_fp16(comparison, request.min_psnr_db)
+            else:
+                verify.require_int8(comparison, request.min_psnr_db)
+        if calibration is not None:
+            calibration.write(folder / CALIBRATION_FILE)
         golden = _golden_index(frames, request.sizes.optimum)
         write_picture(folder / GOLDEN_INPUT, frames[golden])
         write_picture(folder / GOLDEN_OUTPUT, got[golden])
         verification = {"onnxruntime": comparison.to_json()}
         if half.comparison is not None:
             verification["fp16_emulated"] = half.comparison.to_json()
+        if calibration is not None:
+            verification["int8"] = summary(calibration)
         if parser:
             verification["parser"] = parser
         manifest = _manifest(
@@ -192,6 +217,17 @@ def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
         model_bytes=model_bytes,
         nodes=len(core.model.graph),
         seconds=stages.seconds,
+    )
+
+
+def _has_halves(request: ExportRequest) -> bool:
+    """Whether what is not INT8 is FP16: everywhere but on processors' own kernels.
+
+    ONNX Runtime's processor has no FP16 kernels; Casts around every layer would keep
+    it from its INT8 ones.
+    """
+    return request.precision == "fp16" or (
+        request.precision == "int8" and request.target != "onnxruntime"
     )
 
 

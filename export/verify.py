@@ -21,6 +21,9 @@ Frame = NDArray[np.uint8]
 FP32_MIN_IDENTICAL = 0.999
 FP32_MAX_LEVELS = 1
 FP16_MIN_PSNR_DB = 50.0
+# What an INT8 picture must be is decided on the user's frames, by the gate; this finds
+# a graph that was broken on its way into the file.
+INT8_MIN_PSNR_DB = 32.0
 
 # A graph without rounding errors is infinitely close; JSON has no infinity.
 PSNR_CEILING_DB = 120.0
@@ -145,6 +148,15 @@ def require_fp16(result: Comparison, min_psnr_db: float | None = None) -> None:
     _require_psnr(result, min_psnr_db or FP16_MIN_PSNR_DB, "FP16")
 
 
+def require_int8(result: Comparison, min_psnr_db: float | None = None) -> None:
+    """Raise unless an INT8 graph is the network it should be.
+
+    Raises:
+        VerificationError: It is not.
+    """
+    _require_psnr(result, min_psnr_db or INT8_MIN_PSNR_DB, "INT8")
+
+
 def _require_psnr(result: Comparison, wanted: float, precision: str) -> None:
     if not result.psnr_db >= wanted:
         raise VerificationError(
@@ -155,10 +167,12 @@ def _require_psnr(result: Comparison, wanted: float, precision: str) -> None:
 
 __all__ = [
     "FP16_MIN_PSNR_DB",
+    "INT8_MIN_PSNR_DB",
     "Comparison",
     "compare",
     "psnr_db",
     "require_fp16",
     "require_fp32",
+    "require_int8",
     "run_graph",
 ]

@@ -1,0 +1,62 @@
+"""Command-line options of INT8, shared by derain-calibrate and derain-export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+METHODS = ("auto", "minmax", "percentile", "entropy", "mse")
+FRAMES = 64
+
+_OPTIONS = (
+    click.option(
+        "--dry",
+        is_flag=True,
+        help="The footage has no rain: render some. The truth is then known.",
+    ),
+    click.option(
+        "--pairs",
+        type=click.Path(path_type=Path),
+        help="INT8: also judge on these pairs, against the truth: files with the clean "
+        "half left and the rainy one right, or folders rain and clean.",
+    ),
+    click.option(
+        "--method",
+        type=click.Choice(METHODS),
+        default="auto",
+        show_default=True,
+        help="INT8: how ranges are found; auto measures all of them.",
+    ),
+    click.option(
+        "--max-drop-db",
+        type=click.FloatRange(min=0),
+        default=0.15,
+        show_default=True,
+        help="INT8: most that is lost against the truth, where that is known.",
+    ),
+    click.option(
+        "--min-psnr-db",
+        type=click.FloatRange(min=0),
+        default=42.0,
+        show_default=True,
+        help="INT8: least PSNR against FP32.",
+    ),
+    click.option(
+        "--report",
+        type=click.Path(path_type=Path),
+        help="INT8: write the chosen frames, the table and the plot into this folder.",
+    ),
+    click.option(
+        "--no-cache", is_flag=True, help="INT8: measure again what was measured before."
+    ),
+)
+
+
+def int8_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` the options that calibration and export share."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 from derain.calibration.gate import Limits
 from derain.calibration.job import Job, run_job
+from derain.calibration.pairs import read_pairs
 from derain.calibration.plan import Options
 from derain.calibration.ranges import Method
 from derain.calibration.record import Calibration
 from derain.export.operators.lowering import lower_operators
 from derain.export.stages import Stages
 from derain.export.to_onnx import CoreGraph
-from derain.models.training.data import Picture, open_pairs
 from derain.runtime.errors import ExportError
 from derain.runtime.sizes import Size
-
-PAIRS = 16  # judged at most, taken evenly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +93,3 @@ def plan_int8(
     lower_operators(model, "any", core.maps)
     pairs = () if request.pairs is None else read_pairs(request.pairs)
     return run_job(model, size, request.job, pairs=pairs, note=stages.note)
-
-
-def read_pairs(folder: Path) -> list[tuple[Picture, Picture]]:
-    """Up to `PAIRS` rainy and clean pictures, evenly taken from `folder`.
-
-    Raises:
-        MediaError: There are none, or one cannot be read.
-    """
-    count = sum(1 for _ in open_pairs(folder))
-    step = -(-count // PAIRS)
-    chosen = itertools.islice(open_pairs(folder), 0, None, step)
-    return [(pair.rainy, pair.clean) for pair in chosen]

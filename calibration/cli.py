@@ -1,0 +1,102 @@
+"""``derain-calibrate``: an FP32 bundle and frames in, a calibration file out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from derain.calibration.options import FRAMES, METHODS, int8_options
+from derain.runtime.commands import Command
+from derain.runtime.optional import load
+
+if TYPE_CHECKING:
+    from derain.calibration.record import Calibration
+
+_EPILOG = f"""\b
+Methods: {", ".join(METHODS)}
+
+\b
+Examples:
+  derain-export --model qsnet --size 640x360
+  derain-calibrate qsnet-fp32-640x360 --source rainy.mp4 -o qsnet.json
+  derain-export --model qsnet --int8 --calibration qsnet.json --size 1280x720
+"""
+
+
+@click.command(cls=Command, epilog=_EPILOG)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--source",
+    required=True,
+    help="Video or folder of the camera that it is for, in rain (see --dry).",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(min=1),
+    default=FRAMES,
+    show_default=True,
+    help="How many frames ranges are taken from.",
+)
+@int8_options
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Calibration file to make.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--quiet", is_flag=True, help="No progress on standard error.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def main(
+    bundle: Path,
+    source: str,
+    frames: int,
+    dry: bool,
+    pairs: Path | None,
+    method: str,
+    max_drop_db: float,
+    min_psnr_db: float,
+    report: Path | None,
+    no_cache: bool,
+    output: Path,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Find out how BUNDLE, exported with --fp32, can run in INT8.
+
+    The result names the range of every tensor and the layers that stay in floating
+    point so that the picture on held-out frames is what FP32 makes of them. It is good
+    for any frame size: a small bundle is calibrated faster.
+    """
+    calibrate_bundle = load(
+        "derain.calibration.bundles", "calibrate_bundle", extra="export"
+    )
+    made: Calibration = calibrate_bundle(
+        bundle,
+        source,
+        output,
+        frames=frames,
+        dry=dry,
+        pairs=pairs,
+        method=method,
+        max_drop_db=max_drop_db,
+        min_psnr_db=min_psnr_db,
+        report=report,
+        use_cache=not no_cache,
+        force=force,
+        note=(lambda text: None) if quiet else lambda text: click.echo(text, err=True),
+    )
+    if as_json:
+        click.echo(json.dumps(made.to_json(), indent=2))
+        return
+    table = load("derain.calibration.report", "table", extra="export")
+    click.echo("\n".join([*table(made), f"calibration file: {output}"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Tiny bundles, a tiny network, and records made by hand."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from derain.benchmarks.conditions import Conditions, Snapshot
+from derain.benchmarks.latency import summarise
+from derain.benchmarks.machine import Machine
+from derain.benchmarks.record import SCHEMA, Case, Record, Row
+from derain.runtime.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE
+from derain.runtime.manifest import Golden, Manifest
+from derain.runtime.pictures import write_picture
+from derain.runtime.sizes import Size, SizeRange
+
+SIZE = Size(32, 24)
+
+
+@pytest.fixture
+def frame():
+    return np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def bundle(tmp_path, frame):
+    """A bundle of 32x24 that halves every value."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    folder = tmp_path / "halves"
+    folder.mkdir()
+    shape = [1, SIZE.height, SIZE.width, 3]
+    graph = helper.make_graph(
+        [
+            helper.make_node(
+                "BitShift", ["frame", "one"], ["derained"], direction="RIGHT"
+            )
+        ],
+        "halves",
+        [helper.make_tensor_value_info("frame", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("derained", TensorProto.UINT8, shape)],
+        [helper.make_tensor("one", TensorProto.UINT8, [1], [1])],
+    )
+    opset = [helper.make_opsetid("", 20)]
+    onnx.save(
+        helper.make_model(graph, opset_imports=opset, ir_version=10),
+        folder / MODEL_FILE,
+    )
+    write_picture(folder / GOLDEN_INPUT, frame)
+    write_picture(folder / GOLDEN_OUTPUT, frame >> 1)
+    names = (MODEL_FILE, GOLDEN_INPUT, GOLDEN_OUTPUT)
+    Manifest(
+        model="qsnet",
+        precision="fp32",
+        target="any",
+        sizes=SizeRange.static(SIZE),
+        golden=Golden(input=GOLDEN_INPUT, output=GOLDEN_OUTPUT, min_psnr_db=45.0),
+        files={
+            name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            for name in names
+        },
+    ).write(folder)
+    return folder
+
+
+@pytest.fixture
+def snapshot():
+    """A quiet machine of two processors."""
+    return Snapshot(
+        seconds=1000.0,
+        governors=["performance"],
+        clocks_mhz={"processor": 3000},
+        celsius={"cpu": 50.0},
+        load=0.1,
+        busy_s=500.0,
+        own_s=10.0,
+        steal_s=0.0,
+        throttled=0,
+        gpu_throttles=[],
+    )
+
+
+@pytest.fixture
+def make_row():
+    def make(key="eager", rounds=((10.0, 11.0), (10.0, 12.0), (9.0, 10.0)), **fields):
+        rounds = [list(turn) for turn in rounds]
+        frames = [ms for turn in rounds for ms in turn]
+        row = Row(
+            key=key,
+            summary="a row",
+            precision="fp32",
+            description="by hand",
+            error=None,
+            error_detail="",
+            start_up=None,
+            warm_up=None,
+            latency=summarise(frames) if frames else None,
+            rounds_ms=rounds,
+            split_ms={},
+            streamed_fps=None,
+            speed_up=None,
+            speed_up_best=None,
+            peak_host_bytes=None,
+            peak_device_bytes=None,
+            model_bytes=None,
+            quality=None,
+            truth=None,
+            joules_per_frame=None,
+            roofline_share=None,
+        )
+        return replace(row, **fields)
+
+    return make
+
+
+@pytest.fixture
+def make_case():
+    def make(*rows, **fields):
+        case = Case(
+            model="qsnet",
+            size="32x24",
+            weights="random",
+            parameters=None,
+            frames="by hand",
+            quality_reference=None,
+            export_s={},
+            left_out={},
+            rows=list(rows),
+            limits=None,
+        )
+        return replace(case, **fields)
+
+    return make
+
+
+@pytest.fixture
+def make_record(snapshot):
+    def make(*cases, **fields):
+        record = Record(
+            schema=SCHEMA,
+            created="2026-01-02T03:04:05+00:00",
+            command=["derain-bench"],
+            commit=None,
+            machine=Machine(
+                device="A board",
+                processor="A processor",
+                cores=2,
+                memory_bytes=8 << 30,
+                virtual=False,
+                gpu=None,
+                driver=None,
+                board=None,
+                power_mode=None,
+                system="Linux",
+                python="3.11",
+                packages={"onnxruntime": "1.31.1"},
+            ),
+            conditions=Conditions(
+                before=snapshot,
+                after=snapshot,
+                others_share=0.0,
+                steal_share=0.0,
+                warnings=[],
+            ),
+            threads=2,
+            processes="each",
+            pace={},
+            energy_meter=None,
+            ceilings=[],
+            cases=list(cases),
+        )
+        return replace(record, **fields)
+
+    return make

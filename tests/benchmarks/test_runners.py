@@ -1,0 +1,100 @@
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from derain.benchmarks.errors import RowError
+from derain.benchmarks.rows import ROWS, RowSpec, open_subject
+from derain.benchmarks.runners import LocalRunner, RemoteRunner
+from derain.runtime.errors import MissingDependencyError
+from derain.runtime.sizes import Size
+
+
+@pytest.fixture
+def spec(bundle):
+    return RowSpec(
+        key="bundle halves/onnxruntime",
+        entry="bundle",
+        model="qsnet",
+        size=Size(32, 24),
+        threads=1,
+        file=bundle,
+        backend="onnxruntime",
+    )
+
+
+@pytest.fixture
+def remote(spec, frame, tmp_path):
+    runner = RemoteRunner(spec, [frame, frame], tmp_path / "log")
+    yield runner
+    runner.close()
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_names_a_factory(name):
+    module = ROWS[name].module
+    package = {"torch_rows": "torch", "openvino_row": "openvino"}.get(module)
+    if package:
+        pytest.importorskip(package)
+    from importlib import import_module
+
+    assert callable(
+        getattr(import_module(f"derain.benchmarks.{module}"), ROWS[name].factory)
+    )
+
+
+def test_a_row_derains_in_a_process_of_its_own(remote, frame):
+    (derained,) = remote.derain([frame])
+    np.testing.assert_array_equal(derained, frame >> 1)
+    turn = remote.turn(3)
+    assert len(turn.latencies_ms) == len(turn.splits_ms) == 3
+    assert all(ms > 0 for ms in turn.latencies_ms)
+    assert remote.stream_seconds(2) > 0
+    assert remote.memory().host_bytes > 10 << 20  # an interpreter and libraries
+    assert "onnxruntime" in remote.description
+
+
+def test_a_row_that_is_killed_says_so(remote):
+    os.kill(remote._process.pid, signal.SIGKILL)
+    with pytest.raises(RowError, match="ended by SIGKILL, perhaps for want of memory"):
+        remote.turn(1)
+
+
+def test_a_row_that_cannot_be_opened_says_why(spec, frame, tmp_path):
+    (spec.file / "model.onnx").write_bytes(b"damaged")
+    with pytest.raises(RowError, match=r"model\.onnx has changed"):
+        RemoteRunner(spec, [frame], tmp_path / "log")
+
+
+def test_the_environment_is_as_before(spec, frame, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    RemoteRunner(spec, [frame], tmp_path / "log").close()
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
+class Wrong:
+    """A subject that loses a column."""
+
+    description = "wrong"
+    split_ms = {}  # noqa: RUF012
+
+    def infer(self, frame):
+        return frame[:, 1:]
+
+
+def test_a_result_of_another_size_is_an_error(frame):
+    with pytest.raises(RowError, match=r"\(24, 31, 3\) uint8 of \(24, 32, 3\)"):
+        LocalRunner(Wrong(), [frame]).turn(1)
+
+
+def test_a_row_whose_library_is_missing_says_what_to_install(spec, monkeypatch):
+    import sys
+    from dataclasses import replace
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "derain.benchmarks.torch_rows", raising=False)
+    with pytest.raises(MissingDependencyError, match=r"derain\[export\]"):
+        open_subject(replace(spec, entry="eager"))

@@ -6,6 +6,7 @@ the tests: ``pytest --junit-xml figures.xml -o junit_family=xunit1``.
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def export(export_once, monkeypatch, tmp_path):
             sizes=SizeRange.parse(sizes),
             precision=precision,
             target="tensorrt",
-            output=tmp_path / "bundle",
+            output=tmp_path / f"{precision}-bundle",
             **{"random_weights": True, **options},
         )
         result = export_bundle(request, Stages(quiet=True))
@@ -93,11 +94,25 @@ def computes_in(record, precision):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("sizes", [STATIC, DYNAMIC], ids=["static", "dynamic"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [name for name in MODELS if name != "dcsfn"])
 def test_every_network_compiles(export, compile_for, model, sizes, precision):
     record = compile_for(export(model, sizes, precision))
     assert str(record.sizes) == sizes
     assert computes_in(record, precision)
+
+
+# TensorRT-RTX 1.7.1 takes 70 to 95 s of processor time for its 2049 convolutions,
+# whatever the size of the frames, the precision and the optimisation level.
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [STATIC, DYNAMIC], ids=["static", "dynamic"])
+def test_dcsfn_compiles(export, compile_for, sizes):
+    precisions = ("fp32", "fp16")
+    folders = [export("dcsfn", sizes, precision) for precision in precisions]
+    with ThreadPoolExecutor(2) as pool:  # the builds are processes of their own
+        records = list(pool.map(compile_for, folders))
+    for record, precision in zip(records, precisions, strict=True):
+        assert str(record.sizes) == sizes
+        assert computes_in(record, precision)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -24,8 +24,8 @@ from derain.runtime.commands import Command
 _ROOT = Path(__file__).resolve().parents[1]
 RESULTS = _ROOT / "benchmarks" / "results"
 _MARKED = re.compile(
-    r"(<!-- bench:(?P<device>[^/\s]+)/(?P<name>\S+)-(?P<size>\d+x\d+) -->\n)"
-    r"(?P<table>.*?)(<!-- /bench -->)",
+    r"(?P<begin><!-- bench:(?P<device>[^/\s]+)/(?P<name>\S+)-(?P<size>\d+x\d+) -->\n)"
+    r".*?(?P<end><!-- /bench -->)",
     re.DOTALL,
 )
 _BEGINNING = "<!-- bench:"
@@ -60,7 +60,7 @@ def fill_tables(text: str, results: Path = RESULTS) -> str:
             f"{record.created[:10]}, `derain-bench`."
         )
         lines = [*markdown_table(rows), "", note, ""]
-        return match[1] + "\n".join(lines) + match[5]
+        return match["begin"] + "\n".join(lines) + match["end"]
 
     return _MARKED.sub(table, text)
 

@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from derain.benchmarks.errors import BenchmarkError
+from derain.benchmarks.readme import RESULTS, fill_tables, main
+from derain.benchmarks.record import read_record, write_record
+
+ROOT = Path(__file__).resolve().parents[2]
+README = """\
+Before.
+<!-- bench:board/qsnet-32x24 -->
+old
+<!-- /bench -->
+Between.
+<!-- bench:board/all-32x24 -->
+<!-- /bench -->
+After.
+"""
+
+
+@pytest.fixture
+def results(tmp_path, make_record, make_case, make_row):
+    from derain.benchmarks.latency import SpeedUp
+
+    speed = SpeedUp(ratio=5.0, low=4.0, high=6.0, rounds=3)
+    ours = make_row("bundle-fp32/onnxruntime", [[2.0], [2.0]], speed_up=speed)
+    failed = make_row("compile", (), error="no compiler")
+    case = make_case(make_row(rounds=[[10.0], [10.0]]), failed, ours)
+    folder = tmp_path / "results"
+    write_record(make_record(case), folder / "board" / "b.json")
+    older = make_case(make_row(rounds=[[99.0]]))
+    created = "2025-01-01T00:00:00+00:00"
+    write_record(make_record(older, created=created), folder / "board" / "z.json")
+    return folder
+
+
+def test_the_readme_agrees_with_the_records():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert fill_tables(text, RESULTS) == text
+
+
+def test_every_committed_record_can_be_read():
+    for path in RESULTS.rglob("*.json"):
+        assert read_record(path).cases, path
+
+
+def test_tables_are_made_from_the_newest_record(results):
+    filled = fill_tables(README, results)
+    assert "| eager | 10.0 |" in filled
+    assert "99" not in filled
+    assert "| compile | failed |" in filled
+    assert "2.00 ms, 5.0 x eager [4.0-6.0] (`bundle-fp32/onnxruntime`)" in filled
+    assert "A board, 2 threads, 2026-01-02" in filled
+    assert "old" not in filled
+
+
+def test_the_rest_stays_and_a_second_time_changes_nothing(results):
+    filled = fill_tables(README, results)
+    for line in ("Before.", "Between.", "After."):
+        assert line in filled.splitlines()
+    assert fill_tables(filled, results) == filled
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [
+        ("<!-- bench:board/qsnet-64x64 -->\n<!-- /bench -->", "has qsnet at 64x64"),
+        ("<!-- bench:other/qsnet-32x24 -->\n<!-- /bench -->", "has qsnet at 32x24"),
+        ("<!-- bench:board/qsnet-32x24 -->\nno end", "marker is not of the form"),
+    ],
+)
+def test_a_table_that_cannot_be_made_is_an_error(results, marker, message):
+    with pytest.raises(BenchmarkError, match=message):
+        fill_tables(marker, results)
+
+
+def test_the_command_changes_the_file_and_check_does_not(results, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(README)
+    arguments = [str(readme), "--results", str(results)]
+    checked = CliRunner().invoke(main, [*arguments, "--check"])
+    assert checked.exit_code == 1
+    assert readme.read_text() == README
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    assert readme.read_text() == fill_tables(README, results)
+    assert CliRunner().invoke(main, [*arguments, "--check"]).exit_code == 0

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 COMMANDS = (
     "derain-bench",
+    "derain-calibrate",
     "derain-compile",
     "derain-eval",
     "derain-export",

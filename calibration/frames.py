@@ -88,6 +88,10 @@ class FrameStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the frames. Calling it twice is harmless."""
         self._folder.cleanup()
 
     @property
@@ -224,8 +228,8 @@ def stratify(features: Sequence[Features], count: int) -> list[int]:
     classes take turns, and in each the frames are taken evenly over time.
     """
     classes: dict[tuple[int, int], list[int]] = {}
-    bright = _ranks([f.brightness for f in features])
-    rain = _ranks([f.rain for f in features])
+    bright = _thirds([f.brightness for f in features])
+    rain = _thirds([f.rain for f in features])
     for index in range(len(features)):
         classes.setdefault((bright[index], rain[index]), []).append(index)
     queues = [_spread(members) for _, members in sorted(classes.items())]
@@ -237,10 +241,11 @@ def stratify(features: Sequence[Features], count: int) -> list[int]:
     return sorted(chosen)
 
 
-def _ranks(values: Sequence[float]) -> list[int]:
-    """The third of the sorted values that each belongs to, from 0."""
-    order = np.argsort(np.argsort(np.asarray(values), kind="stable"))
-    return [int(rank) * _STRATA // len(values) for rank in order]
+def _thirds(values: Sequence[float]) -> list[int]:
+    """The third between the least and the greatest value that each lies in, from 0."""
+    low, high = min(values), max(values)
+    width = (high - low) / _STRATA or 1.0
+    return [min(int((value - low) / width), _STRATA - 1) for value in values]
 
 
 def _spread(members: Sequence[int]) -> list[int]:

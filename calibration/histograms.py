@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from derain.calibration.errors import CalibrationError
 
 BINS = 4096
+_LEAST_EXPONENT = -100  # of the grid's end: a tensor of zeros has one, too
 
 
 class Histogram:
@@ -77,7 +78,7 @@ class Histogram:
         self.counts += np.bincount(bins, minlength=BINS)
 
     def _grow(self, largest: float) -> None:
-        exponent = math.frexp(largest)[1] if largest else -126
+        exponent = max(math.frexp(largest)[1], _LEAST_EXPONENT)
         if self._exponent is None or not self.counts.any():
             self._exponent = exponent
         while self._exponent < exponent:

@@ -80,7 +80,7 @@ def calibrate(
     known = cache.get(verdict_key)
     if known is not None:
         note("found in the cache: nothing has changed since")
-        return Calibration(**{**known, "int8": tuple(known["int8"])})
+        return Calibration.from_json(known)
     observations, macs = _observe(model, layers, store, cache, seen_key, note)
     means = None
     if options.correct_bias:

@@ -7,6 +7,7 @@ magnitudes to `r`; all but min-max weigh what is cut against finer steps for the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -51,6 +52,8 @@ def percentile(histogram: Histogram, percent: float = PERCENT) -> float:
 
 def mse(histogram: Histogram) -> float:
     """The range with the least squared error between values and their INT8 form."""
+    if histogram.largest == 0:
+        return 0.0
     ends = _candidates(histogram)
     errors = [_squared_error(histogram, end) for end in ends]
     return float(ends[int(np.argmin(errors))])
@@ -98,6 +101,8 @@ def _squared_error(histogram: Histogram, end: float) -> float:
 def _divergence(counts: NDArray[np.float64], end: int) -> float:
     """KL divergence of `counts` from what `end` bins in `LEVELS` steps can hold."""
     inside = counts[:end]
+    if not inside.any():
+        return math.inf
     wanted = inside.copy()
     wanted[-1] += counts[end:].sum()
     groups = np.minimum(np.arange(end) * (LEVELS + 1) // end, LEVELS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -90,6 +91,15 @@ class Calibration:
         write_json(path, self.to_json())
 
     @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Calibration:
+        """The calibration that `to_json` made; unknown fields are left out."""
+        known = {k: v for k, v in fields.items() if k in cls.__dataclass_fields__}
+        known["int8"] = tuple(known["int8"])
+        before, after = known.get("flicker", (0.0, 0.0))
+        known["flicker"] = before, after
+        return cls(**known)
+
+    @classmethod
     def read(cls, path: Path) -> Calibration:
         """The calibration in `path`.
 
@@ -101,10 +111,7 @@ class Calibration:
             schema = fields.pop("schema")
             if schema != SCHEMA:
                 raise ValueError(f"schema {schema}, this version reads {SCHEMA}")
-            known = {k: v for k, v in fields.items() if k in cls.__dataclass_fields__}
-            known["int8"] = tuple(known["int8"])
-            known["flicker"] = tuple(known.get("flicker", (0.0, 0.0)))
-            made = cls(**known)
+            made = cls.from_json(fields)
             if not set(made.int8) <= made.macs.keys() or not made.int8:
                 raise ValueError("layers in INT8 are not those of the graph")
             if not all(np.isfinite(r) and r >= 0 for r in made.ranges.values()):
@@ -150,5 +157,6 @@ def write_json(path: Path, fields: dict[str, Any]) -> None:
         part.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise CalibrationError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,118 @@
+"""A small derainer as a graph, frames for it, and a bundle of it."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx_ir", reason="calibration needs derain[export]")
+
+import onnx
+import onnx_ir as ir
+from onnx import TensorProto, helper, numpy_helper
+
+from derain.runtime.pictures import write_picture
+from derain.runtime.rain import PRESETS, render_rain
+from derain.runtime.sizes import Size
+from derain.runtime.street import Street
+
+WIDTH, HEIGHT, CHANNELS = 48, 32, 8
+
+
+def _weights(random, outputs, inputs):
+    weight = random.normal(size=(outputs, inputs, 3, 3)) / np.sqrt(9 * inputs)
+    return weight.astype(np.float32)
+
+
+def small_graph(*, concat=False):
+    """``frame - net(frame)`` with four convolutions; `concat` joins two maps."""
+    random = np.random.default_rng(7)
+    tensors = {
+        "scale": np.float32(1 / 255),
+        "zero": np.float32(0),
+        "one": np.float32(1),
+        "peak": np.float32(255),
+        "w0": _weights(random, CHANNELS, 3),
+        "w1": _weights(random, CHANNELS, CHANNELS),
+        "w2": _weights(random, CHANNELS, 2 * CHANNELS if concat else CHANNELS),
+        "w3": _weights(random, 3, CHANNELS) * 0.3,
+        **{
+            f"b{k}": random.normal(size=n).astype(np.float32) * 0.05
+            for k, n in enumerate((CHANNELS, CHANNELS, CHANNELS, 3))
+        },
+    }
+
+    def conv(k, x):
+        name, inputs = f"conv{k}", [x, f"w{k}", f"b{k}"]
+        return helper.make_node("Conv", inputs, [f"c{k}"], name=name, pads=[1] * 4)
+
+    def node(op_type, inputs, output, **attributes):
+        return helper.make_node(op_type, inputs, [output], output, **attributes)
+
+    nodes = [
+        node("Cast", ["frame"], "float", to=TensorProto.FLOAT),
+        node("Transpose", ["float"], "planes", perm=[0, 3, 1, 2]),
+        node("Mul", ["planes", "scale"], "image"),
+        conv(0, "image"),
+        node("Relu", ["c0"], "r0"),
+        conv(1, "r0"),
+        node("Relu", ["c1"], "r1"),
+        *([node("Concat", ["r1", "r0"], "joined", axis=1)] if concat else []),
+        conv(2, "joined" if concat else "r1"),
+        node("Add", ["c2", "r0"], "sum"),
+        node("Relu", ["sum"], "r2"),
+        conv(3, "r2"),
+        node("Sub", ["image", "c3"], "clean"),
+        node("Clip", ["clean", "zero", "one"], "clipped"),
+        node("Mul", ["clipped", "peak"], "levels"),
+        node("Round", ["levels"], "rounded"),
+        node("Transpose", ["rounded"], "pixels", perm=[0, 2, 3, 1]),
+        node("Cast", ["pixels"], "derained", to=TensorProto.UINT8),
+    ]
+    shape = [1, HEIGHT, WIDTH, 3]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("frame", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("derained", TensorProto.UINT8, shape)],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in tensors.items()],
+    )
+    opset = [helper.make_opsetid("", 20)]
+    proto = helper.make_model(graph, opset_imports=opset, ir_version=10)
+    return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+
+
+@pytest.fixture
+def model():
+    return small_graph()
+
+
+@pytest.fixture
+def concat_model():
+    return small_graph(concat=True)
+
+
+@pytest.fixture(scope="session")
+def street():
+    """Dry frames of a street that moves, `(HEIGHT, WIDTH, 3)` uint8 BGR."""
+    scene = Street(Size(WIDTH, HEIGHT), 3)
+    return [scene.frame(7 * k) for k in range(12)]
+
+
+@pytest.fixture(scope="session")
+def rainy(street):
+    settings = PRESETS["moderate"].scaled(HEIGHT / 480)
+    return [render_rain(x, settings, seed=k) for k, x in enumerate(street)]
+
+
+@pytest.fixture(scope="session")
+def footage(rainy, tmp_path_factory):
+    """A folder of rainy pictures."""
+    folder = tmp_path_factory.mktemp("footage")
+    for k, frame in enumerate(rainy):
+        write_picture(folder / f"{k}.png", frame)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DERAIN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"

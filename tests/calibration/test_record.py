@@ -1,0 +1,156 @@
+import json
+
+import numpy as np
+import pytest
+
+from derain.calibration.cache import Cache, graph_hash, key_of
+from derain.calibration.errors import CalibrationError
+from derain.calibration.gate import Limits
+from derain.calibration.job import Job, run_job
+from derain.calibration.plan import Options
+from derain.calibration.record import Calibration
+from derain.calibration.report import table
+from derain.runtime.sizes import Size
+
+LOOSE = Limits(max_drop_db=5, min_psnr_db=25)
+SIZE = Size(48, 32)
+
+
+def job(footage, **changes):
+    options = Options(**({"limits": LOOSE, "method": "minmax"} | changes))
+    return Job(source=str(footage), frames=4, options=options)
+
+
+def weight_of(model):
+    return model.graph.initializers["w1"]
+
+
+def change_a_weight(model):
+    import onnx_ir as ir
+
+    value = weight_of(model)
+    array = value.const_value.numpy().copy()
+    array[0, 0, 0, 0] += 0.01
+    value.const_value = ir.tensor(array, name=value.name)
+
+
+def test_a_file_gives_back_what_was_written(model, footage, tmp_path):
+    made = run_job(model, SIZE, job(footage))
+    made.write(tmp_path / "c.json")
+    assert Calibration.read(tmp_path / "c.json") == made
+
+
+def test_a_calibration_makes_its_graph_int8(model, footage):
+    made = run_job(model, SIZE, job(footage))
+    made.apply(model)
+    kinds = [node.op_type for node in model.graph]
+    assert kinds.count("QuantizeLinear") == 4
+    assert made.share == 1.0
+    assert made.frames["frames"] == 4
+
+
+def test_a_calibration_of_other_weights_is_refused(model, footage):
+    made = run_job(model, SIZE, job(footage))
+    change_a_weight(model)
+    with pytest.raises(CalibrationError, match="for another graph"):
+        made.apply(model)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda fields: fields.pop("ranges"),
+        lambda fields: fields.update(schema=99),
+        lambda fields: fields.update(int8=["nothing"]),
+        lambda fields: fields["ranges"].update(image=float("nan")),
+        lambda fields: fields.clear(),
+    ],
+    ids=["field", "schema", "layer", "range", "empty"],
+)
+def test_a_damaged_file_is_one_line(model, footage, tmp_path, change):
+    path = tmp_path / "c.json"
+    run_job(model, SIZE, job(footage)).write(path)
+    fields = json.loads(path.read_text())
+    change(fields)
+    path.write_text(json.dumps(fields))
+    with pytest.raises(CalibrationError, match=r"c\.json is not a calibration file"):
+        Calibration.read(path)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(CalibrationError, match="derain-calibrate"):
+        Calibration.read(tmp_path / "none.json")
+
+
+def test_a_second_run_measures_nothing(model, footage, monkeypatch):
+    first = run_job(model, SIZE, job(footage))
+
+    def fail(*_, **__):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("derain.calibration.plan.observe", fail)
+    monkeypatch.setattr("derain.calibration.plan.Judge", fail)
+    assert run_job(model, SIZE, job(footage)) == first
+
+
+def test_another_method_looks_at_the_same_histograms(model, footage, monkeypatch):
+    run_job(model, SIZE, job(footage))
+
+    def fail(*_, **__):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("derain.calibration.plan.observe", fail)
+    assert run_job(model, SIZE, job(footage, method="mse")).method == "mse"
+
+
+def test_other_weights_are_measured_again(model, footage):
+    first = run_job(model, SIZE, job(footage))
+    change_a_weight(model)
+    assert run_job(model, SIZE, job(footage)).graph != first.graph
+
+
+def test_keys_follow_all_they_are_made_of(model):
+    before = graph_hash(model)
+    assert graph_hash(model.clone()) == before
+    assert key_of("a", before) != key_of("b", before)
+    assert key_of("ab", "c") != key_of("a", "bc")
+    change_a_weight(model)
+    assert graph_hash(model) != before
+
+
+def test_a_damaged_cache_is_no_cache(tmp_path):
+    cache = Cache(tmp_path)
+    cache.put("key", {"a": 1})
+    assert cache.get("key") == {"a": 1}
+    (tmp_path / "key.json").write_text("{")
+    assert cache.get("key") is None
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    Cache(tmp_path / "file").put("key", {"a": 1})
+    assert Cache(tmp_path / "file").get("key") is None
+
+
+def test_auto_is_at_least_as_good_as_each_method(model, footage):
+    scores = {
+        method: run_job(model, SIZE, job(footage, method=method)).curve[-1]["psnr_db"]
+        for method in ("auto", "minmax", "entropy")
+    }
+    # It was chosen on other frames than it is judged on.
+    assert scores["auto"] >= max(scores.values()) - 0.5
+
+
+def test_nan_weights_are_one_line(model, footage):
+    import onnx_ir as ir
+
+    value = weight_of(model)
+    array = np.full_like(value.const_value.numpy(), np.nan)
+    value.const_value = ir.tensor(array, name=value.name)
+    with pytest.raises(CalibrationError, match="r1 is not finite"):
+        run_job(model, SIZE, job(footage))
+
+
+def test_the_table_tells_the_curve(model, footage):
+    lines = table(run_job(model, SIZE, job(footage)))
+    assert lines[1].split()[:2] == ["4/4", "100.0%"]

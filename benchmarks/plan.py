@@ -113,9 +113,11 @@ def plan_cases(plan: Plan) -> list[PlannedCase]:
 
 
 def weights_name(network: Network) -> str:
-    """``shipped``, ``random`` or the checkpoint's name, for a record."""
+    """``shipped``, ``random``, ``as constructed`` or the checkpoint's name."""
     if network.weights is not None:
         return network.weights.name
+    if ":" in network.model:
+        return "as constructed"
     return "random" if network.random_weights else "shipped"
 
 
@@ -197,8 +199,10 @@ def _obstacle(entry: RowEntry) -> str | None:
 
 
 def _has_weights(model: str, plan: Plan) -> bool:
-    if plan.weights is not None or ":" in model:
+    if plan.weights is not None:
         return True
+    if ":" in model:  # as constructed, but alike in every process: seeded
+        return False
     shipped = resources.files("derain.models.weights") / f"{model}.safetensors"
     return shipped.is_file()
 

@@ -134,8 +134,8 @@ class Case:
     Attributes:
         model: The network.
         size: Of the frames.
-        weights: ``shipped``, ``random`` or the checkpoint's name. Speed does not depend
-            on them.
+        weights: ``shipped``, ``random``, ``as constructed`` (seeded, a network of
+            one's own) or the checkpoint's name. Speed does not depend on them.
         parameters: Of the network in PyTorch; null where there is no PyTorch.
         frames: What was derained.
         quality_reference: The row the others' quality is measured against.

@@ -27,6 +27,7 @@ from derain.benchmarks.subject import Frame, Subject
 from derain.runtime.errors import DerainError
 
 _CLOSE_SECONDS = 20.0
+_LONGEST = 400  # characters of an error; all of it is in the traceback
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,8 +252,10 @@ def row_error_arguments(error: Exception) -> tuple[str, str]:
         return str(error), error.detail
     if isinstance(error, DerainError):
         return str(error), ""
-    first = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first}", traceback.format_exc()
+    text = " ".join(str(error).split())  # OpenVINO says what is wrong in its last line
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    return f"{type(error).__name__}: {text}", traceback.format_exc()
 
 
 def _peak_bytes(pid: int | None) -> int | None:

@@ -1,0 +1,130 @@
+import json
+
+import onnx_ir as ir
+import pytest
+from click.testing import CliRunner
+
+from derain.calibration.cli import main
+from derain.runtime.bundle import MODEL_FILE, sha256
+from derain.runtime.manifest import Golden, Manifest
+from derain.runtime.pictures import write_picture
+from derain.runtime.sizes import SizeRange
+
+LOOSE = ("--max-drop-db", "9", "--min-psnr-db", "20", "--method", "minmax")
+
+
+@pytest.fixture
+def bundle(model, rainy, tmp_path):
+    """Makes a bundle of the small graph."""
+
+    def make(precision="fp32"):
+        folder = tmp_path / precision
+        folder.mkdir()
+        ir.save(model, folder / MODEL_FILE)
+        for name in ("in.png", "out.png"):
+            write_picture(folder / name, rainy[0])
+        Manifest(
+            model="qsnet",
+            precision=precision,
+            target="any",
+            sizes=SizeRange.parse("48x32"),
+            golden=Golden(input="in.png", output="out.png", min_psnr_db=30.0),
+            files={path.name: sha256(path) for path in folder.iterdir()},
+        ).write(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def calibrate(tmp_path):
+    def run(*arguments):
+        output = tmp_path / "calibration.json"
+        result = CliRunner().invoke(main, [*map(str, arguments), "-o", str(output)])
+        return result, output
+
+    return run
+
+
+def assert_one_line(result, pattern):
+    assert result.exit_code == 1, result.output
+    lines = result.stderr.splitlines()
+    assert lines[-1].startswith("Error: ")
+    assert pattern in lines[-1]
+
+
+def test_a_bundle_becomes_a_calibration_file(bundle, calibrate, footage):
+    result, output = calibrate(bundle(), "--source", footage, "--frames", 4, *LOOSE)
+    assert result.exit_code == 0, result.output
+    assert "4/4" in result.stdout
+    assert json.loads(output.read_text())["int8"] == [f"conv{k}" for k in range(4)]
+
+
+def test_the_report_has_frames_table_and_plot(bundle, calibrate, footage, tmp_path):
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "report"
+    options = ("--source", footage, "--frames", 4, "--report", folder)
+    result, _ = calibrate(bundle(), *options, *LOOSE)
+    assert result.exit_code == 0, result.output
+    made = {path.name for path in folder.iterdir()}
+    assert made == {"frames.jpg", "report.png", "report.txt"}
+
+
+def test_json_is_the_file(bundle, calibrate, footage):
+    options = ("--source", footage, "--frames", 4, "--json", "--quiet")
+    result, output = calibrate(bundle(), *options, *LOOSE)
+    assert json.loads(result.stdout) == json.loads(output.read_text())
+    assert result.stderr == ""
+
+
+def test_pairs_give_the_loss_against_the_truth(
+    bundle, calibrate, footage, street, rainy, tmp_path
+):
+    for kind, frames in (("rain", rainy), ("clean", street)):
+        (tmp_path / "pairs" / kind).mkdir(parents=True)
+        for k in range(3):
+            write_picture(tmp_path / "pairs" / kind / f"{k}.png", frames[k])
+    options = ("--source", footage, "--frames", 4, "--pairs", tmp_path / "pairs")
+    result, output = calibrate(bundle(), *options, *LOOSE)
+    assert result.exit_code == 0, result.output
+    fields = json.loads(output.read_text())
+    assert fields["frames"]["pairs"] == 3
+    assert fields["curve"][-1]["drop_db"] is not None
+
+
+def test_what_cannot_pass_leaves_nothing(bundle, calibrate, footage):
+    options = ("--source", footage, "--frames", 4, "--min-psnr-db", 99)
+    result, output = calibrate(bundle(), *options)
+    assert_one_line(result, "wanted 99.0 dB")
+    assert not output.exists()
+
+
+def test_an_existing_file_stays(bundle, calibrate, footage):
+    _, output = calibrate(bundle(), "--source", footage, "--frames", 4, *LOOSE)
+    before = output.read_bytes()
+    folder = output.parent / "fp32"
+    result, _ = calibrate(folder, "--source", footage, "--frames", 4, *LOOSE)
+    assert_one_line(result, "exists")
+    assert output.read_bytes() == before
+
+
+def test_a_bundle_in_fp16_is_refused(bundle, calibrate, footage):
+    result, _ = calibrate(bundle("fp16"), "--source", footage)
+    assert_one_line(result, "is in fp16, wanted fp32")
+
+
+def test_a_missing_source_is_one_line(bundle, calibrate, tmp_path):
+    result, output = calibrate(bundle(), "--source", tmp_path / "none.mp4")
+    assert_one_line(result, "none.mp4")
+    assert not output.exists()
+
+
+def test_pairs_that_do_not_fit_are_one_line(
+    bundle, calibrate, footage, rainy, tmp_path
+):
+    for kind, frame in (("rain", rainy[0]), ("clean", rainy[0][:20])):
+        (tmp_path / "pairs" / kind).mkdir(parents=True)
+        write_picture(tmp_path / "pairs" / kind / "a.png", frame)
+    options = ("--source", footage, "--pairs", tmp_path / "pairs")
+    result, _ = calibrate(bundle(), *options, *LOOSE)
+    assert_one_line(result, "is 48x32, its clean picture 48x20")

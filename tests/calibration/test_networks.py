@@ -1,0 +1,114 @@
+"""Every network in INT8: exported, proven, and taken by TensorRT-RTX's compiler."""
+
+import importlib.util
+import math
+
+import numpy as np
+import onnx
+import pytest
+
+pytest.importorskip("torch", reason="the exporter needs derain[export]")
+
+from derain.calibration.gate import Limits
+from derain.calibration.job import Job
+from derain.calibration.plan import Options
+from derain.calibration.record import Calibration
+from derain.export import pipeline
+from derain.export.half import HalfChoice
+from derain.export.pipeline import CALIBRATION_FILE, ExportRequest, export_bundle
+from derain.export.quantized import Int8Request
+from derain.export.stages import Stages
+from derain.export.verify import Comparison
+from derain.models.registry import MODELS
+from derain.runtime.bundle import Bundle
+from derain.runtime.derainer import Derainer
+from derain.runtime.sizes import SizeRange
+from derain.runtime.tensorrt.compile import compile_bundle
+from derain.runtime.tensorrt.options import BuildOptions
+
+SIZE = "48x32"
+# The weights are untrained: this is about graphs, not about pictures.
+LOOSE = Options(method="minmax", limits=Limits(max_drop_db=99, min_psnr_db=15))
+
+
+@pytest.fixture
+def export(tmp_path, footage, monkeypatch):
+    monkeypatch.setattr(pipeline, "_TORCH_SECONDS", math.inf)
+    # FP16 alone is proven, network by network, in tests/export.
+    choice = HalfChoice(comparison=Comparison(1, 0, 0.0, 1.0, 99.0))
+    monkeypatch.setattr(pipeline, "choose_half_precision", lambda *arguments: choice)
+
+    def run(model, target, **options):
+        request = ExportRequest(
+            model=model,
+            sizes=SizeRange.parse(SIZE),
+            precision="int8",
+            target=target,
+            output=tmp_path / "bundle",
+            int8=Int8Request(
+                job=Job(source=str(footage), frames=3, options=LOOSE, use_cache=False)
+            ),
+            min_psnr_db=15,
+            **{"random_weights": True, **options},
+        )
+        return export_bundle(request, Stages(quiet=True))
+
+    return run
+
+
+def int8_convolutions(path):
+    """Convolutions that read INT8, and all of them."""
+    graph = onnx.load(path).graph
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    convs = [node for node in graph.node if node.op_type == "Conv"]
+    small = [c for c in convs if makers.get(c.input[0]) == "DequantizeLinear"]
+    return len(small), len(convs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_every_network_compiles(export, model, record_property):
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        pytest.skip("TensorRT-RTX is not installed: pip install 'derain[tensorrt-rtx]'")
+    result = export(model, "tensorrt")
+    assert result.manifest.verification["parser"]["refused"] == 0
+    small, _ = int8_convolutions(result.folder / "model.onnx")
+    assert small == result.manifest.verification["int8"]["layers_int8"] > 0
+    if model == "dcsfn":
+        return  # 70 s and more to compile its 2049 convolutions, in any precision
+    options = BuildOptions(compute_capabilities=("8.6",))
+    record = compile_bundle(
+        result.folder,
+        "tensorrt-rtx",
+        None,
+        options,
+        force=False,
+        report=lambda part, phase: None,
+    )
+    record_property("seconds", record.seconds)
+    assert record.bytes > 0
+
+
+def test_the_rest_of_the_graph_is_fp16(export):
+    result = export("qsnet", "any")
+    model = onnx.load(result.folder / "model.onnx")
+    types = {tensor.data_type for tensor in model.graph.initializer}
+    assert {onnx.TensorProto.INT8, onnx.TensorProto.FLOAT16} <= types
+    assert onnx.TensorProto.FLOAT not in types
+
+
+def test_for_processors_the_rest_is_fp32_and_the_bundle_derains(export):
+    result = export("qsnet", "onnxruntime")
+    model = onnx.load(result.folder / "model.onnx")
+    types = {tensor.data_type for tensor in model.graph.initializer}
+    assert onnx.TensorProto.FLOAT16 not in types
+    bundle = Bundle.open(result.folder)
+    assert bundle.manifest.precision == "int8"
+    derainer = Derainer(bundle)
+    frame, _ = bundle.golden_frames()
+    assert np.any(derainer.derain(frame))
+    made = Calibration.read(result.folder / CALIBRATION_FILE)
+    assert CALIBRATION_FILE in bundle.manifest.files
+    said = bundle.manifest.verification["int8"]
+    assert said["layers_int8"] == len(made.int8)
+    assert said["frames"]["frames"] == 3

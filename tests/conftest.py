@@ -1,4 +1,4 @@
-"""The data beside the checkout, which is not the project's to distribute."""
+"""What all tests share: one thread, the data beside the checkout, exports made once."""
 
 import os
 from pathlib import Path
@@ -26,3 +26,20 @@ def shared_data(shared_folder):
     if not (shared_folder / "data").is_dir():
         pytest.skip(f"{shared_folder} has no data sets")
     return shared_folder / "data"
+
+
+@pytest.fixture(scope="session")
+def export_once():
+    """PyTorch's exporter, asked once for each network and range: it takes the time."""
+    from derain.export.to_onnx import CoreGraph, to_onnx
+
+    known: dict[tuple[object, ...], CoreGraph] = {}
+
+    def cached(network, facts, sizes, opset):
+        weights = tuple(float(p.detach().sum()) for p in network.parameters())
+        key = (type(network), weights, facts, str(sizes), opset)
+        if key not in known:
+            known[key] = to_onnx(network, facts, sizes, opset)
+        return CoreGraph(known[key].model.clone(), known[key].maps)
+
+    return cached

@@ -13,27 +13,12 @@ from derain.export import pipeline
 from derain.export.cli import main
 from derain.export.pipeline import ExportRequest, export_bundle
 from derain.export.stages import Stages
-from derain.export.to_onnx import CoreGraph, to_onnx
 from derain.models.registry import MODELS
 from derain.runtime.bundle import Bundle
 from derain.runtime.derainer import Derainer
 from derain.runtime.sizes import SizeRange
 
 STATIC, DYNAMIC = "72x56", "48x40,72x56,96x80"
-
-
-@pytest.fixture(scope="module")
-def export_once():
-    """The exporter, asked once for each network and range: it is what takes time."""
-    known: dict[tuple[str, str, int], CoreGraph] = {}
-
-    def cached(network, facts, sizes, opset):
-        key = (type(network).__name__, str(sizes), opset)
-        if key not in known:
-            known[key] = to_onnx(network, facts, sizes, opset)
-        return CoreGraph(known[key].model.clone(), known[key].maps)
-
-    return cached
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from derain.export import pipeline, verify
 from derain.export.half import HalfChoice
 from derain.export.pipeline import ExportRequest, export_bundle
 from derain.export.stages import Stages
-from derain.export.to_onnx import CoreGraph, to_onnx
 from derain.models.registry import MODELS
 from derain.runtime.sizes import SizeRange
 from derain.runtime.tensorrt.compile import compile_bundle
@@ -27,20 +26,6 @@ from derain.runtime.tensorrt.options import BuildOptions
 pytestmark = pytest.mark.usefixtures("rtx")
 
 STATIC, DYNAMIC = "72x56", "48x40,72x56,96x80"
-
-
-@pytest.fixture(scope="module")
-def export_once():
-    """The exporter, asked once for each network and range: it is what takes time."""
-    known: dict[tuple[str, str], CoreGraph] = {}
-
-    def cached(network, facts, sizes, opset):
-        key = (f"{type(network).__module__}.{type(network).__name__}", str(sizes))
-        if key not in known:
-            known[key] = to_onnx(network, facts, sizes, opset)
-        return CoreGraph(known[key].model.clone(), known[key].maps)
-
-    return cached
 
 
 @pytest.fixture

@@ -147,6 +147,18 @@ def measure_ceilings(threads: int) -> list[Ceiling]:
     return [from_json(Ceiling, fields, "ceiling") for fields in found]
 
 
+def higher_ceilings(
+    first: Sequence[Ceiling], second: Sequence[Ceiling]
+) -> list[Ceiling]:
+    """Of each kind and library the higher: what disturbs can only make it lower."""
+    best: dict[tuple[str, str, str, str], Ceiling] = {}
+    for ceiling in (*first, *second):
+        key = ceiling.device, ceiling.kind, ceiling.precision, ceiling.library
+        if key not in best or ceiling.giga_per_s > best[key].giga_per_s:
+            best[key] = ceiling
+    return list(best.values())
+
+
 def best_ceiling(
     ceilings: Sequence[Ceiling], device: str, kind: str, precision: str = "fp32"
 ) -> float | None:

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import onnx
 import openvino as ov
 from numpy.typing import NDArray
-from onnx import inliner
 
 from derain.benchmarks.pixels import to_frame, to_tensor
 from derain.benchmarks.rows import RowSpec
@@ -35,6 +33,9 @@ def open_bundle(spec: RowSpec) -> OpenVinoSubject:
 
 def _inlined(file: Path) -> bytes:
     """The graph without functions, which OpenVINO cannot read; empty if it has none."""
+    import onnx
+    from onnx import inliner
+
     graph = onnx.load(file)
     if not graph.functions:
         return b""

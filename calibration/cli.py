@@ -76,18 +76,21 @@ def main(
     calibrate_bundle = load(
         "derain.calibration.bundles", "calibrate_bundle", extra="export"
     )
+    make_job = load("derain.calibration.job", "make_job", extra="export")
     made: Calibration = calibrate_bundle(
         bundle,
-        source,
+        make_job(
+            source,
+            dry=dry,
+            frames=frames,
+            method=method,
+            max_drop_db=max_drop_db,
+            min_psnr_db=min_psnr_db,
+            report=report,
+            use_cache=not no_cache,
+        ),
         output,
-        frames=frames,
-        dry=dry,
         pairs=pairs,
-        method=method,
-        max_drop_db=max_drop_db,
-        min_psnr_db=min_psnr_db,
-        report=report,
-        use_cache=not no_cache,
         force=force,
         note=(lambda text: None) if quiet else lambda text: click.echo(text, err=True),
     )

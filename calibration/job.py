@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from derain.calibration.cache import Cache, default_folder
 from derain.calibration.errors import CalibrationError
 from derain.calibration.frames import FRAMES, FrameStore, held_out_pairs
+from derain.calibration.gate import Limits
 from derain.calibration.plan import Options, calibrate
+from derain.calibration.ranges import Method
 from derain.calibration.record import Calibration
 from derain.calibration.report import plot, table
 from derain.calibration.sheet import contact_sheet
@@ -43,6 +45,29 @@ class Job:
     options: Options = field(default_factory=Options)
     report: Path | None = None
     use_cache: bool = True
+
+
+def make_job(
+    source: str,
+    *,
+    dry: bool,
+    frames: int,
+    method: Method,
+    max_drop_db: float,
+    min_psnr_db: float,
+    report: Path | None,
+    use_cache: bool,
+) -> Job:
+    """The job that a command line describes; see `Job`, `Options` and `Limits`."""
+    limits = Limits(max_drop_db=max_drop_db, min_psnr_db=min_psnr_db)
+    return Job(
+        source=source,
+        dry=dry,
+        frames=frames,
+        options=Options(method=method, limits=limits),
+        report=report,
+        use_cache=use_cache,
+    )
 
 
 def run_job(
@@ -84,8 +109,14 @@ def run_job(
             note=note,
         )
     if report is not None:
-        (report / "report.txt").write_text("\n".join(table(made)) + "\n", "utf-8")
-        plot(made, report / "report.png")
+        try:
+            text = "\n".join(table(made)) + "\n"
+            (report / "report.txt").write_text(text, encoding="utf-8")
+            plot(made, report / "report.png")
+        except OSError as error:
+            raise CalibrationError(
+                f"{report} cannot be written: {error.strerror}"
+            ) from error
     return made
 
 

@@ -38,7 +38,13 @@ class Session:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
-            ir.save(model, path)
+            try:
+                ir.save(model, path)
+            except OSError as error:
+                raise CalibrationError(
+                    f"{folder} cannot hold the graph: {error.strerror}; set TMPDIR to "
+                    "a larger place"
+                ) from error
             try:
                 self._session = ort.InferenceSession(
                     path, options, providers=["CPUExecutionProvider"]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from derain.calibration.gate import Limits
-from derain.calibration.job import Job, run_job
+from derain.calibration.job import Job, make_job, run_job
 from derain.calibration.pairs import read_pairs
-from derain.calibration.plan import Options
 from derain.calibration.ranges import Method
 from derain.calibration.record import Calibration
 from derain.export.operators.lowering import lower_operators
@@ -58,14 +56,15 @@ def int8_request(
     Raises:
         ExportError: Neither or both of `source` and `calibration` are given.
     """
-    limits = Limits(max_drop_db=max_drop_db, min_psnr_db=min_psnr_db)
     job = None
     if source is not None:
-        job = Job(
-            source=source,
+        job = make_job(
+            source,
             dry=dry,
             frames=frames,
-            options=Options(method=method, limits=limits),
+            method=method,
+            max_drop_db=max_drop_db,
+            min_psnr_db=min_psnr_db,
             report=report,
             use_cache=use_cache,
         )

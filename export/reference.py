@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -19,7 +21,7 @@ def derain_with_torch(
     """Derain one frame with PyTorch, under the same contract as an exported graph.
 
     Args:
-        network: In eval mode, float32.
+        network: In eval mode, float32 or float64.
         facts: How to feed it.
         frame: `(H, W, 3)` uint8 BGR.
 
@@ -27,7 +29,9 @@ def derain_with_torch(
         The derained frame, same shape and dtype.
     """
     height, width, _ = frame.shape
-    x = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None] / 255
+    dtype = next((p.dtype for p in network.parameters()), torch.float32)
+    x = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
+    x = x.to(dtype) / 255
     if facts.colour == "rgb":
         x = x.flip(1)
     full = padded(Size(width, height), facts)
@@ -44,3 +48,8 @@ def derain_with_torch(
         y = y.flip(1)
     derained: NDArray[np.uint8] = y[0].permute(1, 2, 0).to(torch.uint8).numpy()
     return derained
+
+
+def in_float64(network: nn.Module) -> nn.Module:
+    """A copy of `network` that rounds half a billion times more finely."""
+    return copy.deepcopy(network).double()

@@ -20,6 +20,12 @@ Frame = NDArray[np.uint8]
 # FP32 must be the same picture: what rounds the other way lies between two levels.
 FP32_MIN_IDENTICAL = 0.999
 FP32_MAX_LEVELS = 1
+# A pool's argmax turns a rounding error in the 7th digit into another position, and so
+# into several grey levels: GraNet with random weights at 1280x720 is PyTorch's picture
+# in 99.92 % of pixels, and PyTorch's own FP32 is PyTorch's FP64 in 99.90 %. A graph that
+# rounds no worse than PyTorch, give or take its own scatter, is as right as PyTorch.
+ROUNDING_FACTOR = 1.5
+ROUNDING_EXTRA_LEVELS = 1
 FP16_MIN_PSNR_DB = 50.0
 # What an INT8 picture must be is decided on the user's frames, by the gate; this finds
 # a graph that was broken on its way into the file.
@@ -118,12 +124,47 @@ def compare(got: Sequence[Frame], wanted: Sequence[Frame]) -> Comparison:
     )
 
 
-def require_fp32(result: Comparison, min_psnr_db: float | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """Two FP32 results against PyTorch in FP64.
+
+    Attributes:
+        graph: The exported graph.
+        torch: PyTorch in FP32.
+    """
+
+    graph: Comparison
+    torch: Comparison
+
+    @property
+    def is_fair(self) -> bool:
+        """Whether the graph rounds no worse than PyTorch."""
+        wrong = (1 - self.graph.identical) <= ROUNDING_FACTOR * (
+            1 - self.torch.identical
+        )
+        allowed = self.torch.max_levels + ROUNDING_EXTRA_LEVELS
+        return wrong and self.graph.max_levels <= allowed
+
+
+def is_fp32(result: Comparison) -> bool:
+    """Whether an FP32 graph gives PyTorch's picture."""
+    return (
+        result.max_levels <= FP32_MAX_LEVELS and result.identical >= FP32_MIN_IDENTICAL
+    )
+
+
+def require_fp32(
+    result: Comparison,
+    min_psnr_db: float | None = None,
+    rounding: Rounding | None = None,
+) -> None:
     """Raise unless an FP32 graph gives PyTorch's picture.
 
     Args:
         result: The comparison.
         min_psnr_db: The user's own tolerance, in place of ours.
+        rounding: How far PyTorch's own FP32 is from FP64; wanted where `is_fp32` is
+            false.
 
     Raises:
         VerificationError: It does not.
@@ -131,12 +172,20 @@ def require_fp32(result: Comparison, min_psnr_db: float | None = None) -> None:
     if min_psnr_db is not None:
         _require_psnr(result, min_psnr_db, "FP32")
         return
-    if result.max_levels > FP32_MAX_LEVELS or result.identical < FP32_MIN_IDENTICAL:
-        raise VerificationError(
-            f"the FP32 graph differs from PyTorch: {result.identical:.3%} of pixels "
-            f"identical, largest difference {result.max_levels} levels; wanted "
-            f"{FP32_MIN_IDENTICAL:.1%} and {FP32_MAX_LEVELS} (see --tolerance)"
+    if is_fp32(result) or (rounding is not None and rounding.is_fair):
+        return
+    own = ""
+    if rounding is not None:
+        own = (
+            f"; from FP64 it is {rounding.graph.identical:.3%} and "
+            f"{rounding.graph.max_levels} levels away, PyTorch's FP32 only "
+            f"{rounding.torch.identical:.3%} and {rounding.torch.max_levels}"
         )
+    raise VerificationError(
+        f"the FP32 graph differs from PyTorch: {result.identical:.3%} of pixels "
+        f"identical, largest difference {result.max_levels} levels; wanted "
+        f"{FP32_MIN_IDENTICAL:.1%} and {FP32_MAX_LEVELS}{own} (see --tolerance)"
+    )
 
 
 def require_fp16(result: Comparison, min_psnr_db: float | None = None) -> None:
@@ -169,7 +218,9 @@ __all__ = [
     "FP16_MIN_PSNR_DB",
     "INT8_MIN_PSNR_DB",
     "Comparison",
+    "Rounding",
     "compare",
+    "is_fp32",
     "psnr_db",
     "require_fp16",
     "require_fp32",

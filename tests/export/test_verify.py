@@ -1,0 +1,87 @@
+"""When an exported graph counts as PyTorch's picture."""
+
+import numpy as np
+import pytest
+
+from derain.export.verify import (
+    Comparison,
+    Rounding,
+    compare,
+    is_fp32,
+    require_fp16,
+    require_fp32,
+)
+from derain.runtime.errors import VerificationError
+
+
+def comparison(*, identical, max_levels, psnr_db=90.0):
+    return Comparison(
+        frames=1,
+        max_levels=max_levels,
+        mean_levels=0.0,
+        identical=identical,
+        psnr_db=psnr_db,
+    )
+
+
+def test_pixels_are_identical_when_all_three_samples_are():
+    wanted = np.zeros((2, 5, 3), np.uint8)
+    got = wanted.copy()
+    got[0, 0, 1] = 1
+    got[1, 3] = 4
+    result = compare([got], [wanted])
+    assert result.identical == pytest.approx(0.8)
+    assert result.max_levels == 4
+    assert result.mean_levels == pytest.approx(13 / 30)
+    assert result.psnr_db == pytest.approx(10 * np.log10(255**2 * 30 / 49))
+
+
+def test_another_shape_is_an_error():
+    with pytest.raises(VerificationError, match=r"\(4, 5, 3\)"):
+        compare([np.zeros((4, 5, 3), np.uint8)], [np.zeros((4, 6, 3), np.uint8)])
+
+
+@pytest.mark.parametrize(
+    ("identical", "max_levels", "passes"),
+    [(0.9991, 1, True), (0.9989, 1, False), (0.9991, 2, False), (1.0, 0, True)],
+)
+def test_fp32_must_be_the_same_picture(identical, max_levels, passes):
+    result = comparison(identical=identical, max_levels=max_levels)
+    assert is_fp32(result) is passes
+    if passes:
+        require_fp32(result)
+    else:
+        with pytest.raises(VerificationError, match="the FP32 graph differs"):
+            require_fp32(result)
+
+
+@pytest.mark.parametrize(
+    ("graph", "torch", "passes"),
+    [
+        ((0.9990, 2), (0.9990, 2), True),
+        ((0.9986, 3), (0.9990, 2), True),
+        ((0.9984, 2), (0.9990, 2), False),  # more pixels than its rounding explains
+        ((0.9999, 4), (0.9990, 2), False),  # farther off than its rounding explains
+        ((0.9980, 2), (1.0, 0), False),  # PyTorch rounds to the exact picture
+    ],
+)
+def test_a_graph_that_rounds_no_worse_than_pytorch_passes(graph, torch, passes):
+    result = comparison(identical=0.998, max_levels=3)
+    rounding = Rounding(
+        comparison(identical=graph[0], max_levels=graph[1]),
+        comparison(identical=torch[0], max_levels=torch[1]),
+    )
+    if passes:
+        require_fp32(result, None, rounding)
+    else:
+        with pytest.raises(VerificationError, match="from FP64 it is"):
+            require_fp32(result, None, rounding)
+
+
+def test_the_users_tolerance_replaces_ours():
+    far = comparison(identical=0.5, max_levels=9, psnr_db=41)
+    require_fp32(far, 40)
+    with pytest.raises(VerificationError, match=r"41\.0 dB from PyTorch, wanted 42"):
+        require_fp32(far, 42)
+    with pytest.raises(VerificationError, match="wanted 50"):
+        require_fp16(far)

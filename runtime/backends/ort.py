@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Generator, Iterable
 from typing import cast
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from derain.runtime.backends.base import StageTimes
 from derain.runtime.bundle import Bundle
 from derain.runtime.errors import EngineError
 
@@ -36,6 +39,8 @@ class OnnxRuntimeBackend:
             `provider`. ONNX Runtime lists providers that cannot start, and falls back
             to the processor without a word.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, bundle: Bundle, provider: str, threads: int = 0) -> None:
         if provider not in ort.get_available_providers():
@@ -68,17 +73,33 @@ class OnnxRuntimeBackend:
             )
         self._input = self._session.get_inputs()[0].name
         self._outputs = [self._session.get_outputs()[0].name]
+        self.times: StageTimes | None = None
+        # What the CUDA provider copies is part of its run.
+        self._copy_ms = 0.0 if used == "CPUExecutionProvider" else None
         self.description = f"onnxruntime {ort.__version__}, {used}"
         if threads:
             self.description += f", {threads} thread{'s' if threads > 1 else ''}"
 
     def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See `Backend.infer`."""
+        started = time.perf_counter()
         try:
             (derained,) = self._session.run(self._outputs, {self._input: frame})
         except _ANY_ERROR as error:
             raise EngineError(f"onnxruntime failed: {_line(error)}") from error
+        self.times = StageTimes(
+            upload_ms=self._copy_ms,
+            compute_ms=(time.perf_counter() - started) * 1000,
+            download_ms=self._copy_ms,
+        )
         return cast(NDArray[np.uint8], derained)
+
+    def stream(
+        self, frames: Iterable[NDArray[np.uint8]]
+    ) -> Generator[NDArray[np.uint8], None, None]:
+        """See `Backend.stream`. ONNX Runtime runs one frame after the other."""
+        for frame in frames:
+            yield self.infer(frame)
 
     def close(self) -> None:
         """See `Backend.close`. ONNX Runtime frees a session when it is collected."""

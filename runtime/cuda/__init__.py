@@ -1,1 +1,69 @@
-"""CUDA devices behind one small Protocol: memory, streams, events, graphs."""
+"""CUDA devices behind one small Protocol: memory, streams, events, graphs.
+
+Two packages offer them. Each is imported when a device is first opened with it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from derain.runtime.errors import MissingDependencyError, UnknownNameError
+from derain.runtime.optional import load
+
+if TYPE_CHECKING:  # the table itself needs no NumPy
+    from derain.runtime.cuda.base import Device
+
+__all__ = ["DEVICES", "DeviceEntry", "open_device"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceEntry:
+    """A package that talks to CUDA.
+
+    Attributes:
+        package: What is imported.
+        module: Module under `derain.runtime.cuda`.
+        cls: Class in it, called with the number of the device; a `Device`.
+    """
+
+    package: str
+    module: str
+    cls: str
+
+
+DEVICES = {
+    "cuda-bindings": DeviceEntry("cuda.bindings", "cuda_python", "CudaPythonDevice"),
+    "pycuda": DeviceEntry("pycuda", "pycuda_device", "PycudaDevice"),
+}
+
+
+def open_device(name: str | None = None, number: int = 0) -> Device:
+    """Open a CUDA device.
+
+    Args:
+        name: A key of `DEVICES`; None takes the first that is installed.
+        number: Of the device, from 0.
+
+    Raises:
+        UnknownNameError: `name` is not in `DEVICES`.
+        MissingDependencyError: The package is not installed.
+        EngineError: There is no GPU, or it cannot be used; the message says why.
+    """
+    if name is None:
+        name = next(filter(_is_installed, DEVICES), None)
+        if name is None:
+            raise MissingDependencyError("cuda-bindings", "tensorrt")
+    if name not in DEVICES:
+        raise UnknownNameError("CUDA package", name, DEVICES)
+    entry = DEVICES[name]
+    cls = load(f"derain.runtime.cuda.{entry.module}", entry.cls, "tensorrt")
+    return cast("Device", cls(number))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(DEVICES[name].package) is not None
+    except ModuleNotFoundError:  # there is no package cuda that could hold bindings
+        return False

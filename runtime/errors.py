@@ -15,6 +15,7 @@ A message says what, got, wanted and what to do, on one line.
     ├── ShapeError(ValueError)                an array has the wrong shape or dtype
     ├── EngineError(RuntimeError)             a backend could not load or run a bundle
     ├── MediaError(OSError)                   a picture or video fails
+    ├── SourceLostError(MediaError)           a live source stopped; it may come back
     └── StreamError(RuntimeError)             a run stops part-way; the rest is kept
 """
 
@@ -74,6 +75,10 @@ class EngineError(DerainError, RuntimeError):
 
 class MediaError(DerainError, OSError):
     """A picture, folder or video cannot be read or written."""
+
+
+class SourceLostError(MediaError):
+    """A live source lost its connection, or sent nothing for some seconds."""
 
 
 class StreamError(DerainError, RuntimeError):

@@ -27,6 +27,13 @@ class Frame:
         time: When it is shown, in seconds; a multiple of ``SourceInfo.time_base``.
         duration: For how long, in seconds; 0 where the source does not say.
         name: File name of a picture; empty for a frame of a video.
+        captured: When a live source took it, by ``time.monotonic()`` in seconds; None
+            for a file, whose frames have no age.
+        rainy: The picture before the network, like `image`, for sinks that show both;
+            None in a frame that comes out of a source.
+        passed: Whether `image` is the rainy picture itself: the gate found it dry, or
+            there was no time for the network.
+        signal: False for the stand-in that sinks get while a live source is lost.
     """
 
     image: NDArray[np.uint8]
@@ -34,6 +41,10 @@ class Frame:
     time: Fraction
     duration: Fraction = Fraction(0)
     name: str = ""
+    captured: float | None = None
+    rainy: NDArray[np.uint8] | None = None
+    passed: bool = False
+    signal: bool = True
 
     @property
     def size(self) -> Size:
@@ -58,6 +69,8 @@ class SourceInfo:
         colour: How a video sink should code the colours.
         audio: Video file whose audio belongs to the frames.
         files: What is read, and must not be written to.
+        live: Whether frames come when they like and the newest counts, as from a
+            camera; a file waits for its reader, and every frame counts.
     """
 
     description: str
@@ -69,10 +82,20 @@ class SourceInfo:
     colour: Colour = BT709
     audio: Path | None = None
     files: tuple[Path, ...] = ()
+    live: bool = False
 
 
 class Source(Protocol):
-    """Where frames come from; ``with contextlib.closing(source):`` frees it."""
+    """Where frames come from; ``with contextlib.closing(source):`` frees it.
+
+    One thread at a time uses a source, but not always the one that opened it: frames
+    are read, and the source is closed, in a thread of their own.
+
+    A live source (``info.live``) gives every frame its `Frame.captured`, keeps no
+    frames of its own longer than it must, and never waits for ever: when its
+    connection is gone, or no frame came for some seconds, it raises `SourceLostError`,
+    is closed, and is opened again as a new object. An end without an error is an end.
+    """
 
     @property
     def info(self) -> SourceInfo:
@@ -82,7 +105,10 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[Frame]:
         """The frames in order, once.
 
+        A frame's image belongs to its reader: the source does not write to it again.
+
         Raises:
+            SourceLostError: A live source has stopped; it is worth opening again.
             MediaError: A frame cannot be read; the ones before it were good.
         """
         ...
@@ -96,12 +122,17 @@ class Sink(Protocol):
     """Where frames go; ``with contextlib.closing(sink):`` keeps what was written.
 
     A sink is checked when it is opened and touches the disk at the first `write`, so
-    that a run that fails before its first frame leaves nothing behind.
+    that a run that fails before its first frame leaves nothing behind. It is written
+    to, finished and closed in a thread of its own, so it may take its time.
     """
 
     @property
     def description(self) -> str:
-        """Where the frames are kept; empty if they are not."""
+        """Where the frames are kept; empty if they are not.
+
+        Behind a live source, a sink that keeps nothing (a window, a stream, a page) is
+        given the newest frame, and one that keeps them a queue.
+        """
         ...
 
     @property

@@ -164,7 +164,7 @@ def main(
                 )
             finally:
                 progress.close()
-            for text in output.notes:
+            for text in (*derainer.notes, *output.notes):
                 note(text)
             report = _report(summary, derainer, output.description or sink)
             report["stopped_by"] = interrupts.received and interrupts.received.name

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+
 import numpy as np
 from numpy.typing import NDArray
 
 from derain.runtime.backends import open_backend
-from derain.runtime.backends.base import Backend
+from derain.runtime.backends.base import Backend, StageTimes
 from derain.runtime.bundle import Bundle
 from derain.runtime.errors import EngineError, ShapeError
 from derain.runtime.metrics import psnr_db
@@ -19,7 +22,7 @@ class Derainer:
     The bundle's golden frame is run first, so that a broken engine is found before the
     first real frame (silent zeros and NaNs happen in practice).
 
-    Not thread-safe: use one per thread.
+    It belongs to the thread that opened it: use one per thread.
 
     Attributes:
         bundle: What is running.
@@ -53,6 +56,16 @@ class Derainer:
         """What really runs the graph."""
         return self._backend.description
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is slower than it could be, and why; complete after a few frames."""
+        return self._backend.notes
+
+    @property
+    def times(self) -> StageTimes | None:
+        """How long the last frame took, stage by stage."""
+        return self._backend.times
+
     def derain(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Remove the rain from `frame`.
 
@@ -60,12 +73,42 @@ class Derainer:
             frame: `(H, W, 3)` uint8 BGR, of a size in ``bundle.manifest.sizes``.
 
         Returns:
-            The derained frame, same shape and dtype; valid until the next call.
+            The derained frame, same shape and dtype; valid until the next call, and not
+            after `close`.
 
         Raises:
             ShapeError: The frame is of another size, shape or dtype.
             EngineError: The backend failed.
         """
+        derained = self._backend.infer(self._checked(frame))
+        return derained.reshape(frame.shape)
+
+    def stream(
+        self, frames: Iterable[NDArray[np.uint8]]
+    ) -> Generator[NDArray[np.uint8], None, None]:
+        """Remove the rain from many frames, several at a time where that is faster.
+
+        Args:
+            frames: Each as for `derain`. Up to three are asked for ahead.
+
+        Yields:
+            The derained frames, in order; each is valid until the next one is asked
+            for. If `frames` raises, what came before is yielded first.
+
+        Raises:
+            ShapeError: A frame is of another size, shape or dtype.
+            EngineError: The backend failed, or another stream is running.
+        """
+        with closing(self._backend.stream(map(self._checked, frames))) as derained:
+            for frame in derained:
+                yield frame[0]
+
+    def close(self) -> None:
+        """Free the backend. Calling it twice is harmless."""
+        self._backend.close()
+
+    def _checked(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """`frame` as the backend takes it, `(1, H, W, 3)`."""
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
             raise ShapeError(
                 f"frame: got {frame.shape} {frame.dtype}, wanted (H, W, 3) uint8 BGR"
@@ -77,12 +120,7 @@ class Derainer:
                 f"run: derain-export --model {self.bundle.manifest.model} "
                 f"--{self.bundle.manifest.precision} --size {size} (or use --resize)"
             )
-        derained = self._backend.infer(np.ascontiguousarray(frame)[np.newaxis])
-        return derained.reshape(frame.shape)
-
-    def close(self) -> None:
-        """Free the backend. Calling it twice is harmless."""
-        self._backend.close()
+        return np.ascontiguousarray(frame)[np.newaxis]
 
     def _test_itself(self) -> float:
         rainy, expected = self.bundle.golden_frames()

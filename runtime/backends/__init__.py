@@ -40,6 +40,18 @@ BACKENDS = {
     "onnxruntime-cuda": BackendEntry(
         "ort", "open_cuda", "gpu", "ONNX Runtime on an NVIDIA GPU"
     ),
+    "tensorrt": BackendEntry(
+        "trt",
+        "open_tensorrt",
+        "tensorrt",
+        "an engine that derain-compile has put into the bundle; for a Jetson",
+    ),
+    "tensorrt-rtx": BackendEntry(
+        "trt",
+        "open_tensorrt_rtx",
+        "tensorrt-rtx",
+        "the same with TensorRT-RTX; for GeForce RTX and alike",
+    ),
 }
 
 

@@ -102,3 +102,49 @@ def set_compute_capabilities(
     config.num_compute_capabilities = len(capabilities)
     for index, capability in enumerate(capabilities):
         config.set_compute_capability(known[capability], index)
+
+
+def create_runtime(api: Api, *, version_compatible: bool) -> trt.Runtime:
+    """What loads engines.
+
+    A version-compatible engine carries a runtime of its own, which is host code: it is
+    loaded only if that is allowed.
+    """
+    runtime: trt.Runtime = api.trt.Runtime(api.logger)
+    if version_compatible:
+        runtime.engine_host_code_allowed = True
+    return runtime
+
+
+def create_context(api: Api, engine: Any) -> trt.IExecutionContext | None:
+    """What runs an engine; None if it cannot be made.
+
+    Args:
+        api: The library.
+        engine: Its engine; of a type that differs between the two.
+    """
+    if api.name == "tensorrt-rtx":
+        # For a size that is new, TensorRT-RTX compiles kernels: by itself beside the
+        # first frames, which a captured graph would keep running with the slow ones.
+        strategies = api.trt.DynamicShapesKernelSpecializationStrategy
+        config = engine.create_runtime_config()
+        config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+        config.cuda_graph_strategy = api.trt.CudaGraphStrategy.DISABLED  # we capture
+        context: trt.IExecutionContext | None = engine.create_execution_context(config)
+    else:
+        context = engine.create_execution_context()
+    if context is not None:
+        # Engines are built with detailed names, for the inspector: no need to make NVTX
+        # ranges of them for every layer of every frame.
+        context.nvtx_verbosity = api.trt.ProfilingVerbosity.NONE
+    return context
+
+
+def can_be_captured(api: Api, context: Any, stream_handle: int) -> bool:
+    """Whether a context may run while a CUDA graph is captured.
+
+    TensorRT says so by the error of the capture; TensorRT-RTX can be asked.
+    """
+    if api.name == "tensorrt-rtx":
+        return bool(context.is_stream_capturable(stream_handle))
+    return True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -48,8 +46,3 @@ def derain_with_torch(
         y = y.flip(1)
     derained: NDArray[np.uint8] = y[0].permute(1, 2, 0).to(torch.uint8).numpy()
     return derained
-
-
-def in_float64(network: nn.Module) -> nn.Module:
-    """A copy of `network` that rounds half a billion times more finely."""
-    return copy.deepcopy(network).double()

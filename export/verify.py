@@ -22,7 +22,7 @@ FP32_MIN_IDENTICAL = 0.999
 FP32_MAX_LEVELS = 1
 # A pool's argmax turns a rounding error in the 7th digit into another position, and so
 # into several grey levels: GraNet with random weights at 1280x720 is PyTorch's picture
-# in 99.92 % of pixels, and PyTorch's own FP32 is PyTorch's FP64 in 99.90 %. A graph that
+# in 99.92 % of pixels, PyTorch's own FP32 is PyTorch's FP64 in 99.90 %. A graph that
 # rounds no worse than PyTorch, give or take its own scatter, is as right as PyTorch.
 ROUNDING_FACTOR = 1.5
 ROUNDING_EXTRA_LEVELS = 1

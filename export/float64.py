@@ -19,7 +19,7 @@ def in_float64(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network).double()
 
 
-class BandedConvolutions(TorchDispatchMode):
+class BandedConvolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While active, FP64 convolutions run in bands of rows.
 
     PyTorch has nothing for them but a matrix of all windows: a frame of 1280x720 took

@@ -263,7 +263,7 @@ def _rounding(
 ) -> verify.Rounding:
     """How far the graph and PyTorch in FP32 are from PyTorch in FP64."""
     network = in_float64(loaded.network)
-    with BandedConvolutions():
+    with BandedConvolutions():  # type: ignore[no-untyped-call]
         exact = [derain_with_torch(network, loaded.facts, frame) for frame in frames]
     return verify.Rounding(verify.compare(got, exact), verify.compare(wanted, exact))
 

@@ -1,0 +1,356 @@
+"""A CUDA device that is none: it writes calls down, and checks order and lifetimes.
+
+Work is only queued; it runs when something synchronises, and then no more than that
+needs (``lazy``), or at once (``eager``), or in any order that streams and events allow
+(``random``). A copy that somebody forgot to wait for is then seen as a wrong picture.
+What would be undefined behaviour of CUDA (use after free, free while in use, reading
+memory that a copy still writes) raises `MisuseError`, which nothing catches.
+"""
+
+import random
+from collections import Counter
+
+import numpy as np
+
+from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.errors import EngineError
+
+COPY_MS = 1.0
+
+
+class MisuseError(AssertionError):
+    """Something that CUDA leaves undefined."""
+
+
+class Work:
+    """One thing in a stream. It runs after `before`; it uses `resources`."""
+
+    def __init__(self, name, action, before, resources, reads=(), writes=()):
+        self.name, self.action = name, action
+        self.before = before
+        self.resources = resources
+        self.reads, self.writes = reads, writes
+        self.done = False
+
+
+class Resource:
+    def __init__(self, device, kind):
+        self.device, self.kind, self.open = device, kind, True
+        device.live[kind] += 1
+        self.handle = device.new_handle()
+        device.by_handle[self.handle] = self
+
+    def use(self):
+        if not self.open:
+            raise MisuseError(f"{self.kind} is used after it was freed")
+
+    def close(self):
+        if not self.open:
+            return
+        self.device.free_checks(self)
+        self.open = False
+        self.device.live[self.kind] -= 1
+        del self.device.by_handle[self.handle]
+        self.device.called(f"free {self.kind}")  # CUDA frees it and reports old errors
+
+
+class DeviceMemory(Resource):
+    def __init__(self, device, size_bytes):
+        super().__init__(device, "device memory")
+        self.content = np.random.default_rng(0).integers(
+            0, 256, size_bytes, dtype=np.uint8
+        )
+
+    @property
+    def address(self):
+        self.use()
+        return self.handle
+
+
+class HostMemory(Resource):
+    def __init__(self, device, size_bytes):
+        super().__init__(device, "host memory")
+        self.content = np.random.default_rng(1).integers(
+            0, 256, size_bytes, dtype=np.uint8
+        )
+
+    @property
+    def address(self):
+        self.use()
+        return self.handle
+
+    @property
+    def array(self):
+        self.use()
+        return self.content
+
+
+class Stream(Resource):
+    def __init__(self, device):
+        super().__init__(device, "stream")
+        self.last = None
+        self.captured = None  # what a capture has so far
+
+    def wait(self, event):
+        self.device.called("wait")
+        self.use()
+        event.use()
+        if self.captured is not None:
+            raise MisuseError("a wait for work outside of the graph")
+        before = [event.recorded] if event.recorded else []
+        self.device.submit(self, Work("wait", lambda: None, before, [event]))
+
+    def synchronize(self):
+        self.device.called("synchronize stream")
+        self.use()
+        if self.captured is not None:
+            raise EngineError("cudaStreamSynchronize: not allowed in a capture")
+        if self.last is not None:
+            self.device.run(self.last)
+
+
+class Event(Resource):
+    def __init__(self, device):
+        super().__init__(device, "event")
+        self.recorded = None
+        self.time_ms = None
+
+    def record(self, stream, *, in_graph=False):
+        self.device.called("record")
+        self.use()
+        stream.use()
+        if in_graph != (stream.captured is not None):
+            raise MisuseError("in_graph says something else than the stream")
+
+        def action():
+            self.time_ms = self.device.clock_ms
+
+        work = Work("record", action, [], [self])
+        if not in_graph:
+            self.recorded = work
+        self.device.submit(stream, work)
+
+    def synchronize(self):
+        self.device.called("synchronize event")
+        self.use()
+        if self.recorded is None:
+            raise MisuseError("an event that was never recorded")
+        self.device.run(self.recorded)
+
+
+class Graph(Resource):
+    def __init__(self, device, works):
+        super().__init__(device, "graph")
+        self.works = works
+
+    def launch(self, stream):
+        self.device.called("launch graph")
+        self.use()
+        stream.use()
+        for work in self.works:
+            again = Work(
+                work.name,
+                work.action,
+                [],
+                [*work.resources, self],
+                work.reads,
+                work.writes,
+            )
+            self.device.submit(stream, again)
+
+
+class RecordingDevice:
+    """See the module; a stand-in for `derain.runtime.cuda.base.Device`.
+
+    Args:
+        order: ``lazy``, ``eager`` or ``random``.
+        seed: Of the random order.
+        fail_at: Number of the call that fails; None: none.
+        integrated: What its facts say.
+        graphs: Whether it has CUDA graphs.
+        refuse: Name of work that cannot be captured.
+    """
+
+    description = "recording device"
+
+    def __init__(
+        self,
+        order="lazy",
+        seed=0,
+        fail_at=None,
+        integrated=False,
+        graphs=True,
+        refuse=None,
+    ):
+        self.order, self.random = order, random.Random(seed)
+        self.fail_at, self.refuse = fail_at, refuse
+        self.has_graphs = graphs
+        self.facts = DeviceFacts(
+            name="Orin",
+            compute_capability="8.7",
+            driver="12.6",
+            runtime="12.6",
+            memory_bytes=8 << 30,
+            integrated=integrated,
+        )
+        self.calls = []
+        self.keep_calls = True
+        self.count = 0
+        self.live = Counter()
+        self.made = Counter()
+        self.by_handle = {}
+        self.pending = []
+        self.clock_ms = 0.0
+        self.closed = 0
+        self._handles = 0
+
+    # -- what the Protocol asks for
+
+    def host_memory(self, size_bytes):
+        return self._make("host memory", HostMemory, size_bytes)
+
+    def device_memory(self, size_bytes):
+        return self._make("device memory", DeviceMemory, size_bytes)
+
+    def stream(self):
+        return self._make("stream", Stream)
+
+    def event(self):
+        return self._make("event", Event)
+
+    def upload(self, target, source, size_bytes, stream):
+        self._copy("upload", target, source, size_bytes, stream)
+
+    def download(self, target, source, size_bytes, stream):
+        self._copy("download", target, source, size_bytes, stream)
+
+    def elapsed_ms(self, start, end):
+        self.called("elapsed")
+        for event in (start, end):
+            event.use()
+            if event.time_ms is None:
+                raise MisuseError("the time of an event that never came")
+            if event.recorded is not None and not event.recorded.done:
+                raise EngineError("cudaEventElapsedTime: cudaErrorNotReady: not ready")
+        return end.time_ms - start.time_ms
+
+    def capture(self, stream, work):
+        self.called("begin capture")
+        stream.use()
+        if stream.captured is not None:
+            raise MisuseError("a capture in a capture")
+        stream.captured = []
+        try:
+            work()
+            works = stream.captured
+            if any(each.name == self.refuse for each in works):
+                raise EngineError("cudaStreamEndCapture: it cannot be captured")
+        finally:
+            stream.captured = None
+        return self._make("graph", Graph, works)
+
+    def close(self):
+        if not self.closed:
+            assert not +self.live, f"left when the device is closed: {+self.live}"
+            assert not self.pending, "work is left when the device is closed"
+        self.closed += 1
+
+    # -- for stand-ins of engines
+
+    def launch(self, handle, name, action, addresses, milliseconds, writes):
+        """Queue `action` in a stream; it uses the memory at `addresses`."""
+        stream = self.by_handle.get(handle)
+        if not isinstance(stream, Stream):
+            raise MisuseError("work for a stream that is none")
+        memory = [self.memory(address) for address in addresses]
+
+        def timed():
+            action()
+            self.clock_ms += milliseconds
+
+        written = [self.memory(address) for address in writes]
+        self.submit(stream, Work(name, timed, [], memory, memory, written))
+
+    def memory(self, address):
+        found = self.by_handle.get(address)
+        if not isinstance(found, DeviceMemory | HostMemory):
+            raise MisuseError(f"{address} is no address of memory that is there")
+        return found
+
+    # -- how it works
+
+    def called(self, name):
+        """Write a call down; the one that was chosen fails."""
+        self.count += 1
+        if self.keep_calls:
+            self.calls.append(name)
+        if self.count == self.fail_at:
+            raise EngineError(f"{name}: cudaErrorUnknown: injected")
+
+    def new_handle(self):
+        self._handles += 4096
+        return self._handles
+
+    def submit(self, stream, work):
+        if stream.captured is not None:
+            stream.captured.append(work)
+            return
+        work.stream = stream
+        work.resources = [*work.resources, stream]
+        if stream.last is not None and not stream.last.done:
+            work.before = [*work.before, stream.last]
+        stream.last = work
+        self.pending.append(work)
+        if self.order == "eager":
+            self.run(work)
+
+    def run(self, work):
+        """Run what `work` needs and itself; in ``random`` order, more than that."""
+        if self.order == "random":
+            while not work.done:
+                ready = [
+                    each
+                    for each in self.pending
+                    if all(before.done for before in each.before)
+                ]
+                self._execute(self.random.choice(ready))
+            return
+        stack = [work]
+        while stack:
+            waiting = [before for before in stack[-1].before if not before.done]
+            if waiting:
+                stack += waiting
+            else:
+                ready = stack.pop()
+                if not ready.done:
+                    self._execute(ready)
+
+    def free_checks(self, resource):
+        if any(resource in work.resources for work in self.pending):
+            raise MisuseError(f"{resource.kind} is freed while work needs it")
+
+    def _execute(self, work):
+        for resource in work.resources:
+            resource.use()
+        work.action()
+        work.done = True
+        work.before = []
+        self.pending.remove(work)
+
+    def _make(self, name, cls, *arguments):
+        self.called(f"make {name}")
+        self.made[name] += 1
+        return cls(self, *arguments)
+
+    def _copy(self, name, target, source, size_bytes, stream):
+        self.called(name)
+        for resource in (target, source, stream):
+            resource.use()
+        if size_bytes > min(target.content.size, source.content.size):
+            raise MisuseError(f"{name} of {size_bytes} bytes leaves the buffer")
+
+        def action():
+            target.content[:size_bytes] = source.content[:size_bytes]
+            self.clock_ms += COPY_MS
+
+        self.submit(stream, Work(name, action, [], [target, source]))

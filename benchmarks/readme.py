@@ -5,7 +5,8 @@ Run it as ``python -m derain.benchmarks.readme [FILE] [--check]``.
 Between ``<!-- bench:DEVICE/MODEL-SIZE -->`` and ``<!-- /bench -->`` stands the table of
 that case, and between ``<!-- bench:DEVICE/all-SIZE -->`` and the same end a table with
 a line for each network. DEVICE is a folder of ``benchmarks/results``; where several
-records have a case, the newest counts.
+records have a case, the newest counts. Between ``<!-- quality:DATASET -->`` and
+``<!-- /quality -->`` stands what ``derain-eval`` found there.
 """
 
 from __future__ import annotations
@@ -17,24 +18,35 @@ from pathlib import Path
 import click
 
 from derain.benchmarks.errors import BenchmarkError
+from derain.benchmarks.quality_table import quality_rows
 from derain.benchmarks.record import Case, Record, Row, read_record, write_text
 from derain.benchmarks.report import case_table, markdown_table, milliseconds
 from derain.runtime.commands import Command
 
 _ROOT = Path(__file__).resolve().parents[1]
 RESULTS = _ROOT / "benchmarks" / "results"
+QUALITY = _ROOT / "benchmarks" / "quality"
 _MARKED = re.compile(
     r"(?P<begin><!-- bench:(?P<device>[^/\s]+)/(?P<name>\S+)-(?P<size>\d+x\d+) -->\n)"
     r".*?(?P<end><!-- /bench -->)",
     re.DOTALL,
 )
 _BEGINNING = "<!-- bench:"
+_QUALITY = re.compile(
+    r"(?P<begin><!-- quality:(?P<name>\S+) -->\n).*?(?P<end><!-- /quality -->)",
+    re.DOTALL,
+)
 _OVERVIEW = ("network", "PyTorch eager", "best PyTorch", "plain ONNX", "our bundle")
 _OURS = "bundle-fp"  # not the row that runs our graph on another's library
 
 
-def fill_tables(text: str, results: Path = RESULTS) -> str:
-    """`text` with every marked table made anew from the records in `results`.
+def fill_tables(text: str, results: Path = RESULTS, quality: Path = QUALITY) -> str:
+    """`text` with every marked table made anew from the records.
+
+    Args:
+        text: Of a Markdown file.
+        results: Folder of the records of ``derain-bench``.
+        quality: Folder of the answers of ``derain-eval``.
 
     Raises:
         BenchmarkError: A marker has no end, or no record has its case.
@@ -62,7 +74,11 @@ def fill_tables(text: str, results: Path = RESULTS) -> str:
         lines = [*markdown_table(rows), "", note, ""]
         return match["begin"] + "\n".join(lines) + match["end"]
 
-    return _MARKED.sub(table, text)
+    def scores(match: re.Match[str]) -> str:
+        lines = markdown_table(quality_rows(quality / match["name"]))
+        return match["begin"] + "\n".join(["", *lines, "", ""]) + match["end"]
+
+    return _QUALITY.sub(scores, _MARKED.sub(table, text))
 
 
 def _newest(folder: Path, size: str) -> dict[str, tuple[Record, Case]]:

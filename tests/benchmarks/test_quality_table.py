@@ -1,0 +1,45 @@
+import json
+
+import pytest
+
+from derain.benchmarks.errors import BenchmarkError
+from derain.benchmarks.quality_table import quality_rows
+from derain.benchmarks.readme import fill_tables
+
+RAINY = {"psnr_db": 22.571, "ssim": 0.6892}
+
+
+def write(folder, model, **subjects):
+    folder.mkdir(exist_ok=True)
+    answer = {
+        name: {"psnr_db": psnr, "ssim": 0.8, "rainy": RAINY}
+        for name, psnr in subjects.items()
+    }
+    (folder / f"{model}.json").write_text(json.dumps(answer))
+
+
+def test_a_line_for_each_network_and_a_column_for_each_precision(tmp_path):
+    write(tmp_path, "b", **{"b, PyTorch": 25.004, "/x/b-fp32-dynamic": 25.0})
+    write(tmp_path, "a", **{"a, PyTorch": 24.0, "a-int8": 23.9})
+    assert quality_rows(tmp_path) == [
+        ["network", "rainy", "PyTorch", "INT8 bundle", "FP32 bundle"],
+        ["`a`", "22.57 / 0.6892", "24.00 / 0.8000", "23.90 / 0.8000", "-"],
+        ["`b`", "22.57 / 0.6892", "25.00 / 0.8000", "-", "25.00 / 0.8000"],
+    ]
+
+
+def test_the_table_stands_between_its_marks(tmp_path):
+    write(tmp_path / "test", "a", **{"a, PyTorch": 24.0})
+    text = "A\n<!-- quality:test -->\nold\n<!-- /quality -->\nB"
+    filled = fill_tables(text, tmp_path, tmp_path)
+    assert "| `a` | 22.57 / 0.6892 | 24.00 / 0.8000 |" in filled
+    assert "old" not in filled
+    assert fill_tables(filled, tmp_path, tmp_path) == filled
+
+
+@pytest.mark.parametrize("content", [None, "[]", "{", '{"a, PyTorch": {"psnr_db": 1}}'])
+def test_what_derain_eval_did_not_print_is_an_error(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.json").write_text(content)
+    with pytest.raises(BenchmarkError, match=r"derain-eval --json"):
+        quality_rows(tmp_path)

@@ -51,8 +51,8 @@ def _open(bundle: Bundle, name: EngineBackend) -> TensorRtBackend:
         device = own(stack, open_device())
         api = open_api(name)
         record, plan = read_plan(bundle, name, api.version, device.facts, size)
-        engine = own(stack, TensorRtEngine(api, record, plan))
-        stack.pop_all()
+        engine = TensorRtEngine(api, record, plan)
+        stack.pop_all()  # the backend owns the device now
     return TensorRtBackend(device, engine, size)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from derain.runtime.cuda.base import Stream
 from derain.runtime.engines import EngineRecord
@@ -48,8 +48,8 @@ class TensorRtEngine:
         Raises:
             EngineError: The library refuses it.
         """
-        context = self._usable()
-        if not context.set_input_shape(self._input, (1, size.height, size.width, 3)):
+        shape = (1, size.height, size.width, 3)
+        if not _set_shape(self._usable(), self._input, shape):
             raise self._failure(f"frames of {size}")
 
     def enqueue(self, source: int, target: int, stream: Stream) -> None:
@@ -63,13 +63,8 @@ class TensorRtEngine:
         Raises:
             EngineError: The library refuses it.
         """
-        context = self._usable()
-        started = (
-            context.set_tensor_address(self._input, source)
-            and context.set_tensor_address(self._output, target)
-            and context.execute_async_v3(stream.handle)
-        )
-        if not started:
+        addresses = {self._input: source, self._output: target}
+        if not _start(self._usable(), addresses, stream.handle):
             raise self._failure("running it")
 
     def can_be_captured(self, stream: Stream) -> bool:
@@ -83,30 +78,27 @@ class TensorRtEngine:
         self._runtime = None
 
     def _load(self, plan: bytes, *, version_compatible: bool) -> None:
+        # No local variable holds what is loaded: an error that is kept would keep it.
         try:
-            runtime = versions.create_runtime(
+            self._runtime = versions.create_runtime(
                 self._api, version_compatible=version_compatible
             )
         except TypeError as error:  # "factory function returned nullptr"
             raise self._failure("starting the library") from error
-        self._runtime = runtime
-        engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(plan)
-        if engine is None:
+        self._engine = _deserialize(self._runtime, plan)
+        if self._engine is None:
             raise self._failure("loading it")
-        self._engine = engine
-        modes: Any = self._api.trt.TensorIOMode
-        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        inputs = [n for n in names if engine.get_tensor_mode(n) == modes.INPUT]
-        outputs = [n for n in names if engine.get_tensor_mode(n) == modes.OUTPUT]
-        byte = self._api.trt.DataType.UINT8
-        types = {engine.get_tensor_dtype(name) for name in names}
-        if len(inputs) != 1 or len(outputs) != 1 or types != {byte}:
+        inputs = _tensors(self._engine, self._api.trt.TensorIOMode.INPUT)
+        outputs = _tensors(self._engine, self._api.trt.TensorIOMode.OUTPUT)
+        frame = self._api.trt.DataType.UINT8
+        if [[*inputs.values()], [*outputs.values()]] != [[frame], [frame]]:
             raise EngineError(
-                f"{self._file} has tensors {', '.join(names)}, wanted one uint8 frame "
-                "in and one out; compile it from the bundle with derain-compile"
+                f"{self._file} has tensors {', '.join((*inputs, *outputs))}, wanted "
+                "one uint8 frame in and one out; compile it from the bundle with "
+                "derain-compile"
             )
-        self._input, self._output = inputs[0], outputs[0]
-        self._context = versions.create_context(self._api, engine)
+        (self._input,), (self._output,) = inputs, outputs
+        self._context = versions.create_context(self._api, self._engine)
         if self._context is None:
             raise self._failure("making room to run it")
 
@@ -121,3 +113,33 @@ class TensorRtEngine:
         self._said += len(errors)
         reasons = "; ".join(errors) or "no reason given"
         return EngineError(f"{self.description}: {self._file}: {what}: {reasons}")
+
+
+def _deserialize(runtime: trt.Runtime, plan: bytes) -> trt.ICudaEngine | None:
+    engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(plan)
+    return engine
+
+
+def _tensors(engine: trt.ICudaEngine, mode: trt.TensorIOMode) -> dict[str, object]:
+    """Names and types of the tensors that go in, or of those that come out."""
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    return {
+        name: engine.get_tensor_dtype(name)
+        for name in names
+        if engine.get_tensor_mode(name) == mode
+    }
+
+
+def _set_shape(
+    context: trt.IExecutionContext, name: str, shape: tuple[int, ...]
+) -> bool:
+    return bool(context.set_input_shape(name, shape))
+
+
+def _start(
+    context: trt.IExecutionContext, addresses: dict[str, int], stream_handle: int
+) -> bool:
+    for name, address in addresses.items():
+        if not context.set_tensor_address(name, address):
+            return False
+    return bool(context.execute_async_v3(stream_handle))

@@ -17,11 +17,19 @@ import pytest
 ROOT = Path(__file__).parents[3]
 LISTS = sorted((Path(__file__).parent / "api").glob("*.txt"))
 SOURCES = sorted((ROOT / "runtime" / "tensorrt").glob("*.py"))
-SOURCES += [path for path in [ROOT / "runtime/backends/trt.py"] if path.exists()]
+SOURCES += sorted((ROOT / "runtime" / "backends").glob("trt*.py"))
 
 # What only TensorRT-RTX has; `versions` asks which library it is first.
 RTX_ONLY = {
     "ComputeCapability",
+    "CudaGraphStrategy",
+    "CudaGraphStrategy.DISABLED",
+    "DynamicShapesKernelSpecializationStrategy",
+    "DynamicShapesKernelSpecializationStrategy.EAGER",
+    "ICudaEngine.create_runtime_config",
+    "IExecutionContext.is_stream_capturable",
+    "IRuntimeConfig.cuda_graph_strategy",
+    "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy",
     "IBuilderConfig.num_compute_capabilities",
     "IBuilderConfig.set_compute_capability",
 }
@@ -49,7 +57,7 @@ def chain(node):
 def of_module(parts):
     """The names after TensorRT's module in a chain: ``["Builder"]``; [] if none."""
     for name in _MODULES:
-        if name in parts[:2]:
+        if name in parts[:3]:
             return parts[parts.index(name) + 1 :]
     return []
 
@@ -99,8 +107,18 @@ def test_the_names_are_found(used):
         "OnnxParser.parse_from_file",
         "IProgressMonitor",
         "ParserError.node_operator",
+        "Runtime.deserialize_cuda_engine",
+        "Runtime.engine_host_code_allowed",
+        "ICudaEngine.get_tensor_mode",
+        "IExecutionContext.execute_async_v3",
+        "IExecutionContext.nvtx_verbosity",
+        "TensorIOMode.OUTPUT",
     } <= used
-    assert RTX_ONLY & used == {"ComputeCapability"}
+    assert {name for name in RTX_ONLY & used if "." not in name} == {
+        "ComputeCapability",
+        "CudaGraphStrategy",
+        "DynamicShapesKernelSpecializationStrategy",
+    }
 
 
 @pytest.mark.parametrize("listing", LISTS, ids=[path.stem for path in LISTS])

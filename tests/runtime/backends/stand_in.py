@@ -28,7 +28,7 @@ class Context:
             "the shape changes while the network runs"
         )
         device.called("set_input_shape")
-        self.shape = tuple(shape)
+        self.shape = tuple(shape) if self.library.takes_shapes else None
         return self.library.takes_shapes
 
     def set_tensor_address(self, name, address):

@@ -58,3 +58,31 @@ def test_a_failure_of_the_engine_is_one_line(bundles, image):
         backend.infer(image(Size(8, 8))[None])
     assert "\n" not in str(caught.value)
     backend.close()
+
+
+def test_onnxruntime_streams_in_order_and_says_how_long_it_took(bundles, image):
+    backend = open_backend("onnxruntime", Bundle.open(bundles("darken")))
+    assert backend.times is None
+    frames = [image(shift=shift)[None] for shift in range(4)]
+    for frame, derained in zip(frames, backend.stream(frames), strict=True):
+        np.testing.assert_array_equal(derained, frame >> 1)
+        times = backend.times
+        assert times.compute_ms > 0
+        assert (times.upload_ms, times.download_ms) == (0, 0)
+    assert not backend.notes
+    backend.close()
+
+
+@pytest.mark.gpu
+def test_the_cuda_provider_agrees_with_the_processor(bundles, image):
+    """On a GPU with onnxruntime-gpu; "slow" is pooling, which both can do."""
+    bundle = Bundle.open(bundles("slow"))
+    try:
+        gpu = open_backend("onnxruntime-cuda", bundle)
+    except EngineError as error:
+        pytest.skip(str(error))
+    cpu = open_backend("onnxruntime", bundle)
+    np.testing.assert_array_equal(gpu.infer(image()[None]), cpu.infer(image()[None]))
+    assert gpu.times.upload_ms is None  # its copies are part of its run
+    gpu.close()
+    cpu.close()

@@ -19,25 +19,26 @@ def _recording():
     return module
 
 
-def _classes():
-    recording = _recording()
-    for name in PROTOCOLS:
-        protocol = getattr(base, name)
-        prefixes = {"Device": ("CudaPython", "Pycuda", "Recording")}
-        for prefix in prefixes.get(name, ("Cuda", "Pycuda", "")):
-            module = {"Pycuda": pycuda_device, "Cuda": cuda_python}.get(
-                prefix, cuda_python if prefix == "CudaPython" else recording
-            )
-            if (prefix, name) != ("Pycuda", "Graph"):  # it has none
-                yield protocol, getattr(module, prefix + name)
+def _pairs():
+    """Each Protocol with each class that is named after it."""
+    for module in (cuda_python, pycuda_device, _recording()):
+        for cls in vars(module).values():
+            if inspect.isclass(cls) and cls.__module__ == module.__name__:
+                for name in filter(cls.__name__.endswith, PROTOCOLS):
+                    yield getattr(base, name), cls
+
+
+PAIRS = list(_pairs())
+
+
+def test_all_of_them_are_found():
+    assert len(PAIRS) == 3 * len(PROTOCOLS) - 1  # PyCUDA has no graphs
 
 
 @pytest.mark.parametrize(
     ("protocol", "cls"),
-    [
-        pytest.param(p, c, id=f"{c.__module__[-14:]}.{c.__name__}")
-        for p, c in _classes()
-    ],
+    PAIRS,
+    ids=[f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}" for _, cls in PAIRS],
 )
 def test_methods_take_what_the_protocol_says(protocol, cls):
     methods = inspect.getmembers(protocol, inspect.isfunction)

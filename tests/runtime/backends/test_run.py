@@ -1,0 +1,63 @@
+"""``derain-run --backend tensorrt``: what the user sees."""
+
+import json
+
+import numpy as np
+import pytest
+
+from derain.runtime.backends import trt
+from derain.runtime.errors import EngineError
+from derain.runtime.pictures import read_picture
+
+pytest.importorskip("click.testing")
+
+
+@pytest.fixture
+def run(compiled, monkeypatch, recording, stand_in, invoke, picture_folder, tmp_path):
+    """Runs the command on three pictures, with the stand-in and its options."""
+
+    def with_options(**options):
+        device = recording.RecordingDevice(**options)
+        library = stand_in.Library(device)
+        monkeypatch.setattr(trt, "open_device", lambda: device)
+        monkeypatch.setattr(trt, "open_api", lambda name: library)
+        arguments = ("--source", picture_folder(), "--sink", tmp_path / "out")
+        result = invoke(compiled(), *arguments, "--backend", "tensorrt", "--json")
+        assert device.closed == 1
+        return result
+
+    return with_options
+
+
+def test_pictures_are_derained(run, tmp_path, image):
+    result = run()
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["backend"] == "tensorrt 10.3.0, Orin, recording device, copies"
+    for index in range(3):
+        got = read_picture(tmp_path / "out" / f"frame{index}.png")
+        np.testing.assert_array_equal(got, 255 - image(shift=index))
+    assert "note" not in result.stderr
+
+
+def test_a_note_is_shown(run):
+    result = run(refuse="network")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("note: no CUDA graph, each kernel is started alone") == 1
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+def test_no_gpu_is_one_line(bundles, invoke, picture_folder, tmp_path, name):
+    from derain.runtime.cuda.probe import probe
+
+    try:
+        probe()
+    except EngineError as error:
+        expected = str(error)
+    else:
+        pytest.skip("there is a GPU")
+    arguments = ("--source", picture_folder(), "--sink", tmp_path / "out")
+    result = invoke(bundles("darken"), *arguments, "--backend", name)
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {expected}\n"
+    assert not (tmp_path / "out").exists()

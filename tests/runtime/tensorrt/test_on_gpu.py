@@ -1,0 +1,109 @@
+"""On a GPU: an engine that is really compiled, loaded and run."""
+
+import subprocess
+import sys
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from derain.runtime.backends import open_backend
+from derain.runtime.bundle import Bundle
+from derain.runtime.cuda.probe import probe
+from derain.runtime.derainer import Derainer
+from derain.runtime.errors import EngineError
+from derain.runtime.tensorrt.api import open_api
+
+pytestmark = [pytest.mark.gpu, pytest.mark.tensorrt]
+
+RTX_CAPABILITIES = {"7.5", "8.6", "8.9", "12.0"}
+
+
+@pytest.fixture(params=["tensorrt", "tensorrt-rtx"])
+def library(request):
+    """Name of a library that can run here; skips with the reason why it cannot."""
+    try:
+        facts = probe()
+        open_api(request.param)
+    except EngineError as error:
+        pytest.skip(str(error))
+    capability = facts.compute_capability
+    if request.param == "tensorrt-rtx" and capability not in RTX_CAPABILITIES:
+        pytest.skip(f"TensorRT-RTX is not for {facts.name} ({capability})")
+    return request.param
+
+
+@pytest.fixture
+def compiled(library, make_bundle, tmp_path, monkeypatch):
+    """Makes and compiles a bundle: a convolution, of these sizes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def make(sizes):
+        folder = make_bundle("conv", sizes)
+        command = [sys.executable, "-m", "derain.runtime.tensorrt.cli", str(folder)]
+        result = subprocess.run(
+            [*command, "--backend", library],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        return Bundle.open(folder)
+
+    return make
+
+
+def expected(bundle, frames):
+    with closing(open_backend("onnxruntime", bundle)) as backend:
+        return [backend.infer(frame[None])[0].copy() for frame in frames]
+
+
+def assert_close(got, wanted):
+    # The last step drops what is after the point: 1 level for the smallest difference,
+    # and products may be rounded to TF32.
+    assert len(got) == len(wanted)
+    for index, (a, b) in enumerate(zip(got, wanted, strict=True)):
+        assert np.abs(a.astype(int) - b).max() <= 1, f"frame {index}"
+
+
+@pytest.mark.parametrize("sizes", ["64x48", "32x32,64x48,128x96"])
+def test_an_engine_derains_as_onnxruntime_does(compiled, library, sizes):
+    bundle = compiled(sizes)
+    shape = (6, 48, 64, 3)
+    frames = list(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    wanted = expected(bundle, frames)
+    with closing(Derainer(bundle, library)) as derainer:
+        assert_close([derainer.derain(frame).copy() for frame in frames], wanted)
+        assert_close([frame.copy() for frame in derainer.stream(frames)], wanted)
+        assert_close([frame.copy() for frame in derainer.stream(frames)], wanted)
+        assert derainer.times.compute_ms > 0
+        assert list(derainer.notes) == []  # the graphs were captured
+
+
+def test_sizes_of_a_range_may_alternate(compiled, library):
+    bundle = compiled("32x32,64x48,128x96")
+    generator = np.random.default_rng(0)
+    shapes = [(32, 32, 3), (96, 128, 3)] * 3 + [(96, 128, 3)] * 5
+    frames = [generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
+    wanted = expected(bundle, frames)
+    with closing(Derainer(bundle, library)) as derainer:
+        assert_close([frame.copy() for frame in derainer.stream(frames)], wanted)
+        assert_close([derainer.derain(frame).copy() for frame in frames], wanted)
+
+
+def test_nothing_is_left_on_the_gpu(compiled, library):
+    runtime = pytest.importorskip("cuda.bindings.runtime")
+    bundle = compiled("64x48")
+
+    def free_bytes():
+        _, free, _ = runtime.cudaMemGetInfo()
+        return free
+
+    def rounds(count):
+        for _ in range(count):
+            Derainer(bundle, library).close()
+
+    rounds(3)  # libraries load what stays
+    before = free_bytes()
+    rounds(20)
+    assert before - free_bytes() < 20 * 64 * 48 * 3

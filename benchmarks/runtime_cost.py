@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -28,9 +27,10 @@ from derain.benchmarks.prepare import Network, Prepared, prepare
 from derain.benchmarks.subject import Frame
 from derain.runtime.bundle import Bundle
 from derain.runtime.derainer import Derainer
+from derain.runtime.loop.network import Network as FrameStep
+from derain.runtime.loop.statistics import Statistics
 from derain.runtime.pictures import write_picture
 from derain.runtime.sizes import Size
-from derain.runtime.stream import derained
 from derain.runtime.video.base import Frame as StreamFrame
 
 _DEFAULT = Network(model="qsnet", size=Size(160, 120), random_weights=True)
@@ -186,9 +186,8 @@ def _time_loop(
 def _stream(derainer: Derainer, image: Frame) -> Iterator[StreamFrame]:
     """The loop of ``derain-run`` on one frame, for ever."""
     frame = StreamFrame(image, index=0, time=Fraction(0))
-    latencies_ms: deque[float] = deque(maxlen=1)
-    frames = itertools.repeat(frame)
-    return derained(frames, derainer, resize=False, latencies_ms=latencies_ms)
+    step = FrameStep(derainer, Statistics(), overlap=True)
+    return step.derained(itertools.repeat(frame))
 
 
 def _bare_session(bundle: Bundle, threads: int, image: Frame) -> Iterator[object]:

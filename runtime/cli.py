@@ -154,7 +154,7 @@ def main(
                 summary = run(
                     frames,
                     derainer,
-                    output,
+                    [output],
                     StreamOptions(
                         limit=limit,
                         resize=resize,

@@ -1,24 +1,35 @@
-"""The frame loop: source, network, sink, one frame after the other.
+"""The frame loop: a source, the network and sinks, each in a thread of its own.
 
-Nothing is kept but the frame at hand, so memory does not grow with the clip.
+    source thread -> mailbox -> network, in the calling thread -> mailbox -> sink thread
+                                                               -> mailbox -> sink thread
+
+Reading, deraining and writing overlap, and frames stay in order. Files and cameras take
+the same road; what differs is what a full mailbox does (see `Mailbox`): for a file the
+writer waits, so that every frame arrives; for a camera the oldest frame is dropped, so
+that the picture is new. Whatever fails stops the others, and closes what is open.
 """
 
 from __future__ import annotations
 
-import itertools
-import statistics
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from derain.runtime.derainer import Derainer
-from derain.runtime.errors import DerainError, ShapeError, StreamError
-from derain.runtime.resizing import derain_resized
+from derain.runtime.errors import DerainError, StreamError
+from derain.runtime.loop.deadline import Deadline, Late
+from derain.runtime.loop.gate import Gate
+from derain.runtime.loop.intake import Intake
+from derain.runtime.loop.network import Network
+from derain.runtime.loop.nosignal import NoSignal
+from derain.runtime.loop.outlet import Outlet
+from derain.runtime.loop.statistics import SinkStatistics, Statistics
+from derain.runtime.sizes import Size
 from derain.runtime.video.base import Frame, Sink, Source
 
-_LATENCIES_KEPT = 10_000
+__all__ = ["StreamOptions", "Summary", "run"]
+
+_TICK_S = 0.1  # how soon a signal or a sink that failed is seen while no frame comes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,15 +38,33 @@ class StreamOptions:
 
     Attributes:
         limit: Stop after this many frames; None: all.
-        resize: Scale frames the bundle does not take, and back.
-        stopped: Asked before every frame whether to stop here.
-        progress: Told after every frame how many are finished.
+        resize: Scale frames the bundle does not take, and back; of a live source, also
+            frames of another size than the first ones.
+        choose: Which derainer takes frames of a size; None: always the same.
+        gate: Lets frames without rain pass; None: every frame is derained.
+        max_latency_ms: How old a live frame may get until the first sink has it; None:
+            no bound but the newest frame wins.
+        late: What becomes of frames that would be older.
+        reopen: Opens a live source anew when it is lost; None: not at all.
+        statistics: Counts what happens.
+        stopped: Asked before every frame, and while none comes, whether to stop here.
+        progress: Told after every frame how many went on to the sinks.
+        beat: Called as often as `stopped`, for a watchdog.
+        tell: Told in a line what the user should know at once.
     """
 
     limit: int | None = None
     resize: bool = False
+    choose: Callable[[Size], Derainer] | None = None
+    gate: Gate | None = None
+    max_latency_ms: float | None = None
+    late: Late = "drop"
+    reopen: Callable[[], Source] | None = None
+    statistics: Statistics = field(default_factory=Statistics)
     stopped: Callable[[], object] = lambda: False
     progress: Callable[[int], None] = lambda done: None
+    beat: Callable[[], None] = lambda: None
+    tell: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +72,7 @@ class Summary:
     """What a run did.
 
     Attributes:
-        frames: How many were derained and written.
+        frames: How many were written; of several sinks, to the one that took most.
         seconds: How long all of it took, reading and writing included.
         derain_ms: Median time in the network for one of the last frames, in ms; None
             without a frame.
@@ -59,61 +88,182 @@ class Summary:
         return self.frames / self.seconds if self.seconds else 0.0
 
 
-def derained(
-    frames: Iterable[Frame],
-    derainer: Derainer,
-    *,
-    resize: bool,
-    latencies_ms: deque[float],
-) -> Iterator[Frame]:
-    """`frames` without rain; how long each took is added to `latencies_ms`."""
-    for frame in frames:
-        started = time.perf_counter()
-        try:
-            if resize:
-                image = derain_resized(derainer, frame.image)
-            else:
-                image = derainer.derain(frame.image)
-        except ShapeError as error:
-            raise ShapeError(f"{frame}: {error}") from error
-        latencies_ms.append((time.perf_counter() - started) * 1000)
-        yield replace(frame, image=image)
-
-
 def run(
-    source: Source, derainer: Derainer, sink: Sink, options: StreamOptions
+    source: Source,
+    derainer: Derainer,
+    sinks: Sequence[Sink],
+    options: StreamOptions,
 ) -> Summary:
-    """Derain the frames of `source` into `sink`, which is closed at the end.
+    """Derain the frames of `source` into every one of `sinks`; all are closed.
+
+    Of several sinks, one that fails is closed, told of, and the others go on.
 
     Raises:
-        StreamError: Something failed after the first frame; what was finished is kept.
+        StreamError: Something failed after the first frame, or some of the sinks did;
+            what was finished is kept.
         DerainError: It failed before that; nothing was written.
     """
-    started = time.perf_counter()
-    latencies_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
-    done = 0
-    try:
-        with closing(sink):
-            rainy = itertools.islice(source, options.limit)
-            wanted = itertools.takewhile(lambda _: not options.stopped(), rainy)
-            for frame in derained(
-                wanted, derainer, resize=options.resize, latencies_ms=latencies_ms
-            ):
-                sink.write(frame)
-                done += 1
-                options.progress(done)
-            limited = options.limit is not None and done >= options.limit
-            if not limited and not options.stopped():
-                sink.finish()
-    except DerainError as error:
-        if done and sink.description:
+    return _Run(source, derainer, sinks, options).run()
+
+
+class _Run:
+    def __init__(
+        self,
+        source: Source,
+        derainer: Derainer,
+        sinks: Sequence[Sink],
+        options: StreamOptions,
+    ) -> None:
+        info = source.info
+        self._options = options
+        self._live = info.live
+        self._statistics = options.statistics
+        self._intake = Intake(
+            source,
+            self._statistics,
+            limit=None if info.live else options.limit,
+            reopen=options.reopen if info.live else None,
+            tell=options.tell,
+        )
+        bounded = info.live and options.max_latency_ms is not None
+        deadline = Deadline((options.max_latency_ms or 0) / 1000) if bounded else None
+        self._outlets = [
+            self._outlet(sink, number, deadline) for number, sink in enumerate(sinks)
+        ]
+        self._told: set[Outlet] = set()
+        plain = options.choose is None and options.gate is None and not options.resize
+        self._network = Network(
+            derainer,
+            self._statistics,
+            overlap=plain and not info.live,
+            choose=options.choose,
+            resize=options.resize,
+            size=info.size if info.live and options.resize else None,
+            gate=options.gate,
+            deadline=deadline,
+            late=options.late,
+        )
+        self._no_signal = NoSignal(info.time_base) if info.live else None
+        self._done = 0
+        self._whole = False
+
+    def _outlet(self, sink: Sink, number: int, deadline: Deadline | None) -> Outlet:
+        name = sink.description or f"sink {number + 1}"
+        row = SinkStatistics(name)
+        self._statistics.sinks.append(row)
+        if deadline is None or number:
+            return Outlet(sink, row, live=self._live)
+        return Outlet(sink, row, live=self._live, on_written=deadline.written)
+
+    def run(self) -> Summary:
+        started = time.perf_counter()
+        failure: DerainError | None = None
+        for outlet in self._outlets:
+            outlet.start()
+        self._intake.start()
+        try:
+            self._pump()
+        except DerainError as error:
+            failure = error
+        finally:
+            for outlet in self._outlets:
+                outlet.end(whole=self._whole)
+            self._intake.stop()
+            for outlet in self._outlets:
+                outlet.join()
+        self._raise(failure)
+        median = self._statistics.derain.percentiles()
+        return Summary(
+            frames=self._written,
+            seconds=time.perf_counter() - started,
+            derain_ms=median["p50"] if median else None,
+        )
+
+    def _pump(self) -> None:
+        limit = self._options.limit
+        for frame in self._network.derained(self._arrivals()):
+            if self._no_signal is not None:
+                frame = self._no_signal.saw(frame, time.monotonic())
+            self._put(frame)
+            self._done += 1
+            self._options.progress(self._done)
+            if self._done == limit:
+                return
+        self._whole = self._intake.mailbox.over and not self._options.stopped()
+
+    def _arrivals(self) -> Iterator[Frame]:
+        mailbox = self._intake.mailbox
+        while not self._options.stopped() and not self._deserted():
+            self._options.beat()
+            item = mailbox.get(_TICK_S)
+            if item is not None:
+                frame, handed_over = item
+                self._statistics.wait.add((time.monotonic() - handed_over) * 1000)
+                yield frame
+            elif mailbox.over:
+                return
+            else:
+                self._show_no_signal()
+
+    def _show_no_signal(self) -> None:
+        lost_since = self._intake.lost_since
+        if self._no_signal is None or lost_since is None:
+            return
+        frame = self._no_signal.frame(lost_since, time.monotonic())
+        if frame is not None:
+            self._put(frame)
+            self._statistics.count("no_signal")
+
+    def _put(self, frame: Frame) -> None:
+        for outlet in self._outlets:
+            outlet.put(frame)
+
+    def _deserted(self) -> bool:
+        """Whether every sink has failed; each failure is told of once."""
+        failed = [outlet for outlet in self._outlets if outlet.error is not None]
+        left = len(self._outlets) - len(failed)
+        for outlet in failed:
+            if left and outlet not in self._told:
+                self._told.add(outlet)
+                self._options.tell(
+                    f"{_line(outlet.error)}; this sink is closed, {left} of "
+                    f"{len(self._outlets)} go on"
+                )
+        return not left
+
+    @property
+    def _written(self) -> int:
+        return max((outlet.written for outlet in self._outlets), default=0)
+
+    def _raise(self, failure: DerainError | None) -> None:
+        """Raise what the run failed with, if it did."""
+        errors = [each.error for each in self._outlets if each.error is not None]
+        error: BaseException | None = failure
+        if error is None and len(errors) == len(self._outlets):
+            error = errors[-1]
+        elif error is None and errors:
+            error = StreamError(
+                f"{len(errors)} of {len(self._outlets)} sinks failed: "
+                f"{_line(errors[0])}"
+            )
+        if not isinstance(error, DerainError):
+            if error is not None:
+                raise error
+            return
+        kept = [
+            each.sink.description
+            for each in self._outlets
+            if each.written and each.sink.description
+        ]
+        if kept:
             raise StreamError(
-                f"{error}; what was finished of the first {done} frames is kept in "
-                f"{sink.description}"
+                f"{error}; what was finished of the first {self._written} frames is "
+                f"kept in {', '.join(kept)}"
             ) from error
-        raise
-    return Summary(
-        frames=done,
-        seconds=time.perf_counter() - started,
-        derain_ms=statistics.median(latencies_ms) if latencies_ms else None,
-    )
+        raise error
+
+
+def _line(error: BaseException | None) -> str:
+    if isinstance(error, DerainError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"  # a bug: its type helps

@@ -600,15 +600,16 @@ def test_without_pyav_pictures_work_and_videos_say_what_to_install(
 def test_memory_does_not_grow_with_the_clip(bundles, tmp_path, make_video):
     source = make_video(tmp_path / "in.mp4", 3000, audio="aac")
     command = (
-        "import resource, sys; from derain.runtime import stream\n"
+        "import resource, sys; from dataclasses import replace\n"
+        "from derain.runtime import stream\n"
         "from derain.runtime.cli import main\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "run, early = stream.run, []\n"
-        "def watched(source, derainer, sink, options):\n"
+        "def watched(source, derainer, sinks, options):\n"
         "    def progress(done):\n"
         "        if done == 500: early.append(peak())\n"
-        "    options = stream.replace(options, progress=progress)\n"
-        "    return run(source, derainer, sink, options)\n"
+        "    options = replace(options, progress=progress)\n"
+        "    return run(source, derainer, sinks, options)\n"
         "stream.run = watched\n"
         "main(standalone_mode=False)\n"
         "print('grown', peak() - early[0])\n"

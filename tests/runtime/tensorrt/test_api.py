@@ -152,6 +152,23 @@ def test_every_name_exists_in_tensorrt_rtx(used):
     assert (used | RTX_ONLY) - names_in(listing) == set()
 
 
+@pytest.mark.usefixtures("rtx")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Runtime.engine_host_code_allowed",
+        "IExecutionContext.nvtx_verbosity",
+        "IRuntimeConfig.cuda_graph_strategy",
+        "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy",
+    ],
+)
+def test_what_is_set_in_tensorrt_rtx_can_be_set(name):
+    code = f"import tensorrt_rtx\nprint(tensorrt_rtx.{name}.fset is not None)"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert result.stdout == "True\n"
+
+
 def test_types_against_the_stubs(tmp_path):
     try:
         files = distribution("tensorrt-stubs").files

@@ -41,9 +41,9 @@ def test_pictures_are_derained(run, tmp_path, image):
 
 
 def test_a_note_is_shown(run):
-    result = run(refuse="network")
+    result = run(graphs=False)
     assert result.exit_code == 0, result.output
-    assert result.stderr.count("note: no CUDA graph, each kernel is started alone") == 1
+    assert result.stderr.count("note: recording device has no CUDA graphs") == 1
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +14,9 @@ from derain.runtime.backends import BACKENDS
 from derain.runtime.commands import Command, Parsed
 
 if TYPE_CHECKING:
-    from derain.runtime.derainer import Derainer
-    from derain.runtime.stream import Summary
+    from derain.runtime.loop.deadline import Late
+    from derain.runtime.loop.reporting import Style
+    from derain.runtime.views import View
 
 _BACKENDS_HELP = "; ".join(f"{name}: {row.summary}" for name, row in BACKENDS.items())
 
@@ -32,6 +31,20 @@ def _parse_rate(text: str) -> Fraction:
     return rate
 
 
+def _parse_address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) < 65536):
+        raise ValueError(f"{text!r} is not an address such as 127.0.0.1:9400")
+    return host.strip("[]"), int(port)
+
+
+def _load_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        from derain.runtime.config import read_config
+
+        ctx.default_map = read_config(path, ctx.command)
+
+
 @click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
@@ -44,17 +57,75 @@ def _parse_rate(text: str) -> Fraction:
 )
 @click.option(
     "--sink",
+    "sinks",
     required=True,
+    multiple=True,
     metavar="PATH",
     help="Where the result goes: a picture, a folder (one picture a frame, under its "
     "name), a video (.mp4 .mov .mkv: H.264 that browsers play, with the times and the "
-    "audio of the source), or null: to measure only.",
+    "audio of the source), or null: to measure only. May be repeated: one that fails "
+    "does not stop the others.",
 )
 @click.option(
     "--resize",
     is_flag=True,
     help="Scale frames that the bundle does not take to the nearest size that it does, "
     "and the result back.",
+)
+@click.option(
+    "--bundles",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Another bundle, for frames that BUNDLE does not take. May be repeated; the "
+    "first one that takes a size is opened when it comes.",
+)
+@click.option(
+    "--view",
+    type=click.Choice(("derained", "side-by-side", "split", "rain")),
+    default="derained",
+    show_default=True,
+    help="What the sinks show: the result, before and after, or the rain alone.",
+)
+@click.option("--overlay", is_flag=True, help="Write the rates into the picture.")
+@click.option(
+    "--max-latency-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MS",
+    help="Of a live source: how old a frame may get from the camera to the first sink. "
+    "Without, the newest frame wins.",
+)
+@click.option(
+    "--late",
+    type=click.Choice(("drop", "pass")),
+    default="drop",
+    show_default=True,
+    help="What becomes of a frame that would be older.",
+)
+@click.option(
+    "--gate",
+    type=click.Choice(("off", "auto")),
+    default="off",
+    show_default=True,
+    help="auto: let dry scenes pass through untouched, and look now and then.",
+)
+@click.option(
+    "--stats",
+    type=click.Choice(("text", "json")),
+    help="Write a line of statistics to standard error every few seconds.",
+)
+@click.option(
+    "--stats-every",
+    type=click.FloatRange(min=0.1),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often.",
+)
+@click.option(
+    "--metrics",
+    type=Parsed("HOST:PORT", _parse_address),
+    help="Serve the statistics for Prometheus at http://HOST:PORT/metrics.",
 )
 @click.option(
     "--backend",
@@ -95,13 +166,31 @@ def _parse_rate(text: str) -> Fraction:
 )
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_load_config,
+    help="A TOML file with these options by their long names, and BUNDLE as bundle. "
+    "The command line wins.",
+)
 @click.pass_context
 def main(
     ctx: click.Context,
     bundle: Path,
     source: str,
-    sink: str,
+    sinks: tuple[str, ...],
     resize: bool,
+    bundles: tuple[Path, ...],
+    view: View,
+    overlay: bool,
+    max_latency_ms: float | None,
+    late: Late,
+    gate: str,
+    stats: Style | None,
+    stats_every: float,
+    metrics: tuple[str, int] | None,
     backend: str,
     threads: int,
     limit: int | None,
@@ -115,7 +204,10 @@ def main(
 
     The bundle first derains a frame whose result is known: a broken engine is found
     before the first real frame. Ctrl-C finishes the frame at hand; then, and after any
-    failure, what was finished is kept, and a video plays.
+    failure, what was finished is kept, and a video plays. A second Ctrl-C quits now.
+
+    Exit status: 0 at the end of the source, 1 after a failure (of one of several sinks,
+    too), 2 for wrong usage, 130 after Ctrl-C and 143 after SIGTERM.
 
     \b
     Examples:
@@ -125,74 +217,50 @@ def main(
     # Our own line about a broken picture is enough.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     # Imported here so that --help needs neither NumPy nor OpenCV.
-
-    from derain.runtime.bundle import Bundle
-    from derain.runtime.derainer import Derainer
     from derain.runtime.interrupts import Interrupts
-    from derain.runtime.progress import Progress
-    from derain.runtime.stream import StreamOptions, run
-    from derain.runtime.video import SinkOptions, open_sink, open_source
+    from derain.runtime.job import Job, run_job
 
     def note(text: str) -> None:
         if not quiet:
             click.echo(f"note: {text}", err=True)
 
-    with Interrupts() as interrupts, closing(open_source(source, fps)) as frames:
-        options = SinkOptions(force=force, crf=crf, limit=limit)
-        output = open_sink(sink, frames.info, options)
-        opened = Bundle.open(bundle)
-        if opened.manifest.precision == "fp16" and backend == "onnxruntime":
-            note(
-                "processors emulate FP16: a bundle exported with --fp32 is faster here"
-            )
-        with closing(Derainer(opened, backend, threads)) as derainer:
-            total = frames.info.frames
-            if limit is not None:
-                total = limit if total is None else min(limit, total)
-            progress = Progress(total)
-            try:
-                summary = run(
-                    frames,
-                    derainer,
-                    [output],
-                    StreamOptions(
-                        limit=limit,
-                        resize=resize,
-                        stopped=lambda: interrupts.received,
-                        progress=(lambda done: None) if quiet else progress.update,
-                    ),
-                )
-            finally:
-                progress.close()
-            for text in (*derainer.notes, *output.notes):
-                note(text)
-            report = _report(summary, derainer, output.description or sink)
-            report["stopped_by"] = interrupts.received and interrupts.received.name
-    if interrupts.received is not None:
+    def write(line: str) -> None:
+        click.echo(line, err=True)
+
+    job = Job(
+        bundle=bundle,
+        bundles=bundles,
+        source=source,
+        sinks=sinks,
+        resize=resize,
+        backend=backend,
+        threads=threads,
+        limit=limit,
+        fps=fps,
+        crf=crf,
+        force=force,
+        view=view,
+        overlay=overlay,
+        max_latency_ms=max_latency_ms,
+        late=late,
+        gate=gate == "auto",
+        stats=stats,
+        stats_every_s=stats_every,
+        metrics=metrics,
+        progress=not quiet,
+    )
+    with Interrupts() as interrupts:
+        report = run_job(job, interrupts, note, write)
+    received = interrupts.received
+    report["stopped_by"] = received and received.name
+    if received is not None:
         click.echo(
-            f"stopped by {interrupts.received.name} after {summary.frames} frames",
-            err=True,
+            f"stopped by {received.name} after {report['frames']} frames", err=True
         )
-    if summary.frames:
+    if report["frames"]:
         click.echo(json.dumps(report, indent=2) if as_json else _text(report))
-    if interrupts.received is not None:
-        ctx.exit(128 + interrupts.received)  # as the shell reports a signal
-
-
-def _report(summary: Summary, derainer: Derainer, sink: str) -> dict[str, Any]:
-    manifest = derainer.bundle.manifest
-    psnr = derainer.golden_psnr_db
-    return {
-        "frames": summary.frames,
-        "seconds": round(summary.seconds, 3),
-        "fps": round(summary.fps, 3),
-        "derain_ms": summary.derain_ms and round(summary.derain_ms, 3),
-        "model": manifest.model,
-        "precision": manifest.precision,
-        "backend": derainer.description,
-        "golden_psnr_db": None if math.isinf(psnr) else round(psnr, 2),
-        "sink": sink,
-    }
+    if received is not None:
+        ctx.exit(128 + received)  # as the shell reports a signal
 
 
 def _text(report: dict[str, Any]) -> str:

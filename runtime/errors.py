@@ -16,6 +16,7 @@ A message says what, got, wanted and what to do, on one line.
     ├── EngineError(RuntimeError)             a backend could not load or run a bundle
     ├── MediaError(OSError)                   a picture or video fails
     ├── SourceLostError(MediaError)           a live source stopped; it may come back
+    ├── ConfigError(ValueError)               an option or a configuration file is wrong
     └── StreamError(RuntimeError)             a run stops part-way; the rest is kept
 """
 
@@ -79,6 +80,10 @@ class MediaError(DerainError, OSError):
 
 class SourceLostError(MediaError):
     """A live source lost its connection, or sent nothing for some seconds."""
+
+
+class ConfigError(DerainError, ValueError):
+    """An option, or a file with options, cannot be followed."""
 
 
 class StreamError(DerainError, RuntimeError):

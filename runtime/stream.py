@@ -96,7 +96,8 @@ def run(
 ) -> Summary:
     """Derain the frames of `source` into every one of `sinks`, and close all of them.
 
-    The calling thread is the one that opened the derainer. Of several sinks, one that fails is closed, told of, and the others go on.
+    The calling thread is the one that opened the derainer. Of several sinks, one that
+    fails is closed, told of, and the others go on.
 
     Raises:
         StreamError: Something failed after the first frame, or some of the sinks did;

@@ -7,7 +7,7 @@ from typing import Literal
 Late = Literal["drop", "pass"]
 
 _SHARE = 0.1  # of the newest value in the running mean: it follows within ten frames
-_EASE = 0.9  # an expectation that lets no frame through must be tried again
+_EASE = 0.95  # an expectation that lets no frame through must be tried again
 
 
 class Deadline:
@@ -26,9 +26,9 @@ class Deadline:
         """Whether a frame of that age can be derained and written in time."""
         if age_s + self._network_s + self._sink_s <= self.bound_s:
             return True
-        if self._network_s + self._sink_s > self.bound_s:
-            self._network_s *= _EASE
-            self._sink_s *= _EASE
+        # Or one slow call, as an engine's first, would keep all frames out for ever.
+        self._network_s *= _EASE
+        self._sink_s *= _EASE
         return False
 
     def derained(self, seconds: float) -> None:

@@ -8,7 +8,7 @@ those that cost most per multiplication go back to floating point until it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import onnx_ir as ir
@@ -24,8 +24,9 @@ SENSITIVITY_FRAMES = 2
 # With less of its multiplications in INT8 a network gains nothing over FP16: INT8 is
 # at most 1.6 times as fast on an Orin.
 LEAST_SHARE = 0.25
-# Rounding alone moves a pixel by up to half a level.
-_FLICKER_FACTOR, _FLICKER_LEVELS = 1.05, 0.05
+# Flicker that no limit refuses: rounding alone moves a pixel by up to half a level, so
+# the flicker of a network that leaves a still scene still cannot be a measure.
+_FLICKER_LEVELS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +36,12 @@ class Limits:
     Attributes:
         max_drop_db: Most that it may lose against the truth, where that is known.
         min_psnr_db: Least PSNR against FP32.
+        max_flicker: Most that a still scene in rain may flicker, 1 being FP32.
     """
 
     max_drop_db: float = 0.15
     min_psnr_db: float = 42.0
+    max_flicker: float = 1.05
 
     def reason(self, score: Score) -> str:
         """Why `score` does not pass, or an empty text."""
@@ -53,6 +56,14 @@ class Limits:
                 f"INT8 loses {drop:.3f} dB against the truth, wanted at most "
                 f"{self.max_drop_db:.2f} dB (--max-drop-db)"
             )
+        if score.flicker is not None:
+            before, after = score.flicker
+            if not after <= before * self.max_flicker + _FLICKER_LEVELS:
+                return (
+                    f"INT8 flickers: a still scene in rain varies by {after:.2f} grey "
+                    f"levels over time, in FP32 by {before:.2f}, wanted at most "
+                    f"{self.max_flicker:.2f} times that (--max-flicker)"
+                )
         return ""
 
 
@@ -83,14 +94,13 @@ class Verdict:
     Attributes:
         int8: Names of the layers in INT8.
         curve: Every graph that was judged, the last one being the result.
-        cost_db: PSNR against FP32 with that layer alone in INT8, where measured.
-        flicker: Flicker of a still scene in grey levels, FP32 and INT8.
+        costs: Squared error of the picture with that layer alone in INT8, where
+            measured; see `alone_errors`.
     """
 
     int8: frozenset[str]
     curve: list[Step] = field(default_factory=list)
     costs: dict[str, float] = field(default_factory=dict)
-    flicker: tuple[float, float] = (0.0, 0.0)
 
 
 class Gate:
@@ -147,14 +157,6 @@ class Gate:
             if not worst:
                 raise self._refusal(verdict, reason)
             reason = self._give_back(verdict, worst, reason)
-        verdict.flicker = self._judge.flicker(self.int8(verdict.int8))
-        before, after = verdict.flicker
-        if after > before * _FLICKER_FACTOR + _FLICKER_LEVELS:
-            raise CalibrationError(
-                f"INT8 flickers: a still scene in rain varies by {after:.2f} grey "
-                f"levels over time, in FP32 by {before:.2f}; calibrate on more frames "
-                "or use --fp16"
-            )
         return verdict
 
     def int8(self, layers: Collection[str]) -> ir.Model:
@@ -169,14 +171,22 @@ class Gate:
 
     def _try(self, verdict: Verdict, layers: frozenset[str]) -> str:
         """Judge `layers` in INT8; why they do not pass, or an empty text."""
-        score = self._judge.score(self.int8(layers))
+        graph = self.int8(layers)
+        score = self._judge.score(graph)
+        if not self._limits.reason(score):
+            score = replace(score, flicker=self._judge.flicker(graph))
         step = Step(len(layers), self.share(layers), score)
         verdict.int8 = layers
         verdict.curve.append(step)
         drop = "" if score.drop_db is None else f", loses {score.drop_db:.3f} dB"
+        unrest = ""
+        if score.flicker is not None:
+            unrest = ", flickers by {1:.2f} levels, FP32 by {0:.2f}".format(
+                *score.flicker
+            )
         self._note(
             f"{step.layers} of {len(self._layers)} layers in INT8 ({step.share:.1%} of "
-            f"the multiplications): {score.psnr_db:.2f} dB from FP32{drop}"
+            f"the multiplications): {score.psnr_db:.2f} dB from FP32{drop}{unrest}"
         )
         return self._limits.reason(score)
 

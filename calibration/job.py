@@ -55,11 +55,14 @@ def make_job(
     method: Method,
     max_drop_db: float,
     min_psnr_db: float,
+    max_flicker: float,
     report: Path | None,
     use_cache: bool,
 ) -> Job:
     """The job that a command line describes; see `Job`, `Options` and `Limits`."""
-    limits = Limits(max_drop_db=max_drop_db, min_psnr_db=min_psnr_db)
+    limits = Limits(
+        max_drop_db=max_drop_db, min_psnr_db=min_psnr_db, max_flicker=max_flicker
+    )
     return Job(
         source=source,
         dry=dry,

@@ -49,11 +49,14 @@ class Score:
         psnr_db: INT8 against FP32 over all held-out frames, in dB.
         float_db: Mean PSNR of FP32 against the truth; None without truth.
         int8_db: Mean PSNR of INT8 against the truth.
+        flicker: Flicker of a still scene in grey levels, FP32 and INT8; None where it
+            was not measured, because the pictures do not pass as they are.
     """
 
     psnr_db: float
     float_db: float | None = None
     int8_db: float | None = None
+    flicker: tuple[float, float] | None = None
 
     @property
     def drop_db(self) -> float | None:
@@ -70,7 +73,9 @@ class Score:
             "int8_db": self.int8_db,
             "drop_db": self.drop_db,
         }
-        return {k: None if v is None else round(v, 3) for k, v in figures.items()}
+        rounded = {k: None if v is None else round(v, 3) for k, v in figures.items()}
+        flicker = None if self.flicker is None else [round(x, 4) for x in self.flicker]
+        return {**rounded, "flicker_levels": flicker}
 
 
 class Judge:
@@ -89,6 +94,8 @@ class Judge:
         self.frames = tuple(frames)
         self._session = Session(model)
         self._wanted = [self._session.derain(frame.rainy) for frame in frames]
+        self._clip: list[Frame] = []
+        self._float_unrest = 0.0
 
     def score(self, model: ir.Model) -> Score:
         """How good `model` is on the held-out frames."""
@@ -118,14 +125,18 @@ class Judge:
         Returns:
             Mean standard deviation of a pixel over time, in grey levels of 255.
         """
-        frame = self.frames[0]
-        scene = frame.rainy if frame.clean is None else frame.clean
-        settings = PRESETS["moderate"].scaled(scene.shape[0] / LINES)
-        clip = list(rain_on_clip([scene] * _FLICKER_FRAMES, settings))
-        return (
-            _unrest([frame.part(self._session.derain(x)) for x in clip]),
-            _unrest([frame.part(s.derain(x)) for s in [Session(model)] for x in clip]),
-        )
+        if not self._clip:
+            first = self.frames[0]
+            scene = first.rainy if first.clean is None else first.clean
+            settings = PRESETS["moderate"].scaled(scene.shape[0] / LINES)
+            self._clip = list(rain_on_clip([scene] * _FLICKER_FRAMES, settings))
+            self._float_unrest = self._unrest(self._session)
+        return self._float_unrest, self._unrest(Session(model))
+
+    def _unrest(self, session: Session) -> float:
+        part = self.frames[0].part
+        pictures = np.stack([part(session.derain(frame)) for frame in self._clip])
+        return float(np.mean(np.std(pictures, axis=0)))
 
 
 def psnr_of(mse: float) -> float:
@@ -142,7 +153,3 @@ def mse_of(psnr_db: float) -> float:
 
 def _mse(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(np.mean(np.square(a - b)))
-
-
-def _unrest(pictures: list[NDArray[np.float64]]) -> float:
-    return float(np.mean(np.std(np.stack(pictures), axis=0)))

@@ -45,6 +45,13 @@ _OPTIONS = (
         help="INT8: least PSNR against FP32.",
     ),
     click.option(
+        "--max-flicker",
+        type=click.FloatRange(min=1),
+        default=1.05,
+        show_default=True,
+        help="INT8: most that a still scene in rain may flicker, 1 being FP32.",
+    ),
+    click.option(
         "--report",
         type=click.Path(path_type=Path),
         help="INT8: write the chosen frames, the table and the plot into this folder.",

@@ -108,7 +108,6 @@ def calibrate(
         macs=macs,
         curve=[step.to_json() for step in verdict.curve],
         costs={k: round(psnr_of(v), 2) for k, v in verdict.costs.items()},
-        flicker=(round(verdict.flicker[0], 4), round(verdict.flicker[1], 4)),
         frames={
             "source": store.description,
             "frames": len(store.chosen),

@@ -35,7 +35,6 @@ class Calibration:
         macs: Multiplications of each layer, at the size that was measured.
         curve: Graphs that the gate judged, the last one being this.
         costs: PSNR against FP32 of a layer alone in INT8, in dB, where measured.
-        flicker: Flicker of a still scene in grey levels, FP32 and INT8.
         frames: Where the frames came from, how many and their hash.
         tools: Versions of what made it.
         created: UTC date and time, ISO 8601.
@@ -49,7 +48,6 @@ class Calibration:
     macs: dict[str, int]
     curve: list[dict[str, Any]] = field(default_factory=list)
     costs: dict[str, float] = field(default_factory=dict)
-    flicker: tuple[float, float] = (0.0, 0.0)
     frames: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     created: str = ""
@@ -95,8 +93,6 @@ class Calibration:
         """The calibration that `to_json` made; unknown fields are left out."""
         known = {k: v for k, v in fields.items() if k in cls.__dataclass_fields__}
         known["int8"] = tuple(known["int8"])
-        before, after = known.get("flicker", (0.0, 0.0))
-        known["flicker"] = before, after
         return cls(**known)
 
     @classmethod

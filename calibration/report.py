@@ -11,25 +11,29 @@ from derain.runtime.optional import load
 
 def table(calibration: Calibration) -> list[str]:
     """The curve "layers in INT8 against decibels" and the layers that went back."""
-    lines = ["layers  multiplications  against FP32  lost against the truth"]
+    lines = ["layers  multiplications  against FP32  lost against the truth  flicker"]
     total = len(calibration.macs)
     for step in calibration.curve:
         drop = step["drop_db"]
         lost = "not known" if drop is None else f"{drop:.3f} dB"
         lines.append(
             f"{step['layers']:>3}/{total:<3} {step['share']:>15.1%}  "
-            f"{step['psnr_db']:>9.2f} dB  {lost}"
+            f"{step['psnr_db']:>9.2f} dB  {lost:<22}  {_flicker(step)}"
         )
     for name in calibration.float_layers:
         cost = calibration.costs.get(name)
         why = "feeds an argmax" if cost is None else f"alone {cost:.1f} dB from FP32"
         part = calibration.macs[name] / sum(calibration.macs.values())
         lines.append(f"in floating point: {name}, {part:.1%}, {why}")
-    before, after = calibration.flicker
-    lines.append(
-        f"flicker of a still scene: FP32 {before:.3f}, INT8 {after:.3f} levels"
-    )
     return lines
+
+
+def _flicker(step: dict[str, Any]) -> str:
+    """What a still scene in rain varies by over time."""
+    if step["flicker_levels"] is None:
+        return "not measured"
+    before, after = step["flicker_levels"]
+    return f"{after:.3f} levels, FP32 {before:.3f}"
 
 
 def summary(calibration: Calibration) -> dict[str, Any]:
@@ -41,9 +45,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
         "layers_int8": len(calibration.int8),
         "layers_float": list(calibration.float_layers),
         "share_int8": round(calibration.share, 4),
-        **{k: v for k, v in result.items() if k.endswith("_db")},
-        "flicker_fp32_levels": calibration.flicker[0],
-        "flicker_int8_levels": calibration.flicker[1],
+        **{k: v for k, v in result.items() if k.endswith(("_db", "_levels"))},
         "created": calibration.created,
     }
 

@@ -151,6 +151,7 @@ def main(
     method: str,
     max_drop_db: float,
     min_psnr_db: float,
+    max_flicker: float,
     report: Path | None,
     no_cache: bool,
     target: Target,
@@ -205,6 +206,7 @@ def main(
             method=method,
             max_drop_db=max_drop_db,
             min_psnr_db=min_psnr_db,
+            max_flicker=max_flicker,
             report=report,
             use_cache=not no_cache,
         )

@@ -48,6 +48,7 @@ def int8_request(
     method: Method,
     max_drop_db: float,
     min_psnr_db: float,
+    max_flicker: float,
     report: Path | None,
     use_cache: bool,
 ) -> Int8Request:
@@ -65,6 +66,7 @@ def int8_request(
             method=method,
             max_drop_db=max_drop_db,
             min_psnr_db=min_psnr_db,
+            max_flicker=max_flicker,
             report=report,
             use_cache=use_cache,
         )

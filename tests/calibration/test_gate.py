@@ -58,6 +58,9 @@ def test_the_layer_that_ruins_the_picture_goes_back_to_float(make_gate):
     assert len(verdict.int8) >= 2
     assert verdict.curve[0].score.psnr_db < wanted
     assert verdict.curve[-1].score.psnr_db >= wanted
+    # A picture that does not pass as it is needs no look at how it moves.
+    assert verdict.curve[0].score.flicker is None
+    assert verdict.curve[-1].score.flicker is not None
     assert max(verdict.costs, key=verdict.costs.__getitem__) == "conv2"
     assert any("one by one" in note for note in notes)
 
@@ -93,10 +96,29 @@ def test_what_fills_a_frame_does_not_count(make_gate, model, rainy, street):
     assert part.float_db > whole.float_db
 
 
-def test_flicker_that_grows_is_refused(make_gate, monkeypatch):
+def test_layers_go_back_to_float_until_flicker_is_that_of_fp32(make_gate, monkeypatch):
+    def flicker(judge, model):
+        small = sum(node.op_type == "QuantizeLinear" for node in model.graph)
+        return 1.0, 1.0 + 0.1 * small
+
+    monkeypatch.setattr(Judge, "flicker", flicker)
+    verdict = make_gate(min_psnr_db=30, max_drop_db=5, max_flicker=1.15).decide()
+    assert [step.layers for step in verdict.curve] == [4, 3, 2]
+    assert verdict.curve[-1].score.flicker == (1.0, 1.2)
+    assert verdict.costs
+
+
+def test_flicker_that_no_layer_is_to_blame_for_is_refused(make_gate, monkeypatch):
     monkeypatch.setattr(Judge, "flicker", lambda self, model: (1.0, 1.2))
-    with pytest.raises(CalibrationError, match="INT8 flickers"):
+    with pytest.raises(CalibrationError, match=r"INT8 flickers.*--max-flicker.*--fp16"):
         make_gate(min_psnr_db=30, max_drop_db=5).decide()
+
+
+def test_flicker_of_rounding_alone_is_no_reason():
+    limits = Limits(max_flicker=1.0)
+    still = Score(psnr_db=50, flicker=(0.0, 0.04))
+    assert limits.reason(still) == ""
+    assert "0.40 grey levels" in limits.reason(Score(psnr_db=50, flicker=(0.0, 0.4)))
 
 
 def test_flicker_is_measured_on_a_still_scene(model, rainy):

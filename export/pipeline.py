@@ -10,7 +10,7 @@ import datetime
 import importlib.metadata
 import platform
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,11 @@ from derain.calibration.record import Calibration
 from derain.calibration.report import summary
 from derain.export import verify
 from derain.export.bundle_writer import check_target, new_bundle
-from derain.export.float64 import BandedConvolutions, in_float64
 from derain.export.frame_graph import wrap_frame
 from derain.export.frames import verification_frames
 from derain.export.half import HalfChoice, choose_half_precision
 from derain.export.operators.lowering import lower_operators
+from derain.export.other_kernels import other_kernels
 from derain.export.passes import optimize
 from derain.export.passes.cleanup import remove_dead
 from derain.export.precision import to_fp16
@@ -183,13 +183,13 @@ def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
         with stages.stage("comparing with PyTorch"):
             got = verify.run_graph(folder / MODEL_FILE, frames)
             comparison = verify.compare(got, wanted)
-        rounding: verify.Rounding | None = None
+        scatter: verify.Comparison | None = None
         asked = request.precision == "fp32" and request.min_psnr_db is None
         if asked and not verify.is_fp32(comparison):
-            with stages.stage("measuring PyTorch's own rounding in FP64"):
-                rounding = _rounding(loaded, frames, got, wanted)
+            with stages.stage("measuring how PyTorch itself scatters"):
+                scatter = _scatter(loaded, frames, wanted)
         if request.precision == "fp32":
-            verify.require_fp32(comparison, request.min_psnr_db, rounding)
+            verify.require_fp32(comparison, request.min_psnr_db, scatter)
         elif request.precision == "fp16":
             verify.require_fp16(comparison, request.min_psnr_db)
         else:
@@ -200,9 +200,8 @@ def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
         write_picture(folder / GOLDEN_INPUT, frames[golden])
         write_picture(folder / GOLDEN_OUTPUT, got[golden])
         verification = {"onnxruntime": comparison.to_json()}
-        if rounding is not None:
-            verification["onnxruntime_fp64"] = rounding.graph.to_json()
-            verification["pytorch_fp64"] = rounding.torch.to_json()
+        if scatter is not None:
+            verification["pytorch_other_kernels"] = scatter.to_json()
         if half.comparison is not None:
             verification["fp16_emulated"] = half.comparison.to_json()
         if calibration is not None:
@@ -258,17 +257,13 @@ def _derain(
     return frames[: len(wanted)], wanted
 
 
-def _rounding(
-    loaded: LoadedNetwork, frames: list[Frame], got: list[Frame], wanted: list[Frame]
-) -> verify.Rounding:
-    """How far the graph and PyTorch in FP32 are from PyTorch in FP64."""
-    exactly = replace(loaded, network=in_float64(loaded.network))
-    with BandedConvolutions():  # type: ignore[no-untyped-call]
-        frames, exact = _derain(exactly, frames)
-    return verify.Rounding(
-        verify.compare(got[: len(frames)], exact),
-        verify.compare(wanted[: len(frames)], exact),
-    )
+def _scatter(
+    loaded: LoadedNetwork, frames: list[Frame], wanted: list[Frame]
+) -> verify.Comparison:
+    """How far PyTorch is from itself with other convolution kernels."""
+    with other_kernels():
+        frames, other = _derain(loaded, frames)
+    return verify.compare(other, wanted[: len(frames)])
 
 
 def _frames(request: ExportRequest) -> list[Frame]:

@@ -19,7 +19,7 @@ def derain_with_torch(
     """Derain one frame with PyTorch, under the same contract as an exported graph.
 
     Args:
-        network: In eval mode, float32 or float64.
+        network: In eval mode, float32.
         facts: How to feed it.
         frame: `(H, W, 3)` uint8 BGR.
 
@@ -27,9 +27,7 @@ def derain_with_torch(
         The derained frame, same shape and dtype.
     """
     height, width, _ = frame.shape
-    dtype = next((p.dtype for p in network.parameters()), torch.float32)
-    x = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
-    x = x.to(dtype) / 255
+    x = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None] / 255
     if facts.colour == "rgb":
         x = x.flip(1)
     full = padded(Size(width, height), facts)

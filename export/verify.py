@@ -21,11 +21,12 @@ Frame = NDArray[np.uint8]
 FP32_MIN_IDENTICAL = 0.999
 FP32_MAX_LEVELS = 1
 # A pool's argmax turns a rounding error in the 7th digit into another position, and so
-# into several grey levels: GraNet with random weights at 1280x720 is PyTorch's picture
-# in 99.92 % of pixels, PyTorch's own FP32 is PyTorch's FP64 in 99.90 %. A graph that
-# rounds no worse than PyTorch, give or take its own scatter, is as right as PyTorch.
-ROUNDING_FACTOR = 1.5
-ROUNDING_EXTRA_LEVELS = 1
+# into several grey levels. With random weights at 1280x720, GraNet's graph is PyTorch's
+# picture in 99.915 % of pixels and NLEDN's in 99.719 %; PyTorch with other convolution
+# kernels is so in 99.904 % and 99.724 %. A graph that scatters no more than PyTorch
+# itself, give or take, is as right as PyTorch.
+SCATTER_FACTOR = 1.5
+SCATTER_EXTRA_LEVELS = 1
 FP16_MIN_PSNR_DB = 50.0
 # What an INT8 picture must be is decided on the user's frames, by the gate; this finds
 # a graph that was broken on its way into the file.
@@ -124,28 +125,6 @@ def compare(got: Sequence[Frame], wanted: Sequence[Frame]) -> Comparison:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Rounding:
-    """Two FP32 results against PyTorch in FP64.
-
-    Attributes:
-        graph: The exported graph.
-        torch: PyTorch in FP32.
-    """
-
-    graph: Comparison
-    torch: Comparison
-
-    @property
-    def is_fair(self) -> bool:
-        """Whether the graph rounds no worse than PyTorch."""
-        wrong = (1 - self.graph.identical) <= ROUNDING_FACTOR * (
-            1 - self.torch.identical
-        )
-        allowed = self.torch.max_levels + ROUNDING_EXTRA_LEVELS
-        return wrong and self.graph.max_levels <= allowed
-
-
 def is_fp32(result: Comparison) -> bool:
     """Whether an FP32 graph gives PyTorch's picture."""
     return (
@@ -153,18 +132,24 @@ def is_fp32(result: Comparison) -> bool:
     )
 
 
+def _is_within(result: Comparison, scatter: Comparison) -> bool:
+    """Whether `result` is explained by PyTorch's own scatter."""
+    few = 1 - result.identical <= SCATTER_FACTOR * (1 - scatter.identical)
+    return few and result.max_levels <= scatter.max_levels + SCATTER_EXTRA_LEVELS
+
+
 def require_fp32(
     result: Comparison,
     min_psnr_db: float | None = None,
-    rounding: Rounding | None = None,
+    scatter: Comparison | None = None,
 ) -> None:
     """Raise unless an FP32 graph gives PyTorch's picture.
 
     Args:
         result: The comparison.
         min_psnr_db: The user's own tolerance, in place of ours.
-        rounding: How far PyTorch's own FP32 is from FP64; wanted where `is_fp32` is
-            false.
+        scatter: How far PyTorch with other kernels is from PyTorch; wanted where
+            `is_fp32` is false.
 
     Raises:
         VerificationError: It does not.
@@ -172,14 +157,13 @@ def require_fp32(
     if min_psnr_db is not None:
         _require_psnr(result, min_psnr_db, "FP32")
         return
-    if is_fp32(result) or (rounding is not None and rounding.is_fair):
+    if is_fp32(result) or (scatter is not None and _is_within(result, scatter)):
         return
     own = ""
-    if rounding is not None:
+    if scatter is not None:
         own = (
-            f"; from FP64 it is {rounding.graph.identical:.3%} and "
-            f"{rounding.graph.max_levels} levels away, PyTorch's FP32 only "
-            f"{rounding.torch.identical:.3%} and {rounding.torch.max_levels}"
+            f", or what PyTorch with other kernels comes to, {scatter.identical:.3%} "
+            f"and {scatter.max_levels}"
         )
     raise VerificationError(
         f"the FP32 graph differs from PyTorch: {result.identical:.3%} of pixels "
@@ -218,7 +202,6 @@ __all__ = [
     "FP16_MIN_PSNR_DB",
     "INT8_MIN_PSNR_DB",
     "Comparison",
-    "Rounding",
     "compare",
     "is_fp32",
     "psnr_db",

@@ -96,12 +96,13 @@ def test_a_graph_that_differs_is_refused_and_leaves_nothing(
     assert entries(tmp_path) == ["networks_of_a_user.py"]
 
 
-def test_a_network_that_magnifies_rounding_is_measured_against_fp64(export):
-    result = export("--json", "--quiet", network="Chaotic")
+def test_a_network_that_magnifies_rounding_is_measured_against_itself(export):
+    # PyTorch has other kernels for pictures that are not tiny.
+    result = export("--json", "--quiet", "--size", "96x80", network="Chaotic")
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)["manifest"]["verification"]
     assert figures["onnxruntime"]["identical"] < 0.999
-    assert figures["pytorch_fp64"]["identical"] < 0.999
+    assert figures["pytorch_other_kernels"]["identical"] < 0.999
 
 
 def test_fp16_below_the_tolerance_is_refused(export):

@@ -1,30 +1,38 @@
-"""PyTorch in FP64: the exact picture, to tell rounding from a wrong graph."""
+"""PyTorch's second opinion: the same network in FP32 with other convolution kernels."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _BAND_BYTES = 64 * 2**20
 
 
-def in_float64(network: nn.Module) -> nn.Module:
-    """A copy of `network` that rounds half a billion times more finely."""
-    return copy.deepcopy(network).double()
+@contextlib.contextmanager
+def other_kernels() -> Iterator[None]:
+    """While active, convolutions under ``torch.inference_mode`` run without oneDNN.
+
+    A matrix product over all windows adds in another order, and rounds as correctly.
+    In bands of rows, since the matrix would take gigabytes.
+    """
+    before = torch.backends.mkldnn.enabled
+    # Not flags(), which sets TF32 on the way and warns that there is no Intel GPU.
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    try:
+        with BandedConvolutions():  # type: ignore[no-untyped-call]
+            yield
+    finally:
+        torch.backends.mkldnn.enabled = before
 
 
 class BandedConvolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While active, FP64 convolutions run in bands of rows.
-
-    PyTorch has nothing for them but a matrix of all windows: a frame of 1280x720 took
-    GraNet 11.3 GB and 145 s with it, and takes 3.9 GB and 94 s in bands (two cores).
-    """
+    """While active, convolutions of pictures run in bands of rows."""
 
     def __torch_dispatch__(
         self,
@@ -33,9 +41,9 @@ class BandedConvolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run `func`, a convolution of pictures band by band."""
-        # Under inference_mode, a convolution of pictures arrives as it was called.
-        if func is torch.ops.aten.conv2d.default and args[0].dtype is torch.float64:
+        """Run `func`, a convolution band by band."""
+        # Under inference_mode, a convolution arrives as it was called.
+        if func is torch.ops.aten.conv2d.default:
             return _convolve(*args)
         return func(*args, **(kwargs or {}))
 

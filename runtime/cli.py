@@ -12,6 +12,7 @@ import click
 
 from derain.runtime.backends import BACKENDS
 from derain.runtime.commands import Command, Parsed
+from derain.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from derain.runtime.loop.deadline import Late
@@ -42,7 +43,10 @@ def _load_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     if path is not None:
         from derain.runtime.config import read_config
 
-        ctx.default_map = read_config(path, ctx.command)
+        try:
+            ctx.default_map = read_config(path, ctx.command)
+        except ConfigError as error:  # options are read before `Command` looks
+            raise click.ClickException(str(error)) from error
 
 
 @click.command(cls=Command)

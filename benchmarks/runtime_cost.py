@@ -31,7 +31,11 @@ from derain.runtime.loop.network import Network as FrameStep
 from derain.runtime.loop.statistics import Statistics
 from derain.runtime.pictures import write_picture
 from derain.runtime.sizes import Size
+from derain.runtime.stream import StreamOptions, run
 from derain.runtime.video.base import Frame as StreamFrame
+from derain.runtime.video.base import SourceInfo
+from derain.runtime.video.null import NullSink
+from derain.runtime.video.places import SinkOptions
 
 _DEFAULT = Network(model="qsnet", size=Size(160, 120), random_weights=True)
 _WARM = 10
@@ -48,11 +52,13 @@ class RuntimeCost:
         size: Of its frames.
         frames: How many were timed.
         session_ms: Median time inside ``session.run``.
-        loop_ms: Median time between two frames of the loop of ``derain-run``.
+        loop_ms: Median time between two frames of the loop of ``derain-run``, threads
+            included.
         overhead_ms: Median of what a frame of the loop took outside ``session.run``.
         overhead_low_ms: 2.5th percentile of that.
         overhead_high_ms: 97.5th percentile of that.
-        kept_bytes_per_frame: Memory that stays allocated, by each frame of the loop.
+        kept_bytes_per_frame: Memory that stays allocated, by each frame of the loop;
+            statistics of the last 1024 frames are some of it.
         peak_bytes: Most memory of Python and NumPy at once during the frames, above
             that before. What the session allocates by itself is not seen.
         bare_peak_bytes: The same of the bare session.
@@ -125,7 +131,7 @@ def measure_runtime(
         tell("starting derain-run")
         picture = Path(temporary) / "frame.png"
         write_picture(picture, image)
-        run = [sys.executable, "-m", "derain.runtime.cli"]
+        command = [sys.executable, "-m", "derain.runtime.cli"]
         first = [str(folder), "--source", str(picture), "--sink", "null:", "--quiet"]
         first += ["--threads", str(threads)]
         return RuntimeCost(
@@ -141,8 +147,8 @@ def measure_runtime(
             peak_bytes=peak,
             bare_peak_bytes=bare_peak,
             frame_bytes=image.nbytes,
-            help_s=_median_seconds([*run, "--help"]),
-            first_frame_s=_median_seconds([*run, *first]),
+            help_s=_median_seconds([*command, "--help"]),
+            first_frame_s=_median_seconds([*command, *first]),
         )
 
 
@@ -159,35 +165,55 @@ def _export(folder: Path) -> Path:
 def _time_loop(
     derainer: Derainer, image: Frame, count: int
 ) -> tuple[list[float], list[float]]:
-    """Of `count` frames, the time in ``session.run`` and in all of the loop, in ms."""
+    """Of `count` frames, the time in ``session.run`` and all of the time, in ms.
+
+    All of it is from one call of ``session.run`` to the next, with the threads of
+    source and sink at work.
+    """
     session_type = importlib.import_module("onnxruntime").InferenceSession
-    run = session_type.run
+    run_session = session_type.run
     inside: list[float] = []
-    loops: list[float] = []
+    starts: list[float] = []
 
     def timed_run(*arguments: Any) -> Any:
-        started = time.perf_counter()
-        result = run(*arguments)
-        inside.append((time.perf_counter() - started) * 1000)
+        starts.append(time.perf_counter())
+        result = run_session(*arguments)
+        inside.append((time.perf_counter() - starts[-1]) * 1000)
         return result
 
-    stream = _stream(derainer, image)
+    source = _Repeated(image)
+    sink = NullSink("null:", source.info, SinkOptions())
     session_type.run = timed_run
     try:
-        for _ in range(_WARM + count):
-            started = time.perf_counter()
-            next(stream)
-            loops.append((time.perf_counter() - started) * 1000)
+        # One more: the last has no next one.
+        run(source, derainer, [sink], StreamOptions(limit=_WARM + count + 1))
     finally:
-        session_type.run = run
-    return inside[_WARM:], loops[_WARM:]
+        session_type.run = run_session
+    loops = [(after - before) * 1000 for before, after in itertools.pairwise(starts)]
+    return inside[_WARM:-1], loops[_WARM:]
+
+
+class _Repeated:
+    """One frame for ever, as a file."""
+
+    def __init__(self, image: Frame) -> None:
+        self._image = image
+        self.info = SourceInfo(
+            description="one frame", time_base=Fraction(1, 25), fps=Fraction(25)
+        )
+
+    def __iter__(self) -> Iterator[StreamFrame]:
+        for index in itertools.count():
+            yield StreamFrame(self._image, index, index * self.info.time_base)
+
+    def close(self) -> None:
+        pass
 
 
 def _stream(derainer: Derainer, image: Frame) -> Iterator[StreamFrame]:
-    """The loop of ``derain-run`` on one frame, for ever."""
-    frame = StreamFrame(image, index=0, time=Fraction(0))
+    """The network's step of the loop on one frame, for ever."""
     step = FrameStep(derainer, Statistics(), overlap=True)
-    return step.derained(itertools.repeat(frame))
+    return step.derained(iter(_Repeated(image)))
 
 
 def _bare_session(bundle: Bundle, threads: int, image: Frame) -> Iterator[object]:

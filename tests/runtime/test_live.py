@@ -81,16 +81,25 @@ def derainer(bundles):
 
 @pytest.fixture
 def within():
-    """Runs a function and fails, with its stacks, if it hangs: ``within(run, ...)``."""
+    """Runs the loop, and fails if it hangs: ``within(source, derainer, ...)``."""
 
     def call(*arguments):
-        import faulthandler
+        outcome = []
 
-        faulthandler.dump_traceback_later(SECONDS, exit=True)
-        try:
-            return run(*arguments)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+        def work():
+            try:
+                outcome.append((run(*arguments), None))
+            except BaseException as error:
+                outcome.append((None, error))
+
+        thread = threading.Thread(target=work, name="loop", daemon=True)
+        thread.start()
+        thread.join(SECONDS)
+        assert not thread.is_alive(), "the loop hangs"
+        ((summary, error),) = outcome
+        if error is not None:
+            raise error
+        return summary
 
     return call
 

@@ -18,7 +18,8 @@ from derain.runtime.video.base import Frame, Source
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 _QUEUED = 3  # frames of a file that are read ahead
-_PATIENCE_S = 10.0  # for a source that does not return; live ones time out before
+_GRACE_S = 1.0  # until a live source is closed while it waits
+_PATIENCE_S = 10.0  # for a source that does not return
 
 
 class Intake:
@@ -53,7 +54,7 @@ class Intake:
         self._tell = tell
         self._stopped = threading.Event()
         self.lost_since: float | None = None
-        live = source.info.live
+        self._live = live = source.info.live
         self.mailbox: Mailbox[tuple[Frame, float]] = Mailbox(
             1 if live else _QUEUED,
             waits=not live,
@@ -68,11 +69,16 @@ class Intake:
     def stop(self) -> None:
         """Read no more, and wait for the source to be closed.
 
-        A source that hangs is left alone after ten seconds: its thread does not keep
-        the process alive.
+        A live source that waits for a frame is closed from here. One that hangs all the
+        same is left alone after ten seconds: its thread does not keep the process
+        alive.
         """
         self._stopped.set()
         self.mailbox.cancel()
+        if self._live:
+            self._thread.join(_GRACE_S)
+            if self._thread.is_alive():
+                self._source.close()
         self._thread.join(_PATIENCE_S)
         if self._thread.is_alive():
             self._tell(f"{self._source.info.description} does not stop; left behind")

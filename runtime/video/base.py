@@ -95,6 +95,8 @@ class Source(Protocol):
     frames of its own longer than it must, and never waits for ever: when its
     connection is gone, or no frame came for some seconds, it raises `SourceLostError`,
     is closed, and is opened again as a new object. An end without an error is an end.
+    At the end of a run its `close` may come from another thread while it waits for a
+    frame; the wait ends then.
     """
 
     @property

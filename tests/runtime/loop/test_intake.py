@@ -37,7 +37,20 @@ class Stuck:
         pass
 
 
+def test_a_live_source_that_waits_is_closed(monkeypatch):
+    monkeypatch.setattr(intake, "_GRACE_S", 0.05)
+    told, source = [], Stuck()
+    source.close = source.free.set
+    reader = Intake(source, Statistics(), tell=told.append)
+    reader.start()
+    reader.stop()
+    assert told == []
+    assert source.free.is_set()
+    assert "source" not in {thread.name for thread in threading.enumerate()}
+
+
 def test_a_source_that_hangs_is_left_behind(monkeypatch):
+    monkeypatch.setattr(intake, "_GRACE_S", 0.05)
     monkeypatch.setattr(intake, "_PATIENCE_S", 0.05)
     told, source = [], Stuck()
     reader = Intake(source, Statistics(), tell=told.append)

@@ -17,7 +17,8 @@ from derain.runtime.errors import MediaError, UnknownNameError
 from derain.runtime.optional import load
 from derain.runtime.pictures import SUFFIXES as PICTURE_SUFFIXES
 from derain.runtime.video.base import Frame, Sink, Source, SourceInfo
-from derain.runtime.video.places import SinkOptions
+from derain.runtime.video.places import CODEC_FIELD, SinkOptions
+from derain.runtime.video.uris import public
 
 __all__ = [
     "SINKS",
@@ -66,10 +67,25 @@ def _suffix_in(suffixes: frozenset[str]) -> Callable[[str], bool]:
     return lambda uri: _scheme(uri) == "" and Path(uri).suffix.lower() in suffixes
 
 
+def _schemes(*names: str) -> Callable[[str], bool]:
+    return lambda uri: _scheme(uri) in names
+
+
+def _is_pipe(uri: str) -> bool:
+    return uri.partition("?")[0] == "-"
+
+
 def _scheme(uri: str) -> str:
     # Two letters at least: C:\ is a drive.
-    match = re.match(r"([a-z][a-z0-9+.-]+):", uri)
-    return match[1] if match and not Path(uri).exists() else ""
+    match = re.match(r"([a-z][a-z0-9+.-]+):", uri, re.IGNORECASE)
+    return match[1].lower() if match and not _exists(uri) else ""
+
+
+def _exists(uri: str) -> bool:
+    try:
+        return Path(uri).exists()
+    except OSError:  # a pipeline is longer than a file name may be
+        return False
 
 
 def _is_folder(uri: str) -> bool:
@@ -78,6 +94,10 @@ def _is_folder(uri: str) -> bool:
 
 def _is_glob(uri: str) -> bool:
     return any(sign in uri for sign in "*?[") and not Path(uri).exists()
+
+
+def _is_written_video(uri: str) -> bool:
+    return _suffix_in(WRITTEN_VIDEO_SUFFIXES)(uri.partition(CODEC_FIELD)[0])
 
 
 def _is_new_folder(uri: str) -> bool:
@@ -90,7 +110,13 @@ def _list(suffixes: frozenset[str]) -> str:
 
 # The first row that matches is taken.
 SOURCES = (
-    Entry("test://rain", lambda uri: _scheme(uri) == "test", "rendered", "open_test"),
+    Entry("test://rain", _schemes("test"), "rendered", "open_test"),
+    Entry("camera:0", _schemes("camera", "v4l2"), "camera", "open_camera"),
+    Entry("csi://0", _schemes("csi"), "gstreamer", "open_csi", extra="video"),
+    Entry("gst:PIPELINE", _schemes("gst"), "gstreamer", "open_gst", extra="video"),
+    Entry("rtsp://", _schemes("rtsp", "rtsps"), "network", "open_rtsp", extra="video"),
+    Entry("http://", _schemes("http", "https"), "network", "open_http", extra="video"),
+    Entry("-", _is_pipe, "standard_input", "open_standard_input", extra="video"),
     Entry("a folder of pictures", _is_folder, "pictures", "open_folder"),
     Entry("a glob of pictures", _is_glob, "pictures", "open_glob"),
     Entry(
@@ -108,7 +134,11 @@ SOURCES = (
     ),
 )
 SINKS = (
-    Entry("null:", lambda uri: _scheme(uri) == "null", "null", "NullSink"),
+    Entry("null:", _schemes("null"), "null", "NullSink"),
+    Entry("window:", _schemes("window"), "window", "WindowSink"),
+    Entry("rtsp://", _schemes("rtsp"), "publishing", "RtspSink", extra="video"),
+    Entry("v4l2:///dev/video9", _schemes("v4l2"), "loopback", "LoopbackSink"),
+    Entry("-", _is_pipe, "standard_output", "StandardOutputSink", extra="video"),
     Entry("a folder", _is_folder, "picture_sinks", "FolderSink"),
     Entry(
         f"a picture ({_list(PICTURE_SUFFIXES)})",
@@ -118,7 +148,7 @@ SINKS = (
     ),
     Entry(
         f"a video ({_list(WRITTEN_VIDEO_SUFFIXES)})",
-        _suffix_in(WRITTEN_VIDEO_SUFFIXES),
+        _is_written_video,
         "encoding",
         "VideoSink",
         extra="video",
@@ -168,4 +198,4 @@ def _find(kind: str, uri: str, table: tuple[Entry, ...]) -> Entry:
             return entry
     if kind == "source" and _scheme(uri) == "" and not Path(uri).exists():
         raise MediaError(f"{uri} does not exist")
-    raise UnknownNameError(kind, uri, [entry.form for entry in table])
+    raise UnknownNameError(kind, public(uri), [entry.form for entry in table])

@@ -186,22 +186,35 @@ class VideoSource:
         return Frame(self._image(decoded), index, time, duration)
 
     def _image(self, decoded: av.VideoFrame) -> NDArray[np.uint8]:
-        source_range = decoded.color_range or (
-            FULL_RANGE if decoded.format.is_rgb else LIMITED_RANGE
-        )
-        bgr = self._reformatter.reformat(
-            decoded,
-            format="bgr24",
-            src_colorspace=self.info.colour.matrix,
-            # Says nothing for BGR, but PyAV before 17 drops the above where the two are
-            # equal, as they are when this is left out, and the ranges are too.
-            dst_colorspace=BT601.matrix,
-            src_color_range=source_range,
-            dst_color_range=FULL_RANGE,
-            interpolation=SCALER_FLAGS,
-        )
-        image = cast(NDArray[np.uint8], bgr.to_ndarray())
-        quarter_turns = round(decoded.rotation / 90) % 4
-        if quarter_turns:
-            image = np.ascontiguousarray(np.rot90(image, quarter_turns))
-        return image
+        return bgr_image(decoded, self._reformatter, self.info.colour)
+
+
+def bgr_image(
+    decoded: av.VideoFrame, reformatter: VideoReformatter, colour: Colour
+) -> NDArray[np.uint8]:
+    """The picture in `decoded`, `(H, W, 3)` uint8 BGR, upright.
+
+    Args:
+        decoded: What the decoder gave.
+        reformatter: One for all frames of a stream.
+        colour: How the stream's colours are coded.
+    """
+    source_range = decoded.color_range or (
+        FULL_RANGE if decoded.format.is_rgb else LIMITED_RANGE
+    )
+    bgr = reformatter.reformat(
+        decoded,
+        format="bgr24",
+        src_colorspace=colour.matrix,
+        # Says nothing for BGR, but PyAV before 17 drops the above where the two are
+        # equal, as they are when this is left out, and the ranges are too.
+        dst_colorspace=BT601.matrix,
+        src_color_range=source_range,
+        dst_color_range=FULL_RANGE,
+        interpolation=SCALER_FLAGS,
+    )
+    image = cast(NDArray[np.uint8], bgr.to_ndarray())
+    quarter_turns = round(decoded.rotation / 90) % 4
+    if quarter_turns:
+        image = np.ascontiguousarray(np.rot90(image, quarter_turns))
+    return image

@@ -1,5 +1,7 @@
 """Video files as a sink: H.264 that a browser plays, with the audio of the source.
 
+``out.mp4?codec=hevc`` writes HEVC instead.
+
 - Frame times are kept as they are, variable rates included: the clock of the output
   ticks in the source's time base (in milliseconds in Matroska, which knows no other),
   and no frame is reordered.
@@ -10,20 +12,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
 
 from derain.runtime.errors import MediaError
 from derain.runtime.sizes import Size
 from derain.runtime.video.base import Frame, SourceInfo
-from derain.runtime.video.colour import FULL_RANGE, LIMITED_RANGE
+from derain.runtime.video.colour import FULL_RANGE, LIMITED_RANGE, Colour
 from derain.runtime.video.decoding import SCALER_FLAGS
 from derain.runtime.video.muxing import VideoFile
-from derain.runtime.video.places import SinkOptions, check_new_file
+from derain.runtime.video.places import (
+    CODEC_FIELD,
+    CODECS,
+    SinkOptions,
+    check_new_file,
+)
 
 
 class VideoSink:
@@ -34,16 +43,21 @@ class VideoSink:
     """
 
     def __init__(self, uri: str, info: SourceInfo, options: SinkOptions) -> None:
-        self._path = Path(uri)
+        place, mark, codec = uri.partition(CODEC_FIELD)
+        if mark and codec not in CODECS:
+            raise MediaError(
+                f"{uri}: codec {codec!r} is not known; choose from {', '.join(CODECS)}"
+            )
+        self._path = Path(place)
         self._info = info
-        self._options = options
+        self._options = replace(options, codec=codec) if mark else options
         self._reformatter = VideoReformatter()
         self._output: VideoFile | None = None
         self._size: Size | None = None
         self._whole = False  # whether the source came to its end
         self._last_pts: int | None = None
         self._end = Fraction(0)
-        self._uri = uri
+        self._uri = place
         self.notes: tuple[str, ...] = ()
         check_new_file(self._path, info, options)
 
@@ -78,26 +92,16 @@ class VideoSink:
         even = Size(size.width + size.width % 2, size.height + size.height % 2)
         if even != size:
             self.notes = (
-                f"H.264 needs even sizes: the video is {even}, with the last column or "
-                f"row of the {size} frames repeated",
+                f"{CODECS[self._options.codec]} needs even sizes: the video is {even}, "
+                f"with the last column or row of the {size} frames repeated",
             )
         self._size = size
         self._output = VideoFile(self._path, even, self._info, self._options)
         return self._output
 
     def _convert(self, frame: Frame) -> av.VideoFrame:
-        image, time_base = frame.image, self._info.time_base
-        height, width = image.shape[:2]
-        if height % 2 or width % 2:
-            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
-        coded = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24"),
-            format="yuv420p",
-            src_color_range=FULL_RANGE,
-            dst_colorspace=self._info.colour.matrix,
-            dst_color_range=LIMITED_RANGE,
-            interpolation=SCALER_FLAGS,
-        )
+        time_base = self._info.time_base
+        coded = yuv_picture(frame.image, self._reformatter, self._info.colour)
         coded.time_base = time_base
         pts = round(frame.time / time_base)
         if self._last_pts is not None:
@@ -105,3 +109,26 @@ class VideoSink:
         self._last_pts = coded.pts = pts
         coded.duration = round(frame.duration / time_base)
         return coded
+
+
+def yuv_picture(
+    image: NDArray[np.uint8], reformatter: VideoReformatter, colour: Colour
+) -> av.VideoFrame:
+    """`image` as encoders take it: planar 4:2:0 of an even size, in limited range.
+
+    Args:
+        image: `(H, W, 3)` uint8 BGR.
+        reformatter: One for all frames of a video.
+        colour: How the colours are to be coded.
+    """
+    height, width = image.shape[:2]
+    if height % 2 or width % 2:
+        image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+    return reformatter.reformat(
+        av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24"),
+        format="yuv420p",
+        src_color_range=FULL_RANGE,
+        dst_colorspace=colour.matrix,
+        dst_color_range=LIMITED_RANGE,
+        interpolation=SCALER_FLAGS,
+    )

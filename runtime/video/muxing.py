@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 from av.codec.codec import UnknownCodecError
@@ -23,7 +25,7 @@ from derain.runtime.sizes import Size
 from derain.runtime.video.audio import AudioTracks
 from derain.runtime.video.base import SourceInfo
 from derain.runtime.video.colour import LIMITED_RANGE
-from derain.runtime.video.places import SinkOptions
+from derain.runtime.video.places import CODECS, SinkOptions
 from derain.runtime.video.safe_file import SafeFile, cut_to_whole_fragments
 
 _FORMATS = {".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
@@ -40,11 +42,29 @@ FRAGMENTED = "frag_keyframe+empty_moov+delay_moov"
 MOVFLAGS = HYBRID if av.library_versions["libavformat"] >= (62, 12, 0) else FRAGMENTED
 
 
+@dataclass(frozen=True, slots=True)
+class _Encoder:
+    name: str
+    options: dict[str, str]
+    tag: str = ""  # in MP4 and its kin, where not FFmpeg's own
+
+
+_ENCODERS = {
+    "h264": _Encoder("libx264", {}),
+    # Without B-frames, x265 still holds back frames to look ahead; it also prints.
+    "hevc": _Encoder(
+        "libx265",
+        {"x265-params": "log-level=none"},
+        tag="hvc1",  # Apple's players take no other
+    ),
+}
+
+
 class VideoFile:
-    """H.264 video of one size, with the audio of the source, at `path`.
+    """H.264 or HEVC video of one size, with the audio of the source, at `path`.
 
     Raises:
-        MediaError: The file cannot be created, FFmpeg has no H.264 encoder, or it
+        MediaError: The file cannot be created, FFmpeg has no such encoder, or it
             refuses the size.
     """
 
@@ -148,23 +168,29 @@ class VideoFile:
 def _add_video(
     container: OutputContainer, size: Size, info: SourceInfo, options: SinkOptions
 ) -> VideoStream:
+    encoder = _ENCODERS[options.codec]
+    frames = str(math.ceil(_KEY_FRAME_S * info.fps))
     try:
-        video = container.add_stream(
-            "libx264",
+        added = container.add_stream(
+            encoder.name,
             rate=info.fps.limit_denominator(1_000_000),
             options={
                 "crf": str(options.crf),
                 "preset": _PRESET,
                 "bf": "0",  # frames are muxed in the order they are shown
-                "g": str(math.ceil(_KEY_FRAME_S * info.fps)),
+                "g": frames,
+                **encoder.options,
             },
         )
     except UnknownCodecError as error:
         raise MediaError(
-            "this FFmpeg cannot encode H.264 (no libx264); run: pip install "
-            "--force-reinstall av"
+            f"this FFmpeg cannot encode {CODECS[options.codec]} (no {encoder.name}); "
+            "run: pip install --force-reinstall av"
         ) from error
+    video = cast(VideoStream, added)
     context = video.codec_context
+    if encoder.tag and container.format.name in ("mov", "mp4"):
+        context.codec_tag = encoder.tag
     context.width, context.height = size.width, size.height
     context.pix_fmt = "yuv420p"
     context.time_base = info.time_base

@@ -19,7 +19,7 @@ def test_unknown_names_list_the_known_ones(tmp_path, picture_folder):
     with pytest.raises(UnknownNameError, match=r"choose from .*a video \(\.m4v \.mkv"):
         open_sink(str(tmp_path / "out.avi"), source.info, SinkOptions())
     with pytest.raises(UnknownNameError, match=r"choose from .*test://rain"):
-        open_source("camera:0")
+        open_source("carrier:0")
 
 
 def test_a_scheme_is_not_mistaken_for_a_file(tmp_path, monkeypatch, image):

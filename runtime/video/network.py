@@ -1,0 +1,90 @@
+"""Network streams as a source: ``rtsp://``, and MJPEG, HLS and files over HTTP."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from derain.runtime.errors import MediaError
+from derain.runtime.video.live import TIMEOUT_S, LiveSource
+from derain.runtime.video.streams import Stream, open_stream
+from derain.runtime.video.uris import parsed, public, take_fields
+
+_RTSP_FORM = "rtsp://host/path"
+_RTSP_FIELDS = {"transport": "tcp", "timeout": f"{TIMEOUT_S:g}"}
+_TRANSPORTS = ("tcp", "udp")
+_HTTP_FIELDS = {"timeout": f"{TIMEOUT_S:g}"}
+
+
+def open_rtsp(uri: str, fps: Fraction | None = None) -> LiveSource:
+    """The camera or server at `uri`, ``rtsp://`` or ``rtsps://``.
+
+    Two fields are ours, ``transport`` (``tcp`` or ``udp``) and ``timeout`` in seconds;
+    all others go to the server.
+
+    Raises:
+        MediaError: `fps` is given, or it cannot be reached, or sends no video.
+    """
+    _refuse_rate(uri, fps)
+    url, taken = take_fields(uri, tuple(_RTSP_FIELDS))
+    fields = {**_RTSP_FIELDS, **taken}
+    if fields["transport"] not in _TRANSPORTS:
+        raise MediaError(
+            f"{public(uri)}: transport {fields['transport']!r} is not tcp or udp"
+        )
+    timeout_s = _timeout_s(uri, fields)
+    # FFmpeg's guess of the rate takes 20 frames more: 2.1 s instead of 1.1 s until the
+    # first one, at 25 frames/s and a key frame every second.
+    options = {"rtsp_transport": fields["transport"], "fpsprobesize": "0"}
+    return open_stream(
+        Stream(
+            name=public(uri),
+            url=url,
+            format="rtsp",
+            options=options,
+            live=True,
+            timeout_s=timeout_s,
+        )
+    )
+
+
+def open_http(uri: str, fps: Fraction | None = None) -> LiveSource:
+    """What a web server has at `uri`: MJPEG, HLS, or a file that FFmpeg reads.
+
+    A file with a duration is read to its end, every frame; all else is live. The field
+    ``timeout``, in seconds, is ours.
+
+    Raises:
+        MediaError: `fps` is given, or it cannot be reached, or is no video.
+    """
+    _refuse_rate(uri, fps)
+    url, taken = take_fields(uri, tuple(_HTTP_FIELDS))
+    timeout_s = _timeout_s(uri, {**_HTTP_FIELDS, **taken})
+    path = url.partition("?")[0].lower()
+    return open_stream(
+        Stream(
+            name=public(uri),
+            url=url,
+            # MJPEG has no time stamps, and HLS sends seconds at once.
+            stamped=path.endswith((".m3u8", ".ts", ".mp4", ".mkv", ".webm")),
+            paced=path.endswith(".m3u8"),
+            timeout_s=timeout_s,
+        )
+    )
+
+
+def _timeout_s(uri: str, fields: dict[str, str]) -> float:
+    def parse() -> float:
+        seconds = float(fields["timeout"])
+        if not 0 < seconds <= 3600:
+            raise ValueError(f"timeout {fields['timeout']} is not 0 to 3600 seconds")
+        return seconds
+
+    return parsed(public(uri), _RTSP_FORM, _RTSP_FIELDS, parse)
+
+
+def _refuse_rate(uri: str, fps: Fraction | None) -> None:
+    if fps is not None:
+        raise MediaError(
+            f"{public(uri)} has its own frame rate; --fps is for pictures that become "
+            "a video"
+        )

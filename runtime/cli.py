@@ -62,13 +62,12 @@ def _load_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
 @click.option(
     "--sink",
     "sinks",
-    required=True,
     multiple=True,
     metavar="PATH",
     help="Where the result goes: a picture, a folder (one picture a frame, under its "
     "name), a video (.mp4 .mov .mkv: H.264 that browsers play, with the times and the "
     "audio of the source), or null: to measure only. May be repeated: one that fails "
-    "does not stop the others.",
+    "does not stop the others. Needed unless there is --preview.",
 )
 @click.option(
     "--resize",
@@ -130,6 +129,19 @@ def _load_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     "--metrics",
     type=Parsed("HOST:PORT", _parse_address),
     help="Serve the statistics for Prometheus at http://HOST:PORT/metrics.",
+)
+@click.option(
+    "--preview",
+    type=Parsed("HOST:PORT", _parse_address),
+    help="Show before and after in browsers, at http://HOST:PORT/ (host 0.0.0.0: on all "
+    "networks of this machine).",
+)
+@click.option(
+    "--preview-token",
+    metavar="TOKEN",
+    envvar="DERAIN_PREVIEW_TOKEN",
+    help="Show it only to who opens http://HOST:PORT/?token=TOKEN. Other users of this "
+    "machine do not see it as DERAIN_PREVIEW_TOKEN or in the configuration file.",
 )
 @click.option(
     "--backend",
@@ -195,6 +207,8 @@ def main(
     stats: Style | None,
     stats_every: float,
     metrics: tuple[str, int] | None,
+    preview: tuple[str, int] | None,
+    preview_token: str | None,
     backend: str,
     threads: int,
     limit: int | None,
@@ -218,6 +232,8 @@ def main(
       derain-run qsnet-fp32-1280x720 --source rainy.mp4 --sink clean.mp4
       derain-run qsnet-fp32-1280x720 --source 'in/*.png' --sink out/ --resize
     """  # noqa: D301 - \b is click's mark for text that is not wrapped
+    if not (sinks or preview):
+        raise click.UsageError("missing option '--sink' (or '--preview')")
     # Our own line about a broken picture is enough.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     # Imported here so that --help needs neither NumPy nor OpenCV.
@@ -251,6 +267,8 @@ def main(
         stats=stats,
         stats_every_s=stats_every,
         metrics=metrics,
+        preview=preview,
+        preview_token=preview_token,
         progress=not quiet,
     )
     with Interrupts() as interrupts:

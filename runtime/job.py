@@ -20,6 +20,7 @@ from derain.runtime.loop.gate import Gate
 from derain.runtime.loop.prometheus import MetricsServer
 from derain.runtime.loop.reporting import Reporter, Style
 from derain.runtime.loop.statistics import Statistics
+from derain.runtime.preview import open_preview, preview_notes
 from derain.runtime.progress import Progress
 from derain.runtime.stream import StreamOptions, Summary, run
 from derain.runtime.systemd import Notifier
@@ -40,6 +41,8 @@ class Job:
         stats: How statistics are written; None: not at all.
         stats_every_s: How often.
         metrics: Host and port of the metrics; None: none.
+        preview: Host and port of the page; None: none.
+        preview_token: What its viewers must know; None: nothing.
     """
 
     bundle: Path
@@ -61,6 +64,8 @@ class Job:
     stats: Style | None = None
     stats_every_s: float = 5.0
     metrics: tuple[str, int] | None = None
+    preview: tuple[str, int] | None = None
+    preview_token: str | None = None
     progress: bool = True
 
 
@@ -89,6 +94,11 @@ def run_job(
             opened.enter_context(closing(_open_sink(job, uri, source.info, statistics)))
             for uri in job.sinks
         ]
+        if job.preview is not None:
+            page = open_preview(statistics, *job.preview, job.preview_token)
+            sinks.append(opened.enter_context(closing(page)))
+            for text in preview_notes(job.preview[0], page.port, job.preview_token):
+                note(text)
         if job.max_latency_ms is not None and not source.info.live:
             note("--max-latency-ms is for live sources; of a file, every frame counts")
         bundle = Bundle.open(job.bundle)
@@ -128,9 +138,10 @@ def run_job(
         for text in (*derainer.notes, *(text for sink in sinks for text in sink.notes)):
             note(text)
         places = [
-            sink.description or uri for sink, uri in zip(sinks, job.sinks, strict=True)
+            sink.description or uri
+            for sink, uri in zip(sinks, job.sinks, strict=False)  # the page is last
         ]
-        return _report(summary, derainer, statistics, places)
+        return _report(summary, derainer, statistics, places or ["the preview"])
 
 
 def _open_sink(job: Job, uri: str, info: SourceInfo, statistics: Statistics) -> Sink:

@@ -1,0 +1,178 @@
+"""The preview as a sink: uvicorn in a thread of its own, with its own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+import uvicorn
+
+from derain.runtime.errors import ConfigError
+from derain.runtime.loop.statistics import Statistics
+from derain.runtime.preview.access import Access
+from derain.runtime.preview.app import STALLED_S, PreviewApp, Scope
+from derain.runtime.preview.hub import Hub
+from derain.runtime.preview.sink import JpegSink
+from derain.runtime.video.base import Frame
+
+MAX_CONNECTIONS = 64  # open at once; each viewer has two, the pictures and the figures
+IDLE_S = 10.0  # for a connection that asks nothing
+_SEND_BUFFER = 64 * 1024  # bytes; Linux doubles it
+_LEAVE_S = 0.3  # for viewers to get the end of their stream
+
+
+class PreviewServer:
+    """A `Sink` that serves the page from its construction to its `close`.
+
+    Args:
+        statistics: What the page shows beside the pictures.
+        host: Address to listen at; ``0.0.0.0`` for all.
+        port: Port; 0 takes a free one, see `port`.
+        token: What viewers must know; None: nothing.
+        stalled_s: After how long without progress a viewer is closed, in seconds.
+
+    Raises:
+        ConfigError: Nothing can listen there, or the token is too short.
+    """
+
+    description = JpegSink.description
+    notes = JpegSink.notes
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        host: str,
+        port: int,
+        token: str | None = None,
+        stalled_s: float = STALLED_S,
+    ) -> None:
+        self._hub = Hub()
+        self._sink = JpegSink(self._hub)
+        access = Access(token)
+        app = PreviewApp(self._hub, statistics, access, self._abort, stalled_s)
+        self._server = uvicorn.Server(_config(app))
+        self._socket = _listening(host, port)
+        self.port = int(self._socket.getsockname()[1])
+        self._stop: asyncio.Event | None = None
+        started: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(started,), name="preview", daemon=True
+        )
+        self._thread.start()
+        self._loop = started.result()
+
+    def write(self, frame: Frame) -> None:
+        """See `Sink.write`."""
+        self._sink.write(frame)
+
+    def finish(self) -> None:
+        """See `Sink.finish`."""
+
+    def close(self) -> None:
+        """Let the viewers leave, and stop; harmless when repeated."""
+        if self._thread.is_alive():
+            assert self._stop is not None  # made before the constructor returned
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self, started: Future[asyncio.AbstractEventLoop]) -> None:
+        try:
+            asyncio.run(self._serve(started))
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+        finally:
+            self._socket.close()
+
+    async def _serve(self, started: Future[asyncio.AbstractEventLoop]) -> None:
+        self._stop = stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._hub.attach(loop)
+        serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        started.set_result(loop)
+        idle = _Idle()
+        while not (serving.done() or await _within(stop, 1.0)):
+            for connection in idle.seen(self._server, loop.time()):
+                connection.transport.abort()
+        self._hub.end()
+        await _left(self._hub, _LEAVE_S)
+        self._server.should_exit = True
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()  # who has not left takes nothing any more
+        await serving
+
+    def _abort(self, scope: Scope) -> None:
+        for connection in list(self._server.server_state.connections):
+            if getattr(connection, "client", None) == scope["client"]:
+                connection.transport.abort()
+
+
+class _Idle:
+    """Finds connections that have asked nothing for `IDLE_S`; uvicorn leaves them."""
+
+    def __init__(self) -> None:
+        self._since: dict[Any, tuple[Any, float]] = {}
+
+    def seen(self, server: uvicorn.Server, now: float) -> list[Any]:
+        """Those of `server` at `now` seconds; to be asked now and then."""
+        since = {}
+        for connection in server.server_state.connections:
+            cycle = getattr(connection, "cycle", None)  # request and response
+            if cycle is None or cycle.response_complete:
+                before, moment = self._since.get(connection, (cycle, now))
+                since[connection] = (cycle, moment if before is cycle else now)
+        self._since = since
+        return [each for each, (_, moment) in since.items() if now - moment >= IDLE_S]
+
+
+def _config(app: PreviewApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        interface="asgi3",
+        http="h11",  # the one that is always there
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=1,
+    )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        (family, *_, address), *_ = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listener = socket.create_server(address[:2], family=family)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"the preview cannot be served at {host}:{port}: {reason}; choose another "
+            "address or port"
+        ) from error
+    # Connections take it over. What lies in the system's buffer gets old: without a
+    # bound Linux keeps up to 4 MB for a viewer who is slow.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    return listener
+
+
+async def _within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except asyncio.TimeoutError:
+        return False
+    return True
+
+
+async def _left(hub: Hub, seconds: float) -> None:
+    end = asyncio.get_running_loop().time() + seconds
+    while hub.viewers and asyncio.get_running_loop().time() < end:
+        await asyncio.sleep(0.01)

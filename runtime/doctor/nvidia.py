@@ -1,0 +1,129 @@
+"""Jetson, CUDA and TensorRT."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.util import find_spec
+
+from derain.runtime.doctor.base import Answer, Finding, Patient, last_line
+
+# L4T release -> JetPack. Source: NVIDIA's JetPack archive.
+_JETPACKS = {"35": "JetPack 5", "36": "JetPack 6", "38": "JetPack 7"}
+_FAST_GOVERNORS = frozenset({"performance"})
+
+
+def check_jetpack(patient: Patient) -> Finding:
+    """The Jetson's L4T release and JetPack."""
+    release = patient.text("etc/nv_tegra_release")
+    model = patient.text("proc/device-tree/model")
+    if release is None:
+        return Finding("absent", "not a Jetson")
+    match = re.search(r"R(\d+).*?REVISION: *([\d.]+)", release)
+    if match is None:
+        return Finding("warn", f"/etc/nv_tegra_release is unknown: {release[:60]}")
+    jetpack = _JETPACKS.get(match[1], "an unknown JetPack")
+    package = patient.machine.run(
+        "dpkg-query", "--show", "--showformat=${Version}", "nvidia-jetpack"
+    )
+    installed = package is not None and package.status == 0 and package.output
+    found = f"{model or 'Jetson'}, L4T {match[1]}.{match[2]}, " + (
+        f"JetPack {installed}" if installed else jetpack
+    )
+    if not installed:
+        fix = "sudo apt install nvidia-jetpack"
+        return Finding("warn", f"{found}; nvidia-jetpack is not installed", fix)
+    if match[1] == "35":
+        return Finding("warn", found, "flash JetPack 6: TensorRT 10 is needed")
+    return Finding("ok", found)
+
+
+def check_tensorrt(patient: Patient) -> Finding:
+    """TensorRT's Python module."""
+    answer = _version(patient, "tensorrt")
+    if answer.status == 0:
+        return Finding("ok", answer.output.splitlines()[-1])
+    if _is_there("tensorrt"):
+        return Finding("warn", f"tensorrt does not load: {last_line(answer)}")
+    outside = sorted(
+        path
+        for path in patient.machine.root.glob("usr/lib/python3*/dist-packages/tensorrt")
+    )
+    if outside:
+        where = outside[0]
+        return Finding(
+            "warn",
+            f"{where} is there, but this Python does not see it: {sys.prefix}",
+            "python3 -m venv --system-site-packages .venv, with the system's python3; "
+            "then install derain there",
+        )
+    if patient.text("etc/nv_tegra_release") is not None:
+        return Finding("warn", "not installed", "sudo apt install python3-libnvinfer")
+    return Finding("absent", "not installed")
+
+
+def check_tensorrt_rtx(patient: Patient) -> Finding:
+    """TensorRT-RTX's Python module."""
+    answer = _version(patient, "tensorrt_rtx")
+    if answer.status == 0:
+        return Finding("ok", answer.output.splitlines()[-1])
+    if _is_there("tensorrt_rtx"):
+        return Finding("warn", f"tensorrt_rtx does not load: {last_line(answer)}")
+    return Finding("absent", "not installed")
+
+
+def check_gpu(patient: Patient) -> Finding:
+    """The CUDA device, its driver and the runtime."""
+    answer = patient.python(
+        "from derain.runtime.cuda.probe import probe\n"
+        "from derain.runtime.errors import EngineError\n"
+        "try: d = probe()\n"
+        "except EngineError as error: raise SystemExit(str(error))\n"
+        "print(f'{d.name}, compute capability {d.compute_capability}, '\n"
+        "      f'{d.memory_bytes / 2**30:.1f} GiB; CUDA {d.driver} by the driver, '\n"
+        "      f'runtime {d.runtime}')"
+    )
+    if answer.status == 0:
+        return Finding("ok", answer.output.splitlines()[-1])
+    is_jetson = patient.text("etc/nv_tegra_release") is not None
+    message, _, fix = last_line(answer).partition("; ")
+    return Finding("warn" if is_jetson else "absent", message, fix)
+
+
+def check_power(patient: Patient) -> Finding:
+    """Power mode and clocks: what a measured rate depends on."""
+    modes = patient.machine.run("nvpmodel", "-q")
+    governors = sorted(
+        {
+            text
+            for path in patient.machine.root.glob(
+                "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"
+            )
+            if (text := patient.text(str(path.relative_to(patient.machine.root))))
+        }
+    )
+    clocks = f"processor clocks: {', '.join(governors)}" if governors else ""
+    if modes is None:
+        if not governors:
+            return Finding("absent", "this machine does not tell")
+        return Finding("ok", clocks)
+    lines = [line.strip() for line in modes.output.splitlines() if line.strip()]
+    name = next(
+        (line.partition(":")[2].strip() for line in lines if "Power Mode" in line), ""
+    )
+    found = "; ".join(filter(None, [f"power mode {name or last_line(modes)}", clocks]))
+    if not name.startswith("MAXN") or not _FAST_GOVERNORS.issuperset(governors):
+        fix = "sudo nvpmodel -m 0 && sudo jetson_clocks"
+        return Finding("warn", f"{found}; not the fastest", fix)
+    return Finding("ok", found)
+
+
+def _is_there(module: str) -> bool:
+    spec = find_spec(module)
+    return spec is not None and spec.origin is not None  # not a folder left behind
+
+
+def _version(patient: Patient, module: str) -> Answer:
+    return patient.python(
+        f"import {module} as t; print(t.__version__ + ', ' + str(t.__file__))"
+    )

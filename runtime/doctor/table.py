@@ -1,0 +1,82 @@
+"""The checks, in the order they are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from derain.runtime.doctor.base import Finding, Patient
+from derain.runtime.optional import load
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check.
+
+    Attributes:
+        name: What it looks at.
+        module: Module under `derain.runtime.doctor`.
+        function: Function in it: takes a `Patient`, returns a `Finding`.
+        needed: Whether nothing works without what it looks at.
+        of_bundle: Whether it looks at a bundle.
+        slow: Whether it is left out unless asked for.
+    """
+
+    name: str
+    module: str
+    function: str
+    needed: bool = False
+    of_bundle: bool = False
+    slow: bool = False
+
+
+CHECKS = (
+    Check("Python", "software", "check_python", needed=True),
+    Check("derain", "software", "check_derain"),
+    Check("packages", "software", "check_packages", needed=True),
+    Check("conflicts", "software", "check_conflicts"),
+    Check("ONNX Runtime", "software", "check_providers", needed=True),
+    Check("JetPack", "nvidia", "check_jetpack"),
+    Check("GPU", "nvidia", "check_gpu"),
+    Check("TensorRT", "nvidia", "check_tensorrt"),
+    Check("TensorRT-RTX", "nvidia", "check_tensorrt_rtx"),
+    Check("power", "nvidia", "check_power"),
+    Check("PyAV", "software", "check_pyav"),
+    Check("OpenCV video", "media", "check_opencv"),
+    Check("GStreamer", "media", "check_gstreamer"),
+    Check("cameras", "media", "check_cameras"),
+    Check("decoders", "decoders", "measure_decoders", slow=True),
+    Check("memory", "room", "check_memory"),
+    Check("disk", "room", "check_disk"),
+    Check("bundle", "room", "check_bundle_size", needed=True, of_bundle=True),
+    Check("precision", "room", "check_bundle_precision", of_bundle=True),
+    Check("engines", "room", "check_bundle_engines", of_bundle=True),
+)
+
+
+def examine(patient: Patient, *, slow: bool = False) -> dict[str, Finding]:
+    """What each check that applies finds, by its name.
+
+    A check that raises is a finding, too.
+    """
+    return {
+        check.name: _finding(check, patient)
+        for check in CHECKS
+        if (slow or not check.slow)
+        and (patient.bundle is not None or not check.of_bundle)
+    }
+
+
+def _finding(check: Check, patient: Patient) -> Finding:
+    try:
+        function: Any = load(
+            f"derain.runtime.doctor.{check.module}", check.function, ""
+        )
+        finding: Finding = function(patient)
+    # Of any type: a machine that is ill in a way nobody thought of is what this is for.
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return Finding(
+            "missing" if check.needed else "warn", f"the check fails: {text}"
+        )
+    return finding

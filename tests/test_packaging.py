@@ -13,6 +13,7 @@ COMMANDS = (
     "derain-bench",
     "derain-calibrate",
     "derain-compile",
+    "derain-doctor",
     "derain-eval",
     "derain-export",
     "derain-run",

@@ -133,7 +133,7 @@ def _load_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
 @click.option(
     "--preview",
     type=Parsed("HOST:PORT", _parse_address),
-    help="Show before and after in browsers, at http://HOST:PORT/ (host 0.0.0.0: on all "
+    help="Show before and after in browsers, at http://HOST:PORT/ (0.0.0.0: on all "
     "networks of this machine).",
 )
 @click.option(

@@ -1,0 +1,159 @@
+"""Previews on loopback, frames for them, and what a client reads."""
+
+import contextlib
+import http.client
+import socket
+import threading
+import time
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from derain.runtime.loop.statistics import Statistics
+from derain.runtime.video.base import Frame
+
+SECONDS = 30  # far more than anything here takes
+
+
+def until(condition):
+    """What `condition` returns once it is true; fails when it does not get so."""
+    end = time.monotonic() + SECONDS
+    while not (value := condition()):
+        assert time.monotonic() < end, "it does not come about"
+        time.sleep(0.01)
+    return value
+
+
+@pytest.fixture(name="until", scope="session")
+def until_fixture():
+    return until
+
+
+@pytest.fixture(scope="session")
+def make_frame():
+    """A flat grey frame, whose `after` is darker: ``make_frame(index)``."""
+
+    def frame(index=0, width=64, height=48, before=200, after=80):
+        rainy = np.full((height, width, 3), before, np.uint8)
+        image = np.full((height, width, 3), after, np.uint8)
+        return Frame(image, index, Fraction(index, 25), rainy=rainy)
+
+    return frame
+
+
+@pytest.fixture
+def previews():
+    """Starts previews at free ports: ``previews(token=None)``; all are closed."""
+    pytest.importorskip("uvicorn", reason="needs the extra preview")
+    from derain.runtime.preview.server import PreviewServer
+
+    with contextlib.ExitStack() as stack:
+
+        def start(token=None, statistics=None, **options):
+            server = PreviewServer(
+                statistics or Statistics(), "127.0.0.1", 0, token, **options
+            )
+            stack.enter_context(contextlib.closing(server))
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def feed():
+    """Writes frames from a thread until the test is over: ``feed(preview, make)``."""
+    over, threads = threading.Event(), []
+
+    def start(preview, make, period_s=0.03):
+        def write():
+            index = 0
+            while not over.is_set():
+                preview.write(make(index))
+                index += 1
+                over.wait(period_s)
+
+        threads.append(threading.Thread(target=write))
+        threads[-1].start()
+
+    yield start
+    over.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.fixture
+def get():
+    """One request: ``get(preview, "/stats")`` is the response, with ``.body``."""
+
+    def request(preview, path, method="GET", headers=None):
+        connection = http.client.HTTPConnection("127.0.0.1", preview.port, SECONDS)
+        with contextlib.closing(connection):
+            connection.request(method, path, headers=headers or {})
+            response = connection.getresponse()
+            response.body = response.read()
+            return response
+
+    return request
+
+
+class Stream:
+    """The pictures of ``/stream``, one at a time."""
+
+    def __init__(self, port, query="", receive_buffer=None):
+        self.socket = socket.socket()
+        self.socket.settimeout(SECONDS)
+        if receive_buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.connect(("127.0.0.1", port))
+        # 1.0: without chunks between.
+        self.socket.sendall(f"GET /stream{query} HTTP/1.0\r\n\r\n".encode())
+        self._file = self.socket.makefile("rb")
+        self.status = int(self._file.readline().split()[1])
+        self._headers()
+
+    def _headers(self):
+        headers = {}
+        while line := self._file.readline().strip():
+            name, _, value = line.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        return headers
+
+    def picture(self):
+        """The bytes of the next JPEG; None at the end."""
+        boundary = self._file.readline()
+        if not boundary:
+            return None
+        if not boundary.strip():  # the end of the line after a picture
+            boundary = self._file.readline()
+        assert boundary.startswith(b"--picture")
+        headers = self._headers()
+        if "content-length" not in headers:
+            return None
+        assert headers["content-type"] == "image/jpeg"
+        return self._file.read(int(headers["content-length"]))
+
+    def close(self):
+        self._file.close()
+        self.socket.close()
+
+
+@pytest.fixture
+def watch():
+    """Opens streams: ``watch(preview, "?view=rain")``; all are closed."""
+    with contextlib.ExitStack() as stack:
+
+        def start(preview, query="", **options):
+            stream = Stream(preview.port, query, **options)
+            stack.enter_context(contextlib.closing(stream))
+            return stream
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def decode():
+    """The picture in the bytes of a JPEG file, `(H, W, 3)` uint8 BGR."""
+    import cv2
+
+    return lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

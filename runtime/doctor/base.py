@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from derain.runtime.bundle import Bundle
+if TYPE_CHECKING:  # needs NumPy and OpenCV, which may be what is broken
+    from derain.runtime.bundle import Bundle
 
 # ok: there, and good. warn: there, and not as it should be. missing: needed, and not
 # there. absent: not there, and not needed.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from derain.runtime.doctor.base import Finding, Machine, Patient, ThisMachine
 from derain.runtime.doctor.table import examine
+from derain.runtime.errors import BundleError
 
 
 def examine_machine(
@@ -23,7 +24,6 @@ def examine_machine(
         return examine(Patient(machine), slow=slow)
     try:
         from derain.runtime.bundle import Bundle
-        from derain.runtime.errors import BundleError
 
         bundle = Bundle.open(folder)
     except BundleError as error:

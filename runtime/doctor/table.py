@@ -48,9 +48,9 @@ CHECKS = (
     Check("decoders", "decoders", "measure_decoders", slow=True),
     Check("memory", "room", "check_memory"),
     Check("disk", "room", "check_disk"),
-    Check("bundle", "room", "check_bundle_size", needed=True, of_bundle=True),
-    Check("precision", "room", "check_bundle_precision", of_bundle=True),
-    Check("engines", "room", "check_bundle_engines", of_bundle=True),
+    Check("bundle", "fitting", "check_bundle_size", needed=True, of_bundle=True),
+    Check("precision", "fitting", "check_bundle_precision", of_bundle=True),
+    Check("engines", "fitting", "check_bundle_engines", of_bundle=True),
 )
 
 

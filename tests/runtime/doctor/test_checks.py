@@ -1,0 +1,363 @@
+"""The checks, on machines made of files and answers."""
+
+import json
+import sys
+
+import pytest
+
+from derain.runtime.bundle import Bundle
+from derain.runtime.doctor import decoders, fitting, media, nvidia, room, software
+from derain.runtime.doctor.base import Answer, Patient
+from derain.runtime.doctor.table import CHECKS, examine
+
+GPU = {
+    "name": "Orin",
+    "compute_capability": "8.7",
+    "driver": "12.6",
+    "runtime": "12.6",
+    "memory_bytes": 1 << 34,
+    "integrated": True,
+}
+
+
+class FakeMachine:
+    """Files under `root`; programs answer what is asked for by a part of their words.
+
+    A Python that nobody has an answer for fails, as where nothing is installed.
+    """
+
+    def __init__(self, root, files=None, answers=None):
+        self.root = root
+        self.answers = answers or {}
+        for name, text in (files or {}).items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def run(self, *command):
+        words = " ".join(command)
+        for part, answer in self.answers.items():
+            if part in words:
+                return answer if isinstance(answer, Answer) else Answer(0, answer)
+        if command[0] == sys.executable:
+            return Answer(1, "", "Traceback\nModuleNotFoundError: No module named 'x'")
+        return None
+
+
+@pytest.fixture
+def patient(tmp_path):
+    """Makes a machine: ``patient(files={...}, answers={...}, bundle=path)``."""
+
+    def make(files=None, answers=None, bundle=None):
+        root = tmp_path / "root"
+        root.mkdir(exist_ok=True)
+        opened = Bundle.open(bundle) if bundle else None
+        return Patient(FakeMachine(root, files, answers), opened)
+
+    return make
+
+
+L4T = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
+
+
+def test_no_check_fails_on_a_machine_with_nothing(patient):
+    findings = examine(patient(), slow=True)
+    assert len(findings) == len([check for check in CHECKS if not check.of_bundle])
+    assert not [name for name, f in findings.items() if "the check fails" in f.found]
+    assert findings["packages"].status == "missing"
+    assert findings["Python"].status == "ok"
+
+
+def test_no_check_fails_with_a_bundle(patient, bundles):
+    findings = examine(patient(bundle=bundles("darken")))
+    assert {"bundle", "precision", "engines"} <= findings.keys()
+    assert not [name for name, f in findings.items() if "the check fails" in f.found]
+
+
+@pytest.mark.parametrize(("needed", "status"), [(True, "missing"), (False, "warn")])
+def test_a_check_that_raises_is_a_finding(patient, monkeypatch, needed, status):
+    from derain.runtime.doctor import table
+
+    def broken(patient):
+        raise ZeroDivisionError("of\nall things")
+
+    monkeypatch.setattr(room, "check_disk", broken)
+    row = table.Check("disk", "room", "check_disk", needed=needed)
+    monkeypatch.setattr(table, "CHECKS", (row,))
+    finding = examine(patient())["disk"]
+    assert finding.status == status
+    assert finding.found == "the check fails: ZeroDivisionError: of all things"
+
+
+def test_every_fix_of_a_bare_machine_is_told(patient):
+    for name, finding in examine(patient()).items():
+        assert finding.status != "missing" or finding.fix, name
+
+
+def test_packages_that_are_there(patient):
+    lines = "\n".join(
+        json.dumps([name, "1.0", ""]) for name in ("click", "cv2", "numpy")
+    )
+    told = f'{lines}\n["onnxruntime", "1.20", ""]'
+    finding = software.check_packages(patient(answers={"import_module": told}))
+    assert finding.status == "ok"
+    assert finding.found == "click 1.0, cv2 1.0, numpy 1.0, onnxruntime 1.20"
+
+
+def test_a_package_that_kills_python(patient):
+    died = Answer(-11, '["click", "8.0", ""]', "")
+    finding = software.check_packages(patient(answers={"import_module": died}))
+    assert finding.status == "missing"
+    assert "click:" not in finding.found
+    assert finding.fix.startswith(
+        "pip install --force-reinstall opencv-python-headless"
+    )
+
+
+def test_packages_over_each_other(patient, monkeypatch):
+    there = {"onnxruntime": "1.20", "onnxruntime-gpu": "1.20"}
+    monkeypatch.setattr(software, "installed", there.get)
+    finding = software.check_conflicts(patient())
+    assert finding.status == "warn"
+    assert finding.found == (
+        "onnxruntime and onnxruntime-gpu are installed over each other"
+    )
+    assert finding.fix == (
+        "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+    )
+
+
+def test_ffmpeg_without_an_encoder(patient):
+    told = '["15.0", [61, 19, 101], ["h264"], []]'
+    finding = software.check_pyav(patient(answers={"import av": told}))
+    assert finding.status == "warn"
+    assert finding.found.endswith("it cannot encode H.264")
+
+
+def test_jetpack(patient):
+    machine = patient(
+        files={
+            "etc/nv_tegra_release": L4T,
+            "proc/device-tree/model": "NVIDIA Jetson Orin Nano\0",
+        },
+        answers={"dpkg-query": "6.2+b77"},
+    )
+    finding = nvidia.check_jetpack(machine)
+    assert finding.status == "ok"
+    assert finding.found == "NVIDIA Jetson Orin Nano, L4T 36.4.3, JetPack 6.2+b77"
+
+
+def test_a_jetson_without_jetpack(patient):
+    finding = nvidia.check_jetpack(patient(files={"etc/nv_tegra_release": L4T}))
+    assert (finding.status, finding.fix) == ("warn", "sudo apt install nvidia-jetpack")
+
+
+def test_an_old_jetpack(patient):
+    old = L4T.replace("R36", "R35")
+    machine = patient(
+        files={"etc/nv_tegra_release": old}, answers={"dpkg-query": "5.1.2"}
+    )
+    assert nvidia.check_jetpack(machine).fix == "flash JetPack 6: TensorRT 10 is needed"
+
+
+def test_no_jetson(patient):
+    assert nvidia.check_jetpack(patient()).status == "absent"
+
+
+def test_tensorrt_that_the_environment_does_not_see(patient, monkeypatch):
+    monkeypatch.setattr(nvidia, "_is_there", lambda module: False)
+    where = "usr/lib/python3.10/dist-packages/tensorrt"
+    finding = nvidia.check_tensorrt(patient(files={f"{where}/__init__.py": ""}))
+    assert finding.status == "warn"
+    assert where in finding.found
+    assert finding.fix.startswith("python3 -m venv --system-site-packages")
+
+
+def test_tensorrt_that_is_there(patient):
+    told = "10.3.0, /usr/lib/python3.10/dist-packages/tensorrt/__init__.py"
+    finding = nvidia.check_tensorrt(patient(answers={"import tensorrt as": told}))
+    assert (finding.status, finding.found) == ("ok", told)
+
+
+def test_tensorrt_that_does_not_load(patient, monkeypatch):
+    monkeypatch.setattr(nvidia, "_is_there", lambda module: True)
+    error = Answer(1, "", "Traceback\nImportError: libnvinfer.so.10: cannot open")
+    finding = nvidia.check_tensorrt(patient(answers={"import tensorrt as": error}))
+    assert finding.status == "warn"
+    assert finding.found.endswith("ImportError: libnvinfer.so.10: cannot open")
+
+
+@pytest.mark.parametrize(("files", "status"), [({}, "absent"), (1, "warn")])
+def test_a_gpu_is_missed_on_a_jetson_only(patient, files, status):
+    files = files and {"etc/nv_tegra_release": L4T}
+    error = Answer(1, "", "no GPU: no driver; install NVIDIA's driver, or a newer one")
+    finding = nvidia.check_gpu(patient(files, {"import probe": error}))
+    assert finding.status == status
+    assert finding.found == "no GPU: no driver"
+    assert finding.fix == "install NVIDIA's driver, or a newer one"
+
+
+GOVERNOR = "sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor"
+
+
+def test_a_power_mode_below_the_fastest(patient):
+    finding = nvidia.check_power(
+        patient(
+            files={
+                GOVERNOR.format(0): "schedutil\n",
+                GOVERNOR.format(1): "schedutil\n",
+            },
+            answers={"nvpmodel": "NV Power Mode: 15W\n0"},
+        )
+    )
+    assert finding.status == "warn"
+    assert finding.found == (
+        "power mode 15W; processor clocks: schedutil; not the fastest"
+    )
+    assert finding.fix == "sudo nvpmodel -m 0 && sudo jetson_clocks"
+
+
+def test_the_fastest_power_mode(patient):
+    finding = nvidia.check_power(
+        patient(
+            files={GOVERNOR.format(0): "performance\n"},
+            answers={"nvpmodel": "NV Power Mode: MAXN_SUPER\n2"},
+        )
+    )
+    assert finding.status == "ok"
+
+
+def test_gstreamer_and_its_hardware(patient):
+    answers = {
+        "gst-launch-1.0 --version": "gst-launch-1.0 version 1.20.3\nGStreamer 1.20.3",
+        "--exists nvv4l2decoder": "",
+        "--exists nvarguscamerasrc": "",
+        "--exists fdsink": "",
+        "--exists videoconvert": "",
+        "--exists y4menc": "",
+        "gst-inspect-1.0": Answer(1, ""),
+    }
+    finding = media.check_gstreamer(patient(answers=answers))
+    assert finding.status == "ok"
+    assert finding.found == (
+        "1.20.3; hardware elements: nvarguscamerasrc, nvv4l2decoder"
+    )
+    del answers["--exists y4menc"]
+    assert "without y4menc" in media.check_gstreamer(patient(answers=answers)).found
+
+
+def test_cameras(patient, monkeypatch):
+    machine = patient(
+        files={
+            "dev/video0": "",
+            "dev/video2": "",
+            "sys/class/video4linux/video0/name": "HD Webcam\n",
+            "proc/77/comm": "cheese\n",
+        }
+    )
+    descriptors = machine.machine.root / "proc/77/fd"
+    descriptors.mkdir()
+    (descriptors / "9").symlink_to("/dev/video0")
+    monkeypatch.setattr("os.access", lambda path, mode: path.name == "video0")
+    finding = media.check_cameras(machine)
+    assert finding.status == "warn"
+    assert finding.found == (
+        "/dev/video0 (HD Webcam) is in use by cheese (77); "
+        "/dev/video2 (unnamed) may not be used by this user"
+    )
+    assert finding.fix == "sudo usermod -aG video $USER, and log in again"
+
+
+MEMORY = "MemTotal:  {} kB\nMemFree: 1 kB\nMemAvailable: {} kB\n"
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "status"), [(4, "ok"), (0.5, "warn")], ids=["enough", "little"]
+)
+def test_memory(patient, free_gib, status):
+    text = MEMORY.format(8 << 20, int(free_gib * (1 << 20)))
+    finding = room.check_memory(patient(files={"proc/meminfo": text}))
+    assert finding.status == status
+    assert finding.found == f"{free_gib:.1f} GiB free of 8.0"
+
+
+def test_a_bundle_that_cannot_fit(patient, bundles):
+    machine = patient(
+        {"proc/meminfo": MEMORY.format(100, 40)}, bundle=bundles("darken")
+    )
+    finding = fitting.check_bundle_size(machine)
+    assert finding.status == "missing"
+    assert "smaller --width" in finding.fix
+
+
+def test_a_bundle_that_fits(patient, bundles):
+    text = MEMORY.format(8 << 20, 4 << 20)
+    machine = patient({"proc/meminfo": text}, bundle=bundles("darken"))
+    finding = fitting.check_bundle_size(machine)
+    assert finding.status == "ok"
+    assert finding.found.startswith("qsnet, fp32, frames of 64x48; at least ")
+
+
+def test_half_precision_without_a_gpu(patient, bundles):
+    finding = fitting.check_bundle_precision(patient(bundle=bundles("fp16")))
+    assert finding.status == "warn"
+    assert "--fp32" in finding.fix
+
+
+def test_half_precision_with_a_gpu(patient, bundles):
+    answers = {"import tensorrt as library": json.dumps(["10.3.0", GPU])}
+    machine = patient(answers=answers, bundle=bundles("fp16"))
+    assert fitting.check_bundle_precision(machine).status == "ok"
+
+
+def test_a_bundle_without_an_engine_where_one_could_be(patient, bundles):
+    answers = {"import tensorrt as library": json.dumps(["10.3.0", GPU])}
+    machine = patient(answers=answers, bundle=bundles("darken"))
+    finding = fitting.check_bundle_engines(machine)
+    assert finding.status == "absent"
+    assert finding.found.endswith("has no tensorrt engine")
+    assert finding.fix == f"derain-compile {bundles('darken')} --backend tensorrt"
+
+
+def test_a_bundle_whose_engine_is_for_another_gpu(patient, bundles, tmp_path):
+    import shutil
+
+    from derain.runtime.bundle import MODEL_FILE
+    from derain.runtime.engines import PLATFORM
+
+    folder = shutil.copytree(bundles("darken"), tmp_path / "copy")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["engines"] = [
+        {
+            "file": "a.plan",
+            "sha256": "0",
+            "bytes": 1,
+            "backend": "tensorrt",
+            "version": "10.3.0",
+            "platform": PLATFORM,
+            "gpu": "Thor",
+            "compute_capabilities": ["11.0"],
+            "driver": "13.0",
+            "cuda": "13.0",
+            "onnx_sha256": manifest["files"][MODEL_FILE],
+            "sizes": "64x48",
+        }
+    ]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    answers = {"import tensorrt as library": json.dumps(["10.3.0", GPU])}
+    finding = fitting.check_bundle_engines(patient(answers=answers, bundle=folder))
+    assert finding.status == "warn"
+    assert "was built for tensorrt 10.3.0, Thor (11.0)" in finding.found
+    assert "this is tensorrt 10.3.0, Orin (8.7)" in finding.found
+    assert finding.fix.startswith("derain-compile ")
+
+
+def test_decoders_that_work_are_measured(patient):
+    answers = {
+        "with av.open(sys.argv[1]": "",  # makes the clip
+        "clip.h264  cuda": f"{decoders.FRAMES} 0.5",
+        "clip.h264  vaapi": Answer(1, "", "RuntimeError: no device"),
+        "clip.h264  ": f"{decoders.FRAMES} 2.0",
+    }
+    finding = decoders.measure_decoders(patient(answers=answers))
+    assert finding.found == ("H.264 1280x720: processor 60 frames/s, cuda 240 frames/s")

@@ -1,0 +1,134 @@
+"""Servers on this machine's loopback, each in a process or thread of its own."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+NEEDS = (
+    "import gi; gi.require_version('GstRtspServer', '1.0')\n"
+    "from gi.repository import Gst, GstRtspServer; Gst.init(None)\n"
+    "assert all(map(Gst.ElementFactory.find, ('x264enc', 'rtph264pay')))"
+)
+
+
+class RtspServer:
+    """A server that can be killed, frozen, and started again at the same place."""
+
+    def __init__(self, recording):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.recording = recording
+        self.process = None
+
+    def start(self):
+        script = Path(__file__).with_name("rtsp_server.py")
+        self.process = subprocess.Popen(
+            [SYSTEM_PYTHON, script, str(self.port), self.recording],
+            stdout=subprocess.PIPE,
+        )
+        assert self.process.stdout.readline() == b"ready\n"
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+            self.process = None
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def uri(self, path="live", user="", fields=""):
+        return f"rtsp://{user}127.0.0.1:{self.port}/{path}{fields}"
+
+
+@pytest.fixture(scope="session")
+def has_rtsp_server():
+    if not Path(SYSTEM_PYTHON).exists():
+        pytest.skip(f"no {SYSTEM_PYTHON}")
+    asked = subprocess.run(
+        [SYSTEM_PYTHON, "-c", NEEDS], capture_output=True, timeout=60, check=False
+    )
+    if asked.returncode:
+        pytest.skip(
+            "no RTSP server: apt install python3-gi gir1.2-gst-rtsp-server-1.0 "
+            "gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly"
+        )
+
+
+@pytest.fixture
+def rtsp_server(has_rtsp_server, tmp_path):
+    server = RtspServer(tmp_path / "recorded.mkv")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def has_gstreamer():
+    for program in ("gst-launch-1.0", "gst-inspect-1.0"):
+        if shutil.which(program) is None:
+            pytest.skip(f"no {program}: apt install gstreamer1.0-tools")
+    for element in ("videotestsrc", "videoconvert", "y4menc"):
+        found = subprocess.run(
+            ["gst-inspect-1.0", "--exists", element], timeout=60, check=False
+        )
+        if found.returncode:
+            pytest.skip(f"GStreamer has no {element}: apt install its plug-ins")
+
+
+@pytest.fixture
+def serve():
+    """Starts a web server: ``serve(answer)``, with `answer` called for each GET."""
+    servers = []
+
+    def start(answer):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                try:
+                    answer(self)
+                except OSError:  # the client has gone
+                    self.close_connection = True
+
+            def log_message(self, *arguments):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def serve_folder(serve):
+    """Serves the files in a folder: ``serve_folder(path)``."""
+
+    def start(folder):
+        def answer(request):
+            path = folder / request.path.partition("?")[0].lstrip("/")
+            if not path.is_file():
+                request.send_error(404)
+                return
+            data = path.read_bytes()
+            request.send_response(200)
+            request.send_header("Content-Length", str(len(data)))
+            request.end_headers()
+            request.wfile.write(data)
+
+        return serve(answer)
+
+    return start

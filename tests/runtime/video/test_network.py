@@ -1,0 +1,244 @@
+"""Network streams, from real servers on this machine."""
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+av = pytest.importorskip("av")
+
+from derain.runtime.errors import MediaError, SourceLostError  # noqa: E402
+from derain.runtime.sizes import Size  # noqa: E402
+from derain.runtime.video import open_source  # noqa: E402
+
+BOUNDARY = "derain"
+PATIENCE_S = 30  # a hang, not a slow machine
+
+
+def read_until_lost(source):
+    with pytest.raises(SourceLostError) as caught:
+        for _ in source:
+            pass
+    return str(caught.value)
+
+
+def mjpeg(picture, pause_s=0.02, count=None):
+    """Answers with JPEG after JPEG of what ``picture(index)`` renders."""
+
+    def answer(request):
+        request.send_response(200)
+        request.send_header(
+            "Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY}"
+        )
+        request.end_headers()
+        for index in itertools.count():
+            if index == count:
+                return
+            _, jpeg = cv2.imencode(".jpg", picture(index))
+            data = jpeg.tobytes()
+            head = (
+                f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
+                f"Content-Length: {len(data)}\r\n\r\n"
+            )
+            request.wfile.write(head.encode() + data + b"\r\n")
+            time.sleep(pause_s)
+
+    return answer
+
+
+def grey(level):
+    return np.full((48, 64, 3), level, np.uint8)
+
+
+def test_rtsp_says_what_it_is(rtsp_server):
+    with closing(open_source(rtsp_server.uri(user="me:secret@"))) as source:
+        assert source.info.live
+        assert source.info.size == Size(64, 48)
+        assert source.info.fps == 25
+        assert source.info.frames is None
+        assert source.info.description == f"{rtsp_server.uri()}, 64x48"
+
+
+def test_rtsp_frames_have_their_times_and_ages(rtsp_server):
+    before = time.monotonic()
+    with closing(open_source(rtsp_server.uri())) as source:
+        frames = list(itertools.islice(source, 20))
+    assert all(before < frame.captured <= time.monotonic() for frame in frames)
+    for one, two in itertools.pairwise(frames):
+        steps = (two.time - one.time) * 25
+        assert abs(steps - (two.index - one.index)) < Fraction(1, 10)
+    assert not np.array_equal(frames[0].image, frames[-1].image)  # the ball moves
+
+
+def test_rtsp_over_udp(rtsp_server):
+    uri = rtsp_server.uri(fields="?transport=udp")
+    with closing(open_source(uri)) as source:
+        assert next(iter(source)).size == Size(64, 48)
+
+
+def test_a_server_that_dies_is_lost_and_comes_back(rtsp_server):
+    with closing(open_source(rtsp_server.uri())) as source:
+        next(iter(source))
+        rtsp_server.kill()
+        assert "127.0.0.1" in read_until_lost(source)
+    with pytest.raises(MediaError, match=r"cannot be opened: Connection refused"):
+        open_source(rtsp_server.uri())
+    rtsp_server.start()
+    with closing(open_source(rtsp_server.uri())) as source:
+        assert next(iter(source)).index >= 0
+
+
+def test_a_server_that_freezes_is_lost(rtsp_server):
+    with closing(open_source(rtsp_server.uri(fields="?timeout=1"))) as source:
+        next(iter(source))
+        rtsp_server.freeze()
+        message = read_until_lost(source)
+    # Whichever of FFmpeg's limit and ours is noticed first.
+    assert "no frame for 1 s" in message or "is lost after" in message
+
+
+def test_closing_lets_go_whoever_waits_for_a_frozen_server(rtsp_server):
+    source = open_source(rtsp_server.uri(fields="?timeout=600"))
+    started = threading.Event()
+
+    def read():
+        for _ in source:
+            started.set()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    assert started.wait(PATIENCE_S)
+    rtsp_server.freeze()
+    source.close()
+    reader.join(PATIENCE_S)
+    assert not reader.is_alive()
+
+
+@pytest.mark.slow
+def test_twenty_restarts_of_the_server(rtsp_server):
+    def resident_bytes():
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    threads = threading.active_count()
+    sizes = []
+    for _ in range(20):
+        with closing(open_source(rtsp_server.uri())) as source:
+            next(iter(source))
+            rtsp_server.kill()
+            read_until_lost(source)
+        rtsp_server.start()
+        sizes.append(resident_bytes())
+    # After the first five, the decoder's and the allocator's pools are there; a leaked
+    # connection keeps a megabyte.
+    assert sizes[-1] - sizes[5] < 8e6
+    assert threading.active_count() <= threads + 1
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_credentials_are_never_shown(scheme):
+    code = (
+        "import sys; from derain.runtime.video import open_source\n"
+        "from derain.runtime.errors import MediaError\n"
+        "try: open_source(sys.argv[1])\n"
+        "except MediaError:\n"
+        "    import traceback; traceback.print_exc()\n"
+    )
+    uri = f"{scheme}://me:secret@127.0.0.1:1/live?key=secret"
+    done = subprocess.run(
+        [sys.executable, "-c", code, uri],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    shown = (done.stdout + done.stderr).replace(code, "")
+    assert f"{scheme}://127.0.0.1:1/live cannot be opened: Connection refused" in shown
+    assert "secret" not in shown
+
+
+def test_unknown_transport():
+    with pytest.raises(MediaError, match=r"transport 'tap' is not tcp or udp"):
+        open_source("rtsp://127.0.0.1:1/live?transport=tap")
+
+
+def test_senseless_timeout():
+    with pytest.raises(MediaError, match=r"timeout 0 is not 0 to 3600 seconds"):
+        open_source("rtsp://127.0.0.1:1/live?timeout=0")
+
+
+def test_mjpeg_frames(serve):
+    uri = serve(mjpeg(lambda index: grey(100)))
+    with closing(open_source(f"{uri}/stream?key=1")) as source:
+        assert source.info.live
+        assert source.info.description == f"{uri}/stream, 64x48"
+        frames = list(itertools.islice(source, 5))
+    assert all(abs(int(frame.image[0, 0, 0]) - 100) <= 2 for frame in frames)
+    assert [one.time < two.time for one, two in itertools.pairwise(frames)] == [
+        True
+    ] * 4
+
+
+def test_a_slow_reader_gets_the_newest_frame(serve):
+    shown = []
+
+    def picture(index):
+        shown.append(index)
+        return grey(2 * (index % 100))
+
+    with closing(open_source(serve(mjpeg(picture)))) as source:
+        frames = iter(source)
+        next(frames)
+        for _ in range(3):
+            wanted = len(shown) + 30
+            while len(shown) < wanted:  # thirty frames come, and nobody looks
+                time.sleep(0.01)
+            before = shown[-1]
+            next(frames)  # one may have been taken before we looked away
+            level = int(next(frames).image[0, 0, 0])
+            behind = (before - round(level / 2)) % 100
+            # Some are on their way through the socket and the decoder; 30 would be all.
+            assert behind <= 10 or behind > 50
+
+
+def test_mjpeg_that_ends_is_lost(serve):
+    with closing(open_source(serve(mjpeg(lambda index: grey(9), count=5)))) as source:
+        assert "is lost" in read_until_lost(source)
+
+
+def test_a_page_that_is_not_there(serve_folder, tmp_path):
+    with pytest.raises(MediaError, match=r"/none cannot be opened: .*404 Not Found"):
+        open_source(f"{serve_folder(tmp_path)}/none")
+
+
+def test_a_file_of_a_server_is_read_to_its_end(serve_folder, tmp_path, make_video):
+    make_video(tmp_path / "in.mp4", frames=20)
+    with closing(open_source(f"{serve_folder(tmp_path)}/in.mp4")) as source:
+        assert not source.info.live
+        frames = list(source)
+    assert [frame.index for frame in frames] == list(range(20))
+    assert [frame.time for frame in frames] == [Fraction(i, 25) for i in range(20)]
+    assert {frame.captured for frame in frames} == {None}
+
+
+def test_live_hls_is_shown_at_its_pace(serve_folder, tmp_path, make_video):
+    # Seconds of it come at once; without a pace, all but the last frame would be lost.
+    make_video(
+        tmp_path / "in.m3u8",
+        frames=30,
+        options={"hls_flags": "omit_endlist", "hls_time": "1"},
+        encoder={"g": "10", "tune": "zerolatency"},
+    )
+    with closing(open_source(f"{serve_folder(tmp_path)}/in.m3u8")) as source:
+        assert source.info.live
+        frames = list(itertools.islice(source, 12))
+    assert frames[-1].index < 20
+    assert all(frame.captured is not None for frame in frames)

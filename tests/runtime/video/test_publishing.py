@@ -1,0 +1,105 @@
+"""Publishing to a real RTSP server on this machine."""
+
+import time
+from contextlib import closing
+from fractions import Fraction
+
+import pytest
+
+av = pytest.importorskip("av")
+
+from derain.runtime.errors import MediaError  # noqa: E402
+from derain.runtime.video import Frame, SinkOptions, SourceInfo, open_sink  # noqa: E402
+from derain.runtime.video.publishing import RtspSink  # noqa: E402
+
+FPS = 50
+CLIP = SourceInfo(description="", time_base=Fraction(1, FPS), fps=Fraction(FPS))
+LIVE = SourceInfo(
+    description="", time_base=Fraction(1, FPS), fps=Fraction(FPS), live=True
+)
+
+
+def frame(image, index):
+    return Frame(image, index, Fraction(index, FPS), captured=time.monotonic())
+
+
+def test_a_server_gets_every_frame_of_a_clip_at_its_time(
+    rtsp_server, image, play, closeness
+):
+    started = time.monotonic()
+    with closing(open_sink(rtsp_server.uri("in"), CLIP, SinkOptions())) as sink:
+        for index in range(30):
+            sink.write(frame(image(shift=index), index))
+        assert time.monotonic() - started >= 29 / FPS
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:  # the server writes behind
+        time.sleep(0.1)
+        if rtsp_server.recording.exists():
+            played = play(rtsp_server.recording)
+            if len(played.images) >= 28:  # a slow machine may skip one
+                break
+    assert played.video["codec"] == "h264"
+    assert len(played.images) >= 28
+    assert closeness(played.images[0], image()) <= 16
+
+
+def test_no_server(image):
+    sink = open_sink("rtsp://me:secret@127.0.0.1:1/in", LIVE, SinkOptions())
+    with (
+        closing(sink),
+        pytest.raises(
+            MediaError,
+            match=r"^rtsp://127.0.0.1:1/in cannot be written: Connection refused",
+        ),
+    ):
+        sink.write(frame(image(), 0))
+
+
+def test_a_server_that_refuses(rtsp_server, image):
+    with (
+        closing(open_sink(rtsp_server.uri("nowhere"), LIVE, SinkOptions())) as sink,
+        pytest.raises(MediaError, match=r"/nowhere cannot be written: "),
+    ):
+        sink.write(frame(image(), 0))
+
+
+def write_until_it_fails(sink, image):
+    def write_all():
+        for index in range(100_000):
+            sink.write(frame(image(shift=index), index))
+            time.sleep(0.002)
+
+    with pytest.raises(MediaError) as caught:
+        write_all()
+    return str(caught.value)
+
+
+def test_a_server_that_dies(rtsp_server, image):
+    with closing(open_sink(rtsp_server.uri("in"), LIVE, SinkOptions())) as sink:
+        sink.write(frame(image(), 0))
+        rtsp_server.kill()
+        assert "/in cannot be written: " in write_until_it_fails(sink, image)
+
+
+def test_a_server_that_freezes(rtsp_server, image):
+    sink = RtspSink(rtsp_server.uri("in"), LIVE, SinkOptions(crf=0), timeout_s=0.5)
+    with closing(sink):
+        sink.write(frame(image(), 0))
+        rtsp_server.freeze()
+        assert "takes nothing for 0.5 s" in write_until_it_fails(sink, noise)
+
+
+def noise(shift):
+    """Pictures that do not compress, so that the socket is full soon."""
+    import numpy as np
+
+    return np.random.default_rng(shift).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+def test_another_size(rtsp_server, image):
+    from derain.runtime.sizes import Size
+
+    with closing(open_sink(rtsp_server.uri("in"), LIVE, SinkOptions())) as sink:
+        sink.write(frame(image(), 0))
+        message = write_until_it_fails(sink, lambda shift: image(Size(32, 32)))
+    assert "is 32x32, the stream is 64x48" in message

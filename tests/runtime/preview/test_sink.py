@@ -56,9 +56,13 @@ def test_a_frame_without_a_picture_before_is_its_own(make_frame, decode, clock):
     assert np.allclose(decode(hub.pictures[0][1]), 90, atol=2)
 
 
-def test_a_fast_file_is_shown_at_forty_a_second(make_frame):
-    hub, times = Hub("derained"), iter(np.arange(1, 2, 0.005))
+@pytest.mark.parametrize(
+    ("rate", "least", "most"), [(30, 30, 30), (200, 30, 40)], ids=["camera", "file"]
+)
+def test_a_camera_is_shown_whole_and_a_fast_file_in_part(make_frame, rate, least, most):
+    times = iter(1 + np.arange(rate) / rate)  # one second
+    hub = Hub("derained")
     sink = JpegSink(hub, times.__next__)
-    for index in range(200):
+    for index in range(rate):
         sink.write(make_frame(index))
-    assert 38 <= len(hub.pictures) <= 41
+    assert least <= len(hub.pictures) <= most

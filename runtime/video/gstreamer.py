@@ -31,6 +31,7 @@ _TO_Y4M = (
     "! videoconvert ! video/x-raw,format=I420,colorimetry=bt709 ! y4menc ! fdsink fd=1"
 )
 _OPEN_TIMEOUT_S = 20.0  # Argus takes seconds to start a camera
+_ASKED_S = 1.0  # for a pipeline to stop by itself
 _CSI_FORM = "csi://0"
 _CSI_FIELDS = {"size": "1280x720", "fps": "30"}
 
@@ -85,7 +86,7 @@ def _launch(pipeline: str, name: str, *, endless: bool) -> LiveSource:
             f"{name} cannot be read: {error}: {public(pipeline)}"
         ) from error
     child = _Child([launcher, "-q", *words])
-    late = threading.Timer(_OPEN_TIMEOUT_S, child.kill)
+    late = threading.Timer(_OPEN_TIMEOUT_S, child.give_up)
     late.daemon = True
     late.start()
     try:
@@ -123,7 +124,7 @@ class _Child:
         assert self._process.stdout is not None  # both are pipes
         assert self._process.stderr is not None
         self.output = self._process.stdout.fileno()
-        self._killed = False
+        self._late = False
         self._lines: deque[str] = deque(maxlen=50)
         self._listener = threading.Thread(
             target=self._listen, args=(self._process.stderr,), daemon=True
@@ -132,7 +133,7 @@ class _Child:
 
     def reason(self) -> str:
         """Why it failed, in its own words; empty if it did not."""
-        if self._killed:
+        if self._late:
             return f"it did not start within {_OPEN_TIMEOUT_S:g} s"
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
@@ -145,9 +146,21 @@ class _Child:
         line = line.removeprefix("WARNING: ").removeprefix("ERROR: ")
         return re.sub(r"//[^/@\s]*@", "//", line)  # a password in an address
 
+    def give_up(self) -> None:
+        """End it because it does not start."""
+        self._late = True
+        self.kill()
+
     def kill(self) -> None:
-        """End it now, and whatever it has started."""
-        self._killed = True
+        """End it now, and whatever it has started.
+
+        It is asked first: a Jetson's camera service does not survive every client that
+        is killed.
+        """
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_ASKED_S)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

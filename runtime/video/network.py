@@ -12,6 +12,7 @@ from derain.runtime.video.uris import parsed, public, take_fields
 _RTSP_FORM = "rtsp://host/path"
 _RTSP_FIELDS = {"transport": "tcp", "timeout": f"{TIMEOUT_S:g}"}
 _TRANSPORTS = ("tcp", "udp")
+_HTTP_FORM = "http://host/path"
 _HTTP_FIELDS = {"timeout": f"{TIMEOUT_S:g}"}
 
 
@@ -31,7 +32,7 @@ def open_rtsp(uri: str, fps: Fraction | None = None) -> LiveSource:
         raise MediaError(
             f"{public(uri)}: transport {fields['transport']!r} is not tcp or udp"
         )
-    timeout_s = _timeout_s(uri, fields)
+    timeout_s = _timeout_s(_RTSP_FORM, fields, uri)
     # FFmpeg's guess of the rate takes 20 frames more: 1.2 s instead of 0.4 s until the
     # first one, at 25 frames/s.
     options = {"rtsp_transport": fields["transport"], "fpsprobesize": "0"}
@@ -58,7 +59,7 @@ def open_http(uri: str, fps: Fraction | None = None) -> LiveSource:
     """
     _refuse_rate(uri, fps)
     url, taken = take_fields(uri, tuple(_HTTP_FIELDS))
-    timeout_s = _timeout_s(uri, {**_HTTP_FIELDS, **taken})
+    timeout_s = _timeout_s(_HTTP_FORM, {**_HTTP_FIELDS, **taken}, uri)
     path = url.partition("?")[0].lower()
     return open_stream(
         Stream(
@@ -72,14 +73,16 @@ def open_http(uri: str, fps: Fraction | None = None) -> LiveSource:
     )
 
 
-def _timeout_s(uri: str, fields: dict[str, str]) -> float:
+def _timeout_s(form: str, fields: dict[str, str], uri: str) -> float:
+    wanted = {**fields, "timeout": f"{TIMEOUT_S:g}"}
+
     def parse() -> float:
         seconds = float(fields["timeout"])
         if not 0 < seconds <= 3600:
             raise ValueError(f"timeout {fields['timeout']} is not 0 to 3600 seconds")
         return seconds
 
-    return parsed(public(uri), _RTSP_FORM, _RTSP_FIELDS, parse)
+    return parsed(public(uri), form, wanted, parse)
 
 
 def _refuse_rate(uri: str, fps: Fraction | None) -> None:

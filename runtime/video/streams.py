@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
-from av.error import FFmpegError, InvalidDataError
+from av.error import ExitError, FFmpegError, InvalidDataError
 from av.packet import Packet
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -21,8 +21,10 @@ from derain.runtime.video.colour import Colour
 from derain.runtime.video.decoding import bgr_image
 from derain.runtime.video.live import TIMEOUT_S, LiveSource
 
-# A decoder that is this late leaves out everything up to the next key frame.
+# A decoder that is this late decodes key frames alone, until one is this new. What comes
+# late from the network in one go is decoded before it counts as late.
 LATE_S = 1.0
+CAUGHT_UP_S = 0.2
 _ARRIVAL_UNIT = Fraction(1, 90_000)  # RTP's clock for video
 
 
@@ -190,8 +192,7 @@ class _Reader:
             seconds = time.monotonic() - self._opened
             kind = SourceLostError if self._live else MediaError
             raise kind(
-                f"{self._stream.name} is lost after {seconds:.0f} s: "
-                f"{self._reason() or error.strerror or error}"
+                f"{self._stream.name} is lost after {seconds:.0f} s: {self._why(error)}"
             ) from None  # FFmpeg's names the password
 
         if detail := self._detail():
@@ -209,9 +210,10 @@ class _Reader:
         """Whether there is no time to decode `packet`."""
         if not self._live or not packet.size:
             return False
-        if time.monotonic() - sent > LATE_S:
+        late_s = time.monotonic() - sent
+        if late_s > LATE_S:
             self._behind = True
-        elif packet.is_keyframe:
+        elif packet.is_keyframe and late_s < CAUGHT_UP_S:
             self._behind = False
         return self._behind and not packet.is_keyframe
 
@@ -247,8 +249,18 @@ class _Reader:
         return f": {reason}" if reason else ""
 
     def _unreadable(self, error: OSError | FFmpegError) -> MediaError:
-        why = self._reason() or error.strerror
+        # An RTSP server that is cut off is "invalid data" to FFmpeg.
+        late = time.monotonic() - self._opened >= self._stream.timeout_s
+        why = self._no_answer() if late and not self._reason() else self._why(error)
         return MediaError(f"{self._stream.name} cannot be opened: {why}")
+
+    def _why(self, error: OSError | FFmpegError) -> str:
+        if isinstance(error, ExitError):  # PyAV's time limit ends a call like this
+            return self._no_answer()
+        return self._reason() or error.strerror or type(error).__name__
+
+    def _no_answer(self) -> str:
+        return f"no answer for {self._stream.timeout_s:g} s"
 
 
 def _wait_until(shown_at: float | None, moment: float) -> float:

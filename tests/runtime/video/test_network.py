@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ av = pytest.importorskip("av")
 
 from derain.runtime.errors import MediaError, SourceLostError  # noqa: E402
 from derain.runtime.sizes import Size  # noqa: E402
-from derain.runtime.video import open_source  # noqa: E402
+from derain.runtime.video import open_source, streams  # noqa: E402
 
 BOUNDARY = "derain"
 PATIENCE_S = 30  # a hang, not a slow machine
@@ -102,7 +103,7 @@ def test_a_server_that_freezes_is_lost(rtsp_server):
         rtsp_server.freeze()
         message = read_until_lost(source)
     # Whichever of FFmpeg's limit and ours is noticed first.
-    assert "no frame for 1 s" in message or "is lost after" in message
+    assert "no frame for 1 s" in message or "no answer for 1 s" in message
 
 
 def test_closing_lets_go_whoever_waits_for_a_frozen_server(rtsp_server):
@@ -173,6 +174,72 @@ def test_unknown_transport():
 def test_senseless_timeout():
     with pytest.raises(MediaError, match=r"timeout 0 is not 0 to 3600 seconds"):
         open_source("rtsp://127.0.0.1:1/live?timeout=0")
+
+
+def test_a_server_that_never_answers():
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        with pytest.raises(MediaError, match=r"cannot be opened: no answer for 0.5 s"):
+            open_source(f"rtsp://{address}/live?timeout=0.5")
+
+
+def test_a_decoder_that_is_too_slow_leaves_frames_out(serve, monkeypatch):
+    # 50 frames/s come, and 20 are converted: without leaving any out, the delay would
+    # be three seconds after five.
+    packets = transport_stream(frames=300)
+
+    def answer(request):
+        request.send_response(200)
+        request.end_headers()
+        started = time.monotonic()
+        for index, data in enumerate(packets):
+            time.sleep(max(0.0, started + index / 50 - time.monotonic()))
+            request.wfile.write(data)
+
+    def slow(*arguments):
+        time.sleep(0.05)
+        return bgr_image(*arguments)
+
+    bgr_image = streams.bgr_image
+    monkeypatch.setattr(streams, "bgr_image", slow)
+    delays, indices = [], []
+    with closing(open_source(f"{serve(answer)}/live.ts")) as source:
+        assert source.info.live
+        for frame in source:
+            delays.append(time.monotonic() - frame.captured)
+            indices.append(round(frame.time * 50))
+            if indices[-1] - indices[0] > 250:
+                break
+    gaps = [two - one for one, two in itertools.pairwise(indices)]
+    assert max(gaps) >= 10  # up to a key frame
+    assert max(delays) < 2.5
+    assert min(delays[-60:]) < 0.5  # it has caught up, not only stopped falling back
+
+
+def transport_stream(frames):
+    """An MPEG transport stream, as the bytes of each of its frames."""
+    sent = []
+
+    class Output:
+        def write(self, data):
+            sent[-1] += bytes(data)
+            return len(data)
+
+    with av.open(
+        Output(), "w", format="mpegts", options={"flush_packets": "1"}
+    ) as file:
+        video = file.add_stream(
+            "libx264",
+            rate=50,
+            options={"tune": "zerolatency", "g": "10", "sc_threshold": "0"},
+        )
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for index in range(frames):
+            sent.append(b"")
+            frame = av.VideoFrame.from_ndarray(grey(index % 256), format="bgr24")
+            frame.pts, frame.time_base = index, Fraction(1, 50)
+            file.mux(video.encode(frame))
+    return sent
 
 
 def test_mjpeg_frames(serve):

@@ -26,6 +26,9 @@ from derain.runtime.video.integrity import missing_bytes
 # one level, for 4 ms a frame of 1280x720. (SWS_BICUBIC | SWS_ACCURATE_RND |
 # SWS_FULL_CHR_H_INT; not all of them have a name in PyAV 15.)
 SCALER_FLAGS = 0x4 | 0x40000 | 0x2000
+# The same with one chroma for two pixels: 2.0 ms instead of 5.5 ms from planar 4:2:0 of
+# 1280x720, and 42.7 dB instead of 45.3 dB of what was coded. For live streams.
+QUICK_SCALER_FLAGS = 0x4 | 0x40000
 
 # Transport streams show the clock of the broadcast, and may start at any hour.
 BROADCAST = frozenset({"mpegts", "mpeg"})
@@ -190,7 +193,10 @@ class VideoSource:
 
 
 def bgr_image(
-    decoded: av.VideoFrame, reformatter: VideoReformatter, colour: Colour
+    decoded: av.VideoFrame,
+    reformatter: VideoReformatter,
+    colour: Colour,
+    flags: int = SCALER_FLAGS,
 ) -> NDArray[np.uint8]:
     """The picture in `decoded`, `(H, W, 3)` uint8 BGR, upright.
 
@@ -198,6 +204,7 @@ def bgr_image(
         decoded: What the decoder gave.
         reformatter: One for all frames of a stream.
         colour: How the stream's colours are coded.
+        flags: Of swscale.
     """
     source_range = decoded.color_range or (
         FULL_RANGE if decoded.format.is_rgb else LIMITED_RANGE
@@ -211,7 +218,7 @@ def bgr_image(
         dst_colorspace=BT601.matrix,
         src_color_range=source_range,
         dst_color_range=FULL_RANGE,
-        interpolation=SCALER_FLAGS,
+        interpolation=flags,
     )
     image = cast(NDArray[np.uint8], bgr.to_ndarray())
     quarter_turns = round(decoded.rotation / 90) % 4

@@ -18,11 +18,11 @@ from derain.runtime.sizes import Size
 from derain.runtime.video.base import DEFAULT_FPS, Frame, SourceInfo
 from derain.runtime.video.clocks import SenderClock
 from derain.runtime.video.colour import Colour
-from derain.runtime.video.decoding import bgr_image
+from derain.runtime.video.decoding import QUICK_SCALER_FLAGS, SCALER_FLAGS, bgr_image
 from derain.runtime.video.live import TIMEOUT_S, LiveSource
 
-# A decoder that is this late decodes key frames alone, until one is this new. What comes
-# late from the network in one go is decoded before it counts as late.
+# A decoder that is this late decodes key frames alone, until one is this new. What
+# comes late from the network in one go is decoded before it counts as late.
 LATE_S = 1.0
 CAUGHT_UP_S = 0.2
 _ARRIVAL_UNIT = Fraction(1, 90_000)  # RTP's clock for video
@@ -144,6 +144,7 @@ class _Reader:
             MediaError: The same for one that is not live.
         """
         unit = self.info.time_base
+        flags = QUICK_SCALER_FLAGS if self._live else SCALER_FLAGS
         last = end = Fraction(0)
         shown_at: float | None = None
         for index, (decoded, sent) in enumerate(self._all()):
@@ -161,7 +162,7 @@ class _Reader:
             if self._stream.paced and self._live:
                 shown_at = _wait_until(shown_at, float(now))
                 sent = time.monotonic()
-            image = bgr_image(decoded, self._reformatter, self.info.colour)
+            image = bgr_image(decoded, self._reformatter, self.info.colour, flags)
             last, end = now, now + (duration or round(1 / self.info.fps / unit) * unit)
             yield Frame(
                 image, index, now, duration, captured=sent if self._live else None

@@ -85,7 +85,8 @@ def observe(
     session: Session | None = None
     for done, frame in enumerate(frames, 1):
         if session is None:
-            session = Session(_instrumented(model, layers, tensors, frame.shape[:2]))
+            probes = _instrumented(model, layers, tensors, frame.shape[:2])
+            session = Session(probes, probed=True)
         seen = session.run(frame)
         for index, tensor in enumerate(tensors):
             least, greatest = (
@@ -95,8 +96,10 @@ def observe(
             sample = seen[f"sample_{index}"]
             observations[tensor].add(sample, least, greatest, tensor)
         if done == 1:
+            nodes = nodes_by_name(model)
             macs = {
-                layer.name: int(np.prod(seen[f"shape_{index}"])) * _taps(model, layer)
+                layer.name: int(np.prod(seen[f"shape_{index}"]))
+                * _taps(nodes[layer.name])
                 for index, layer in enumerate(layers)
             }
         progress(done)
@@ -108,9 +111,9 @@ def observe(
     return observations, macs
 
 
-def _taps(model: ir.Model, layer: Layer) -> int:
-    """Multiplications of a layer for one value of its result."""
-    weight = constant(nodes_by_name(model)[layer.name].inputs[1])
+def _taps(node: ir.Node) -> int:
+    """Multiplications of a convolution for one value of its result."""
+    weight = constant(node.inputs[1])
     assert weight is not None
     return int(weight[0].size)
 
@@ -145,7 +148,11 @@ def _instrumented(
         node.outputs[0].type = ir.TensorType(
             ir.DataType.INT64 if int64 else ir.DataType.FLOAT
         )
-        graph.append(node)
+        producer = inputs[0].producer()
+        if producer is None:
+            graph.insert_before(graph[0], node)
+        else:
+            graph.insert_after(producer, node)
         outputs.append(node.outputs[0])
 
     for index, tensor in enumerate(tensors):

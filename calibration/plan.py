@@ -25,7 +25,8 @@ from derain.calibration.ranges import METHODS, Method
 from derain.calibration.record import Calibration, fingerprint
 from derain.calibration.sensitivity import local_errors
 
-_AUTO_FRAMES = 4
+# Methods are compared on as many frames as make four of 640x360, two to eight.
+_AUTO_FRAMES, _AUTO_MOST, _AUTO_PIXELS = 2, 8, 4 * 640 * 360
 # Sharing a range over a concatenation costs its narrower parts this factor in
 # resolution at most (1.9 dB of their own noise).
 _SHARED_FACTOR = 1.25
@@ -197,8 +198,10 @@ def _ranges(
 
     if options.method != "auto":
         return options.method, of(options.method)
-    every = max(1, len(store.chosen) // _AUTO_FRAMES)
-    frames = [s.held_out() for s in store.chosen[::every][:_AUTO_FRAMES]]
+    pixels = store.chosen[0].rainy[..., 0].size
+    count = min(max(_AUTO_FRAMES, _AUTO_PIXELS // pixels), _AUTO_MOST)
+    every = max(1, len(store.chosen) // count)
+    frames = [s.held_out() for s in store.chosen[::every][:count]]
     candidates = {method: of(method) for method in METHODS}
     candidates["each tensor's best"] = share_ranges(
         groups,

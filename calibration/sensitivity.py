@@ -30,7 +30,7 @@ def local_errors(
     Returns:
         Squared error over squared result, 0 for a layer whose result is all zero.
     """
-    session = Session(_beside(model, layers, ranges, means))
+    session = Session(_beside(model, layers, ranges, means), probed=True)
     errors = np.zeros(len(layers))
     powers = np.zeros(len(layers))
     for frame in frames:
@@ -112,7 +112,7 @@ def _beside(
     copy = model.clone()
     nodes = nodes_by_name(copy)
     graph = copy.graph
-    twins: dict[str, ir.Value] = {}
+    twins: dict[str, ir.Node] = {}
     outputs: list[ir.Value] = []
     for layer in layers:
         node = nodes[layer.name]
@@ -123,13 +123,14 @@ def _beside(
         value.name = f"{node.outputs[0].name}_twin"
         value.shape, value.type = node.outputs[0].shape, node.outputs[0].type
         graph.insert_after(node, twin)
-        twins[layer.name] = value
+        twins[layer.name] = twin
     insert_qdq(copy, ranges, {f"{layer.name}_twin" for layer in layers}, means)
     for index, layer in enumerate(layers):
         y = nodes[layer.name].outputs[0]
-        difference = ir.Node("", "Sub", [y, twins[layer.name]], name=f"lost_{index}")
+        twin = twins[layer.name]
+        difference = ir.Node("", "Sub", [y, twin.outputs[0]], name=f"lost_{index}")
         difference.outputs[0].name = f"lost_{index}"
-        graph.append(difference)
+        graph.insert_after(twin, difference)
         for name, value in (("error", difference.outputs[0]), ("power", y)):
             node = ir.Node(
                 "",
@@ -140,7 +141,7 @@ def _beside(
             )
             node.outputs[0].name = f"{name}_{index}"
             node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-            graph.append(node)
+            graph.insert_after(difference, node)
             outputs.append(node.outputs[0])
     graph.outputs[:] = outputs
     return copy

@@ -3,11 +3,13 @@ from click.testing import CliRunner
 
 pytest.importorskip("torch", reason="the exporter needs derain[export]")
 
+from derain.export import pipeline
 from derain.export.cli import main
 
 
 @pytest.fixture
-def export(tmp_path, monkeypatch):
+def export(export_once, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "to_onnx", export_once)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):

@@ -60,14 +60,10 @@ def open_http(uri: str, fps: Fraction | None = None) -> LiveSource:
     _refuse_rate(uri, fps)
     url, taken = take_fields(uri, tuple(_HTTP_FIELDS))
     timeout_s = _timeout_s(_HTTP_FORM, {**_HTTP_FIELDS, **taken}, uri)
-    path = url.partition("?")[0].lower()
     return open_stream(
         Stream(
             name=public(uri),
             url=url,
-            # MJPEG has no time stamps, and HLS sends seconds at once.
-            stamped=path.endswith((".m3u8", ".ts", ".mp4", ".mkv", ".webm")),
-            paced=path.endswith(".m3u8"),
             timeout_s=timeout_s,
         )
     )

@@ -25,6 +25,10 @@ from derain.runtime.video.live import TIMEOUT_S, LiveSource
 # comes late from the network in one go is decoded before it counts as late.
 LATE_S = 1.0
 CAUGHT_UP_S = 0.2
+# FFmpeg's names of containers. Of the first, it makes up the times; the second brings
+# seconds at once, to be shown at their times.
+_UNSTAMPED = frozenset({"mjpeg", "mpjpeg"})
+_IN_BURSTS = frozenset({"hls"})
 _ARRIVAL_UNIT = Fraction(1, 90_000)  # RTP's clock for video
 
 
@@ -38,8 +42,7 @@ class Stream:
         format: FFmpeg's name of the container; None: it looks.
         options: Of FFmpeg's demuxer and protocol.
         live: Whether the newest frame counts; None: if the stream has no duration.
-        stamped: Whether its time stamps tell when a frame was sent.
-        paced: Whether frames come in bursts, to be shown at their times.
+        stamped: Whether its time stamps, if it has any, tell when a frame was sent.
         endless: Whether an end is a loss.
         timeout_s: How long to wait for the connection, and for data.
     """
@@ -50,7 +53,6 @@ class Stream:
     options: dict[str, str] = field(default_factory=dict)
     live: bool | None = None
     stamped: bool = True
-    paced: bool = False
     endless: bool = True
     timeout_s: float = TIMEOUT_S
 
@@ -126,6 +128,10 @@ class _Reader:
             self._live = (
                 self._container.duration is None if stream.live is None else stream.live
             )
+            formats = set(self._container.format.name.split(","))
+            stamped = self._stream.stamped and formats.isdisjoint(_UNSTAMPED)
+            self._stamped = stamped or not self._live
+            self._paced = self._live and not formats.isdisjoint(_IN_BURSTS)
             self._decoded = self._decode()
             first = next(self._decoded, None)
             if first is None:
@@ -148,18 +154,17 @@ class _Reader:
         last = end = Fraction(0)
         shown_at: float | None = None
         for index, (decoded, sent) in enumerate(self._all()):
-            stamped = self._stream.stamped or not self._live
-            if stamped and decoded.pts is not None:
+            if self._stamped and decoded.pts is not None:
                 now = decoded.pts * unit
-            elif stamped:
+            elif self._stamped:
                 now = end
             else:
                 now = round((sent - self._opened) / unit) * unit
             if index and now <= last:  # a clock that was set back
-                now = end if stamped else last + unit
+                now = end if self._stamped else last + unit
                 shown_at = None
-            duration = (decoded.duration or 0) * unit if stamped else Fraction(0)
-            if self._stream.paced and self._live:
+            duration = (decoded.duration or 0) * unit if self._stamped else Fraction(0)
+            if self._paced:
                 shown_at = _wait_until(shown_at, float(now))
                 sent = time.monotonic()
             image = bgr_image(decoded, self._reformatter, self.info.colour, flags)
@@ -203,7 +208,7 @@ class _Reader:
     def _sent(self, packet: Packet[VideoStream]) -> float:
         arrived = time.monotonic()
         stamp = packet.dts if packet.dts is not None else packet.pts
-        if stamp is None or not self._stream.stamped or self._stream.paced:
+        if stamp is None or not self._stamped or self._paced:
             return arrived
         return self._sender.sent(float(stamp * packet.time_base), arrived)
 
@@ -232,11 +237,10 @@ class _Reader:
         if first.rotation % 180:
             size = Size(size.height, size.width)
         fps = video.average_rate or video.guessed_rate or DEFAULT_FPS
-        stamped = self._stream.stamped or not self._live
         assert video.time_base is not None  # only an output stream may lack one
         return SourceInfo(
             description=f"{self._stream.name}, {size}",
-            time_base=video.time_base if stamped else _ARRIVAL_UNIT,
+            time_base=video.time_base if self._stamped else _ARRIVAL_UNIT,
             fps=fps,
             size=size,
             frames=None if self._live else video.frames or None,

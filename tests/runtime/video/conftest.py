@@ -14,7 +14,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 NEEDS = (
     "import gi; gi.require_version('GstRtspServer', '1.0')\n"
     "from gi.repository import Gst, GstRtspServer; Gst.init(None)\n"
-    "assert all(map(Gst.ElementFactory.find, ('x264enc', 'rtph264pay')))"
+    "assert all(map(Gst.ElementFactory.find, ('x264enc', 'rtph264pay', 'h264parse')))"
 )
 
 
@@ -60,7 +60,8 @@ def has_rtsp_server():
     if asked.returncode:
         pytest.skip(
             "no RTSP server: apt install python3-gi gir1.2-gst-rtsp-server-1.0 "
-            "gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly"
+            "gstreamer1.0-plugins-base gstreamer1.0-plugins-good "
+            "gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
         )
 
 

@@ -55,9 +55,10 @@ def _load_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     "--source",
     required=True,
     metavar="PATH",
-    help="Rainy frames: a picture, a folder of pictures, a quoted glob, a video, or "
-    "test://rain for two seconds of rendered rain (fields: "
-    "?size=1280x720&fps=24&seconds=2&seed=0).",
+    help="Rainy frames: a picture, a folder of pictures, a quoted glob, a video; live: "
+    "camera:0, v4l2:///dev/video0, csi://0, rtsp://, http://, gst:PIPELINE, - (Y4M); "
+    "or test://rain for two seconds of rendered rain (fields: "
+    "?size=1280x720&fps=24&seconds=2&seed=0, and live=1 for a camera's).",
 )
 @click.option(
     "--sink",
@@ -66,7 +67,8 @@ def _load_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     metavar="PATH",
     help="Where the result goes: a picture, a folder (one picture a frame, under its "
     "name), a video (.mp4 .mov .mkv: H.264 that browsers play, with the times and the "
-    "audio of the source), or null: to measure only. May be repeated: one that fails "
+    "audio of the source; .mp4?codec=hevc), rtsp:// of a server, v4l2:// (loopback), "
+    "window:, - (Y4M), or null: to measure only. May be repeated: one that fails "
     "does not stop the others. Needed unless there is --preview.",
 )
 @click.option(

@@ -31,7 +31,8 @@ Examples:
 @click.option(
     "--source",
     required=True,
-    help="Video or folder of the camera that it is for, in rain (see --dry).",
+    help="Video, folder or live source of the camera that it is for, in rain (see "
+    "--dry).",
 )
 @click.option(
     "--frames",

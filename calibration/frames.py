@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -20,10 +21,12 @@ from derain.calibration.judge import HeldOut
 from derain.runtime.rain import LINES, PRESETS, render_rain
 from derain.runtime.sizes import Size
 from derain.runtime.video import open_source
+from derain.runtime.video.base import Frame, Source
 
 FRAMES = 64
 HELD_OUT = 8
 _LEAST_CONTRAST = 2.0  # grey levels; below it a frame is black, or shows a wall
+_LIVE_SECONDS = 1.0  # between frames of a live source, which has no end
 _STRATA = 3  # of brightness and of rain each
 _RAIN = ("moderate", "light", "heavy", "downpour")
 
@@ -121,6 +124,8 @@ class FrameStore:
     ) -> None:
         """Choose frames from `source`, which is read once and never held in memory.
 
+        Of a live source, one frame a second is looked at, two for each one wanted.
+
         Args:
             source: What `derain.runtime.video.open_source` takes.
             size: Of the frames the graph takes; others are cropped, or mirrored at the
@@ -140,7 +145,7 @@ class FrameStore:
         most = 2 * (count + held_out)
         with closing(open_source(source)) as opened:
             self.description = opened.info.description
-            for frame in opened:
+            for frame in _looks(opened, most):
                 self.seen += 1
                 progress(self.seen)
                 features = describe(frame.image)
@@ -205,6 +210,22 @@ class FrameStore:
         for position, index in enumerate(chosen):
             out = position % every == every - 1 and len(self.held_out) < wanted
             (self.held_out if out else self.chosen).append(kept[index])
+
+
+def _looks(source: Source, most: int) -> Iterator[Frame]:
+    """All frames of a file; of a live source, `most` frames, one a second."""
+    if not source.info.live:
+        yield from source
+        return
+    looks, wanted = 0, -math.inf
+    for frame in source:
+        now = float(frame.time) if frame.captured is None else frame.captured
+        if now < wanted:
+            continue
+        yield frame
+        looks, wanted = looks + 1, now + _LIVE_SECONDS
+        if looks == most:
+            return
 
 
 def fit(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:

@@ -61,6 +61,7 @@ def plot(calibration: Calibration, path: Path) -> None:
     axes = figure.subplots()
     layers = [step["layers"] for step in calibration.curve]
     axes.plot(layers, [step["psnr_db"] for step in calibration.curve], "o-")
+    axes.set_xlim(0, len(calibration.macs) * 1.04)
     axes.set_xlabel(f"layers in INT8, of {len(calibration.macs)}")
     axes.set_ylabel("PSNR against FP32, dB")
     axes.grid(visible=True)

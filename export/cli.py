@@ -76,7 +76,8 @@ def _parse_range(text: str) -> SizeRange:
 @click.option(
     "--calibrate-on",
     metavar="SOURCE",
-    help="INT8: video or folder of the camera that it is for, in rain (see --dry).",
+    help="INT8: video, folder or live source of the camera that it is for, in rain "
+    "(see --dry).",
 )
 @click.option(
     "--calibration-frames",

@@ -1,3 +1,6 @@
+import errno
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from derain.calibration.sheet import contact_sheet
 from derain.runtime.errors import DerainError, MediaError
 from derain.runtime.pictures import write_picture
 from derain.runtime.sizes import Size
+from derain.runtime.video.base import Frame, SourceInfo
 
 SIZE = Size(48, 32)
 
@@ -97,6 +101,53 @@ def test_a_corrupt_picture_is_an_error(collect, rainy, tmp_path):
     (tmp_path / "source" / "0.png").write_bytes(b"no picture")
     with pytest.raises(MediaError, match="not a picture"), FrameStore() as store:
         store.collect(str(tmp_path / "source"), SIZE, dry=False)
+
+
+class Camera:
+    """A live source at 25 frames/s that never ends."""
+
+    info = SourceInfo(
+        description="camera",
+        time_base=Fraction(1, 25),
+        fps=Fraction(25),
+        live=True,
+    )
+
+    def __init__(self, pictures):
+        self.pictures = pictures
+        self.given = 0
+        self.closed = False
+
+    def __iter__(self):
+        while True:
+            index, self.given = self.given, self.given + 1
+            image = self.pictures[index // 25 % len(self.pictures)]
+            at = Fraction(index, 25)
+            yield Frame(image, index, at, captured=1e6 + float(at))
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("still", [False, True], ids=["moving", "still"])
+def test_a_live_source_gives_a_frame_a_second_and_is_left(rainy, monkeypatch, still):
+    camera = Camera(rainy[:2] if still else rainy)
+    monkeypatch.setattr("derain.calibration.frames.open_source", lambda source: camera)
+    with FrameStore() as store:
+        store.collect("camera:0", SIZE, dry=False, count=4, held_out=2)
+        assert store.seen == 12
+        assert len(store.chosen) + len(store.held_out) == (2 if still else 6)
+    assert camera.given == 11 * 25 + 1
+    assert camera.closed
+
+
+def test_a_full_disk_is_one_line(collect, rainy, monkeypatch):
+    def full(path, array):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(CalibrationError, match=r"No space left.*TMPDIR"):
+        collect(rainy)
 
 
 def test_dry_footage_gets_rain_and_keeps_its_truth(collect, street):

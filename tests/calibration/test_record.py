@@ -1,4 +1,6 @@
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from derain.calibration.job import Job, run_job
 from derain.calibration.plan import Options
 from derain.calibration.record import Calibration
 from derain.calibration.report import table
+from derain.runtime.pictures import write_picture
 from derain.runtime.sizes import Size
 
 LOOSE = Limits(max_drop_db=5, min_psnr_db=25)
@@ -116,6 +119,42 @@ def test_keys_follow_all_they_are_made_of(model):
     assert key_of("ab", "c") != key_of("a", "bc")
     change_a_weight(model)
     assert graph_hash(model) != before
+
+
+def test_keys_follow_the_code(tmp_path, monkeypatch):
+    from derain.calibration import cache
+
+    monkeypatch.setattr(cache, "__file__", str(tmp_path / "cache.py"))
+    (tmp_path / "cache.py").write_text("a = 1\n")
+    before = key_of("a")
+    assert key_of("a") == before
+    (tmp_path / "other.py").write_text("b = 2\n")
+    assert key_of("a") != before
+
+
+def test_other_frames_and_limits_are_judged_again(model, footage, rainy, tmp_path):
+    first = run_job(model, SIZE, job(footage))
+    (tmp_path / "less").mkdir()
+    for k, frame in enumerate(rainy[:8]):
+        write_picture(tmp_path / "less" / f"{k}.png", frame)
+    less = run_job(model, SIZE, job(tmp_path / "less"))
+    assert less.frames["sha256"] != first.frames["sha256"]
+    limits = Limits(max_drop_db=5, min_psnr_db=110)
+    with pytest.raises(CalibrationError, match=r"wanted 110\.0 dB"):
+        run_job(model, SIZE, job(footage, limits=limits))
+
+
+def test_a_full_disk_leaves_no_file(model, footage, tmp_path, monkeypatch):
+    made = run_job(model, SIZE, job(footage))
+
+    def full(path, *arguments, **options):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(CalibrationError, match=r"c\.json cannot be written: No space"):
+        made.write(tmp_path / "c.json")
+    assert not list(tmp_path.glob("c.json*"))
 
 
 def test_a_damaged_cache_is_no_cache(tmp_path):

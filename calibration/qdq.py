@@ -5,6 +5,13 @@ for an activation, one per output channel for weights, biases in floating point,
 Q/DQ in front of convolutions alone. Only the convolutions read the quantised tensor;
 residual additions, the image and pools keep the float one. (Feeding ``x - net(x)`` from
 the quantised image too costs 13 dB, as common tools do: 52.9 against 66.4 dB.)
+
+ONNX Runtime's processor runs this layout slower than FP32: it fuses a convolution into
+an integer one only where the result is quantised as well. With unsigned activations
+behind ReLU and every result quantised, residual branches included, all are fused, and
+a frame takes 0.55 s for treefusion at 384x384 (this layout 1.20 s, FP32 0.64 s) and
+0.79 s for qsnet at 480x320 (1.09 s, 0.48 s), on two busy cores with VNNI. That is no
+reason for a second layout with a poorer picture.
 """
 
 from __future__ import annotations

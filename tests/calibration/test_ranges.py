@@ -63,8 +63,8 @@ def reference_divergence(counts, end):
     wanted = [float(x) for x in counts[:end]]
     wanted[-1] += float(sum(counts[end:]))
     held = [0.0] * end
-    for group in range(128):
-        members = [k for k in range(end) if min(k * 128 // end, 127) == group]
+    for group in range(128):  # bin k is of group k * 128 // end
+        members = range(-(-group * end // 128), -(-(group + 1) * end // 128))
         present = [k for k in members if counts[k] > 0]
         for k in present:
             held[k] = float(sum(counts[m] for m in members)) / len(present)

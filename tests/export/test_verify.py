@@ -58,9 +58,9 @@ def test_fp32_must_be_the_same_picture(identical, max_levels, passes):
     ("identical", "max_levels", "passes"),
     [
         (0.9980, 2, True),
-        (0.9971, 3, True),
+        (0.9971, 4, True),
         (0.9969, 2, False),  # in more pixels than PyTorch's scatter explains
-        (0.9999, 4, False),  # farther off than it explains
+        (0.9999, 5, False),  # farther off than it explains
     ],
 )
 def test_a_graph_that_scatters_no_more_than_pytorch_passes(
@@ -75,8 +75,14 @@ def test_a_graph_that_scatters_no_more_than_pytorch_passes(
             require_fp32(result, None, scatter)
 
 
-def test_pytorch_without_scatter_explains_nothing():
-    result = comparison(identical=0.998, max_levels=1)
+def test_few_pixels_of_a_flip_pass_although_pytorch_scatters_less():
+    result = comparison(identical=0.99988, max_levels=3)
+    require_fp32(result, None, comparison(identical=0.99994, max_levels=1))
+
+
+@pytest.mark.parametrize(("identical", "max_levels"), [(0.998, 1), (0.9999, 2)])
+def test_pytorch_without_scatter_explains_nothing(identical, max_levels):
+    result = comparison(identical=identical, max_levels=max_levels)
     with pytest.raises(VerificationError):
         require_fp32(result, None, comparison(identical=1.0, max_levels=0))
 

@@ -126,13 +126,18 @@ class Calibration:
 
 
 def fingerprint(model: ir.Model) -> str:
-    """SHA-256 of a float graph's convolutions: names, weights, biases, attributes."""
+    """SHA-256 of a float graph's convolutions: names, weights, biases, attributes.
+
+    Pads are left out: they follow the frame size, odd, even or any, and ranges do not.
+    """
     digest = hashlib.sha256()
     nodes = nodes_by_name(model)
     for layer in find_layers(model):
         node = nodes[layer.name]
         attributes = sorted(
-            (name, str(attribute.value)) for name, attribute in node.attributes.items()
+            (name, str(attribute.value))
+            for name, attribute in node.attributes.items()
+            if name != "pads"
         )
         digest.update(f"{layer.name} {layer.tensor} {attributes}\n".encode())
         for value in node.inputs[1:]:

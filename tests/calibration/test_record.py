@@ -59,6 +59,17 @@ def test_a_calibration_of_other_weights_is_refused(model, footage):
         made.apply(model)
 
 
+def test_a_calibration_fits_the_graph_of_another_frame_size(model, footage):
+    import onnx_ir as ir
+
+    made = run_job(model, SIZE, job(footage))
+    for node in model.graph:
+        if node.name == "conv1":
+            node.attributes["pads"] = ir.AttrInt64s("pads", [1, 1, 2, 2])
+    made.apply(model)
+    assert sum(node.op_type == "QuantizeLinear" for node in model.graph) == 4
+
+
 @pytest.mark.parametrize(
     "change",
     [

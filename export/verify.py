@@ -24,9 +24,9 @@ FP32_MAX_LEVELS = 1
 # into several grey levels. With random weights at 1280x720, GraNet's graph is PyTorch's
 # picture in 99.915 % of pixels and NLEDN's in 99.719 %; PyTorch with other convolution
 # kernels is so in 99.904 % and 99.724 %. A graph that scatters no more than PyTorch
-# itself, give or take, is as right as PyTorch. The largest difference is that of the one
-# worst flip, which another run does not have: with the weights that ship, 14 of 921,600
-# pixels of GraNet's graph are off by 2 or 3 levels, PyTorch's other kernels by 1.
+# itself, give or take, is as right as PyTorch. The largest difference is that of the
+# one worst flip, which another run does not have: with the weights that ship, 14 of
+# 921,600 pixels of GraNet's graph are off by 2 or 3 levels, PyTorch's by 1.
 SCATTER_FACTOR = 1.5
 SCATTER_EXTRA_LEVELS = 2
 FP16_MIN_PSNR_DB = 50.0

@@ -47,7 +47,7 @@ def check_bundle_size(patient: Patient) -> Finding:
         return Finding(
             "missing",
             f"{found}, {free / 2**20:.0f} MiB are free",
-            "export the bundle with a smaller --width and --height",
+            "export the bundle with a smaller --size",
         )
     return Finding("ok", found)
 
@@ -56,13 +56,14 @@ def check_bundle_precision(patient: Patient) -> Finding:
     """Whether something here computes in the bundle's precision."""
     bundle = patient.bundle
     assert bundle is not None  # the table asks with a bundle only
-    if bundle.manifest.precision != "fp16":
-        return Finding("ok", f"{bundle.manifest.precision} runs everywhere")
+    precision = bundle.manifest.precision
+    if precision == "fp32":
+        return Finding("ok", "fp32 runs everywhere")
     if any(_facts(patient, name) is not None for name in _LIBRARIES):
-        return Finding("ok", "fp16, and there is a GPU with TensorRT")
+        return Finding("ok", f"{precision}, and there is a GPU with TensorRT")
     return Finding(
         "warn",
-        "fp16, and no GPU with TensorRT: processors emulate FP16",
+        f"{precision}, and no GPU with TensorRT: processors gain nothing from it",
         "export the bundle with --fp32, too",
     )
 

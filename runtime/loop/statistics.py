@@ -168,7 +168,7 @@ class Statistics:
         return recent / (now - since) if now > since else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; the keys are those of the README. Temperatures are in °C.
+        """For JSON: every counter and attribute by its name. Temperatures are in °C.
 
         ``age_ms`` is that of the first sink, which ``--max-latency-ms`` is about.
         """

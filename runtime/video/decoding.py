@@ -21,6 +21,7 @@ from derain.runtime.sizes import Size
 from derain.runtime.video.base import DEFAULT_FPS, Frame, SourceInfo
 from derain.runtime.video.colour import BT601, FULL_RANGE, LIMITED_RANGE, Colour
 from derain.runtime.video.integrity import missing_bytes
+from derain.runtime.video.uris import refuse_rate
 
 # Bicubic, with exact rounding and every pixel's own chroma: colours come back within
 # one level, for 4 ms a frame of 1280x720. (SWS_BICUBIC | SWS_ACCURATE_RND |
@@ -40,10 +41,7 @@ def open_video(uri: str, fps: Fraction | None = None) -> VideoSource:
     Raises:
         MediaError: `fps` is given, or see `VideoSource`.
     """
-    if fps is not None:
-        raise MediaError(
-            f"{uri} has its own frame rate; --fps is for pictures that become a video"
-        )
+    refuse_rate(uri, fps)
     return VideoSource(Path(uri))
 
 

@@ -23,7 +23,7 @@ from derain.runtime.errors import MediaError
 from derain.runtime.sizes import Size
 from derain.runtime.video.live import LiveSource
 from derain.runtime.video.streams import Stream, open_stream
-from derain.runtime.video.uris import parsed, public, split_fields
+from derain.runtime.video.uris import parsed, public, refuse_rate, split_fields
 
 LAUNCHER = "gst-launch-1.0"
 # Y4M does not say which matrix; BT.709 is what FFmpeg is told below.
@@ -45,7 +45,7 @@ def open_gst(uri: str, fps: Fraction | None = None) -> LiveSource:
     Raises:
         MediaError: `fps` is given, GStreamer is missing, or the pipeline fails.
     """
-    _refuse_rate(uri, fps)
+    refuse_rate(uri, fps)
     return _launch(uri.removeprefix("gst:"), "the GStreamer pipeline", endless=False)
 
 
@@ -178,8 +178,3 @@ class _Child:
             text = line.decode("utf-8", "replace").strip()
             if text:
                 self._lines.append(text)
-
-
-def _refuse_rate(uri: str, fps: Fraction | None) -> None:
-    if fps is not None:
-        raise MediaError(f"{uri} has its own frame rate; write it into the pipeline")

@@ -7,7 +7,7 @@ from fractions import Fraction
 from derain.runtime.errors import MediaError
 from derain.runtime.video.live import TIMEOUT_S, LiveSource
 from derain.runtime.video.streams import Stream, open_stream
-from derain.runtime.video.uris import parsed, public, take_fields
+from derain.runtime.video.uris import parsed, public, refuse_rate, take_fields
 
 _RTSP_FORM = "rtsp://host/path"
 _RTSP_FIELDS = {"transport": "tcp", "timeout": f"{TIMEOUT_S:g}"}
@@ -25,7 +25,7 @@ def open_rtsp(uri: str, fps: Fraction | None = None) -> LiveSource:
     Raises:
         MediaError: `fps` is given, or it cannot be reached, or sends no video.
     """
-    _refuse_rate(uri, fps)
+    refuse_rate(uri, fps)
     url, taken = take_fields(uri, tuple(_RTSP_FIELDS))
     fields = {**_RTSP_FIELDS, **taken}
     if fields["transport"] not in _TRANSPORTS:
@@ -57,7 +57,7 @@ def open_http(uri: str, fps: Fraction | None = None) -> LiveSource:
     Raises:
         MediaError: `fps` is given, or it cannot be reached, or is no video.
     """
-    _refuse_rate(uri, fps)
+    refuse_rate(uri, fps)
     url, taken = take_fields(uri, tuple(_HTTP_FIELDS))
     timeout_s = _timeout_s(_HTTP_FORM, {**_HTTP_FIELDS, **taken}, uri)
     return open_stream(
@@ -79,11 +79,3 @@ def _timeout_s(form: str, fields: dict[str, str], uri: str) -> float:
         return seconds
 
     return parsed(public(uri), form, wanted, parse)
-
-
-def _refuse_rate(uri: str, fps: Fraction | None) -> None:
-    if fps is not None:
-        raise MediaError(
-            f"{public(uri)} has its own frame rate; --fps is for pictures that become "
-            "a video"
-        )

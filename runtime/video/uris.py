@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -46,6 +47,19 @@ def parsed(
         raise MediaError(
             f"{uri} is not of the form {_whole(form, defaults)}: {error}"
         ) from error
+
+
+def refuse_rate(uri: str, fps: Fraction | None) -> None:
+    """Raise if `fps` is given for a source that has its own.
+
+    Raises:
+        MediaError: It is.
+    """
+    if fps is not None:
+        raise MediaError(
+            f"{public(uri)} has its own frame rate; --fps is for pictures that become "
+            "a video"
+        )
 
 
 def take_fields(uri: str, names: tuple[str, ...]) -> tuple[str, dict[str, str]]:

@@ -149,9 +149,14 @@ def test_the_newest_frame_wins(derainer, within, image, monkeypatch):
 
 
 def test_a_slow_sink_delays_neither_network_nor_other_sinks(derainer, within, image):
-    all_shown = threading.Event()
+    all_shown, got_stuck = threading.Event(), threading.Event()
     quick = Screen(lambda frame: frame.index == 59 and all_shown.set())
-    stuck = Screen(lambda frame: all_shown.wait(SECONDS))
+
+    def get_stuck(frame):
+        got_stuck.set()
+        all_shown.wait(SECONDS)
+
+    stuck = Screen(get_stuck)
     paced = iter(range(1000))
 
     def wait():  # until the frame before was shown: the camera is slower than the rest
@@ -159,6 +164,8 @@ def test_a_slow_sink_delays_neither_network_nor_other_sinks(derainer, within, im
         deadline = time.monotonic() + SECONDS
         while len(quick.frames) < count and time.monotonic() < deadline:
             time.sleep(0.0005)
+        if count == 1:
+            got_stuck.wait(SECONDS)  # with the first frame, however late its thread
 
     options = StreamOptions()
     within(Camera([image()] * 60, wait), derainer, [quick, stuck], options)
@@ -169,8 +176,13 @@ def test_a_slow_sink_delays_neither_network_nor_other_sinks(derainer, within, im
 
 
 def test_a_sink_that_keeps_frames_has_a_bounded_queue(derainer, within, image):
-    free = threading.Event()
-    kept = Screen(lambda frame: free.wait(SECONDS), description="out.mp4")
+    free, in_sink = threading.Event(), threading.Event()
+
+    def keep(frame):
+        in_sink.set()
+        free.wait(SECONDS)
+
+    kept = Screen(keep, description="out.mp4")
     options = StreamOptions(progress=lambda done: done == 100 and free.set())
     paced = iter(range(1000))
 
@@ -179,6 +191,8 @@ def test_a_sink_that_keeps_frames_has_a_bounded_queue(derainer, within, image):
         count = next(paced)
         while options.statistics["derained"] < count and time.monotonic() < deadline:
             time.sleep(0.0005)
+        if count == 1:
+            in_sink.wait(SECONDS)  # the first frame, however late the sink's thread
 
     within(Camera([image()] * 100, wait), derainer, [kept], options)
     row = options.statistics.sinks[0]

@@ -287,7 +287,7 @@ def test_a_bundle_that_cannot_fit(patient, bundles):
     )
     finding = fitting.check_bundle_size(machine)
     assert finding.status == "missing"
-    assert "smaller --width" in finding.fix
+    assert "smaller --size" in finding.fix
 
 
 def test_a_bundle_that_fits(patient, bundles):

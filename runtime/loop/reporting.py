@@ -56,24 +56,20 @@ def json_line(values: dict[str, Any]) -> str:
 
 
 def text_line(values: dict[str, Any]) -> str:
-    """`Statistics.as_dict` for people, on one line."""
+    """`Statistics.as_dict` for people, on one line; times are of the first sink."""
     parts = [
         f"{values['fps']:.1f} frames/s",
         f"{values['captured']} captured",
         f"{values['derained']} derained",
         f"{values['dropped']} dropped",
         f"{values['passed_through']} passed through",
+        f"{values['reconnects']} reconnects",
     ]
-    if values["reconnects"]:
-        parts.append(f"{values['reconnects']} reconnects")
     if not values["signal"]:
         parts.append("no signal")
     if values["gate"]:
         parts.append(f"gate: {values['gate']}")
-    for key, name in (("derain_ms", "derain"), ("age_ms", "age")):
-        if values[key]:
-            shown = "/".join(f"{value:.1f}" for value in values[key].values())
-            parts.append(f"{name} {shown} ms")
+    parts += _times(values)
     if values["sink_failures"]:
         parts.append(f"{values['sink_failures']} sinks failed")
     if values["memory_bytes"]:
@@ -83,3 +79,22 @@ def text_line(values: dict[str, Any]) -> str:
     ]
     parts += [f"{rail} {value:.1f} W" for rail, value in values["power_w"].items()]
     return ", ".join(parts)
+
+
+def _times(values: dict[str, Any]) -> list[str]:
+    """The stages of a frame, in its order, and its age in the end."""
+    sink = values["sinks"][0] if values["sinks"] else {}
+    stages = {
+        "read": values["read_ms"],
+        "wait": values["wait_ms"],
+        "derain": values["derain_ms"],
+        "sink wait": sink.get("wait_ms"),
+        "write": sink.get("write_ms"),
+        "age": values["age_ms"],
+    }
+    shown = [
+        f"{name} " + "/".join(f"{value:.1f}" for value in found.values())
+        for name, found in stages.items()
+        if found
+    ]
+    return ["p50/p95/p99 in ms: " + ", ".join(shown)] if shown else []

@@ -5,6 +5,7 @@ import re
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -37,8 +38,30 @@ def test_a_line_for_people(statistics):
     statistics.gate, statistics.signal = "dry", False
     line = text_line(statistics.as_dict())
     assert re.match(r"\d+\.\d frames/s, 5 captured, 3 derained, 2 dropped, 0 ", line)
-    for part in ("no signal", "gate: dry", "derain 12.0/12.0/12.0 ms", "age 40.0/"):
+    for part in ("0 reconnects", "no signal", "gate: dry"):
         assert part in line
+    assert "p50/p95/p99 in ms: derain 12.0/12.0/12.0, age 40.0/40.0/40.0" in line
+
+
+def test_a_line_has_every_stage_in_the_order_of_a_frame(statistics):
+    sink = statistics.sinks[0]
+    for timing in (statistics.read, statistics.wait, sink.wait, sink.write):
+        timing.add(1)
+    stages = re.search("in ms: (.*?age [0-9./]+)", text_line(statistics.as_dict()))[1]
+    names = [stage.rpartition(" ")[0] for stage in stages.split(", ")]
+    assert names == ["read", "wait", "derain", "sink wait", "write", "age"]
+
+
+def test_every_key_stands_in_the_documents(statistics):
+    document = Path(__file__).parents[3] / "docs" / "statistics.md"
+    if not document.exists():
+        pytest.skip("docs/ is not beside these tests")
+    text = document.read_text(encoding="utf-8")
+    values = statistics.as_dict()
+    for key in {*values, *values["sinks"][0]}:
+        assert f"`{key}`" in text, key
+    for name in re.findall("# TYPE ([a-z_]+)", prometheus_text(statistics)):
+        assert f"`{name}`" in text, name
 
 
 def test_lines_come_while_it_runs_and_at_the_end(statistics):

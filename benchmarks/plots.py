@@ -10,16 +10,21 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from derain.benchmarks.errors import BenchmarkError
 from derain.benchmarks.limits import best_ceiling
 from derain.benchmarks.record import Case, Record, Row
+from derain.benchmarks.rows import REFERENCE
 
 _INCHES = (9.0, 5.0)
 _DPI = 120
 _MARKERS = "os^vDPX*<>"
-_IDENTICAL_DB = 100.0  # where a row with no difference is drawn
+# Where a row with no difference is drawn. One value of a 1280x720 frame that is off by
+# one level is 112.5 dB.
+_IDENTICAL_DB = 120.0
 
 
 def write_plots(record: Record, folder: Path) -> list[Path]:
@@ -68,6 +73,7 @@ def _draw_latencies(axes: Axes, rows: list[Row]) -> None:
         axes.vlines(row.latency.median_ms, i - 0.4, i + 0.4, colors="black")
     axes.set_yticks(range(len(rows)), [row.key for row in reversed(rows)], fontsize=8)
     axes.set_xscale("log")
+    _number_ticks(axes.xaxis)
     axes.set_xlabel("ms a frame, every frame; line: median")
 
 
@@ -75,18 +81,28 @@ def _draw_quality(figure: Figure, axes: Axes, rows: list[Row]) -> None:
     truth = any(row.truth is not None for row in rows)
     for i, row in enumerate(rows):
         decibels = _decibels(row)
+        if decibels is None and row.key == REFERENCE and not truth:
+            decibels = _IDENTICAL_DB
         if decibels is None or row.latency is None:
             continue
         speed = 1000 / row.latency.median_ms
         axes.plot(speed, decibels, _MARKERS[i % len(_MARKERS)], label=row.key)
     figure.legend(loc="outside right upper", fontsize=7)
     axes.set_xscale("log")
+    _number_ticks(axes.xaxis)
     axes.set_xlabel("frames/s, one after the other")
     axes.set_ylabel(
         "PSNR against the truth, dB"
         if truth
         else f"PSNR against PyTorch FP32, dB ({_IDENTICAL_DB:.0f}: identical)"
     )
+
+
+def _number_ticks(axis: Axis) -> None:
+    """1, 2, 5, 10 in place of powers, of which two decades or less have too few."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _decibels(row: Row) -> float | None:

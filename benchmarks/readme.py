@@ -103,7 +103,7 @@ def _line(case: Case) -> list[str]:
     ours = [r for r in case.rows if r.key.startswith(_OURS)]
     best = _fastest(ours)
     cell = _median(best)
-    if best is not None and best.speed_up is not None:
+    if best is not None and best.error is None and best.speed_up is not None:
         speed = best.speed_up
         cell += (
             f", {speed.ratio:.1f} x eager [{speed.low:.1f}-{speed.high:.1f}] "
@@ -119,8 +119,9 @@ def _line(case: Case) -> list[str]:
 
 
 def _fastest(rows: Sequence[Row]) -> Row | None:
+    """None without rows; one that failed where all have."""
     measured = [row for row in rows if row.latency is not None and row.error is None]
-    return min(measured, key=_median_ms, default=None)
+    return min(measured, key=_median_ms, default=rows[0] if rows else None)
 
 
 def _median_ms(row: Row) -> float:

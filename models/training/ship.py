@@ -132,6 +132,9 @@ def ship(
         "departures": config.departures(),
         "origin": json.loads(origin.read_text(encoding="utf-8")),
         "notes": notes,
+        "earlier_runs": earlier_runs(
+            config.first_weights, output / f"{config.model}.json"
+        ),
     }
     output.mkdir(parents=True, exist_ok=True)
     _write(output / f"{config.model}.safetensors", content)
@@ -139,6 +142,25 @@ def ship(
     _write(output / f"{config.model}.json", text.encode())
     return record
 
+
+def earlier_runs(first_weights: str, replaced: Path) -> list[dict[str, Any]]:
+    """The runs that a run went on from, the first one first.
+
+    Args:
+        first_weights: Hash of the weights that it started from; empty for new ones.
+        replaced: Record of the weights that it replaces. If it started from others,
+            their run is not known here.
+    """
+    if not first_weights or not replaced.is_file():
+        return []
+    record = json.loads(replaced.read_text(encoding="utf-8"))
+    if record["sha256"] != first_weights:
+        return []
+    run = {name: record[name] for name in _OF_A_RUN}
+    return [*record["earlier_runs"], run]
+
+
+_OF_A_RUN = ("sha256", "steps", "hours", "command", "config", "origin", "notes")
 
 # What `data.random_rain` draws, in words.
 RAIN = (

@@ -27,7 +27,8 @@ def results(tmp_path, make_record, make_case, make_row):
     speed = SpeedUp(ratio=5.0, low=4.0, high=6.0, rounds=3)
     ours = make_row("bundle-fp32/onnxruntime", [[2.0], [2.0]], speed_up=speed)
     failed = make_row("compile", (), error="no compiler")
-    case = make_case(make_row(rounds=[[10.0], [10.0]]), failed, ours)
+    plain = make_row("plain-onnx/onnxruntime", (), error="no memory")
+    case = make_case(make_row(rounds=[[10.0], [10.0]]), failed, plain, ours)
     folder = tmp_path / "results"
     write_record(make_record(case), folder / "board" / "b.json")
     older = make_case(make_row(rounds=[[99.0]]))
@@ -51,7 +52,10 @@ def test_tables_are_made_from_the_newest_record(results):
     assert "| eager | 10.0 |" in filled
     assert "99" not in filled
     assert "| compile | failed |" in filled
-    assert "2.00 ms, 5.0 x eager [4.0-6.0] (`bundle-fp32/onnxruntime`)" in filled
+    assert (
+        "| 10.0 ms | 10.0 ms | failed | 2.00 ms, 5.0 x eager [4.0-6.0] (`bundle-fp32/onnxruntime`)"
+        in filled
+    )
     assert "A board, 2 threads, 2026-01-02" in filled
     assert "old" not in filled
 

@@ -28,6 +28,7 @@ RECORD = {
     "departures": list,
     "origin": dict,
     "notes": list,
+    "earlier_runs": list,
 }
 MOST_BYTES = 15_000_000
 RECORDS = sorted(shipping.WEIGHTS.glob("*.json"))
@@ -92,6 +93,24 @@ def test_weights_that_rounding_harms_stay_in_float32(
     assert record["storage"] == "float32"
     tensors = load_file(tmp_path / "qsnet.safetensors")
     assert tensors["last.weight"].dtype == torch.float32
+
+
+def test_a_run_that_went_on_from_shipped_weights_names_theirs(tmp_path):
+    record = tmp_path / "qsnet.json"
+    old = {name: name for name in shipping._OF_A_RUN} | {"sha256": "abc"}
+    record.write_text(json.dumps(old | {"earlier_runs": ["first"], "figures": {}}))
+    assert shipping.earlier_runs("abc", record) == ["first", old]
+    assert shipping.earlier_runs("def", record) == []
+    assert shipping.earlier_runs("", record) == []
+    assert shipping.earlier_runs("abc", tmp_path / "none.json") == []
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=[path.stem for path in RECORDS])
+def test_shipped_weights_can_be_made_again_from_nothing(path):
+    record = json.loads(path.read_text(encoding="utf-8"))
+    chain = [*record["earlier_runs"], record]
+    first = [run["config"]["first_weights"] for run in chain]
+    assert first == ["", *(run["sha256"] for run in chain[:-1])]
 
 
 def test_folder_without_a_run_is_one_line(tmp_path):

@@ -52,10 +52,8 @@ def test_tables_are_made_from_the_newest_record(results):
     assert "| eager | 10.0 |" in filled
     assert "99" not in filled
     assert "| compile | failed |" in filled
-    assert (
-        "| 10.0 ms | 10.0 ms | failed | 2.00 ms, 5.0 x eager [4.0-6.0] (`bundle-fp32/onnxruntime`)"
-        in filled
-    )
+    assert "| 10.0 ms | 10.0 ms | failed | 2.00 ms, 5.0 x eager [4.0-6.0] (`" in filled
+    assert "[4.0-6.0] (`bundle-fp32/onnxruntime`)" in filled
     assert "A board, 2 threads, 2026-01-02" in filled
     assert "old" not in filled
 

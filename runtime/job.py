@@ -28,10 +28,12 @@ from derain.runtime.video import SinkOptions, open_sink, open_source
 from derain.runtime.video.base import Sink, SourceInfo
 from derain.runtime.views import View, ViewedSink, view_info
 
-# What ONNX Runtime makes of precisions that are for a GPU, against FP32: FP16 takes as
-# long for qsnet and 1.24 times as long for granet, INT8 1.8 to 1.9 times as long.
+# What ONNX Runtime makes of precisions that are for a GPU, against FP32 at 512x512.
+# FP16 takes as long for qsnet, 1.2 times as long for granet, 1.3 for nledn, 1.6 for
+# stagewise, 2.2 for treefusion; INT8 takes 2.6 times as long for qsnet.
 _SLOWER = {
-    "fp16": "processors emulate FP16: a bundle exported with --fp32 is faster here",
+    "fp16": "processors emulate FP16: a bundle exported with --fp32 is as fast here "
+    "or faster",
     "int8": "processors run this INT8 slower: a bundle exported with --fp32 is faster "
     "here",
 }

@@ -104,6 +104,7 @@ _BUNDLES = {
     "any-identity": {"kind": "identity", "sizes": ANY_SIZE},
     "slow": {"kind": "slow", "sizes": ANY_SIZE},
     "fp16": {"precision": "fp16"},
+    "int8": {"precision": "int8"},
     "wrong-golden": {"expected": 255 - smooth_image()},
 }
 

@@ -137,10 +137,15 @@ def test_summary_for_people_and_for_machines(invoke, bundles, tmp_path, picture_
     assert report["stopped_by"] is None
 
 
-def test_fp16_on_the_processor_is_advised_against(invoke, bundles, picture_folder):
+@pytest.mark.parametrize(
+    ("name", "said"), [("fp16", "emulate FP16"), ("int8", "INT8 slower")]
+)
+def test_precisions_that_are_for_a_gpu_are_advised_against(
+    invoke, bundles, picture_folder, name, said
+):
     arguments = ("--source", picture_folder(), "--sink", "null:")
-    assert "--fp32 is faster" in invoke(bundles("fp16"), *arguments).stderr
-    assert invoke(bundles("fp16"), *arguments, "--quiet").stderr == ""
+    assert said in invoke(bundles(name), *arguments).stderr
+    assert invoke(bundles(name), *arguments, "--quiet").stderr == ""
     assert invoke(bundles("darken"), *arguments).stderr == ""
 
 

@@ -43,6 +43,9 @@ NAMES = [name for name in MODELS if name != "nledn"]  # that one is not trained 
     help="torchvision's vgg16 checkpoint, for the loss of stagewise.",
 )
 @click.option("--bf16/--fp32", default=None, help="Precision of the forward pass.")
+@click.option(
+    "--channels-last/--channels-first", default=None, help="Memory layout of networks."
+)
 @click.option("--compile/--eager", "compiled", default=None, help="torch.compile.")
 @click.option("--threads", type=click.IntRange(1), help="Processor threads.")
 @click.option("--seed", type=click.IntRange(0), help="Of weights and batches.")
@@ -66,6 +69,7 @@ def main(
     dry: float | None,
     vgg: Path | None,
     bf16: bool | None,
+    channels_last: bool | None,
     compiled: bool | None,
     threads: int | None,
     seed: int | None,
@@ -100,6 +104,7 @@ def main(
         mixture=mixture,
         vgg=vgg is not None,
         bf16=bf16,
+        channels_last=channels_last,
         compile=compiled,
         threads=threads,
         seed=seed,

@@ -86,6 +86,8 @@ class TrainingConfig:
         clip: Largest norm of the gradient.
         bf16: Whether the forward pass runs in bfloat16 where that is safe.
         vgg: Whether stagewise's loss has its VGG term; 1 - SSIM stands in for it.
+        channels_last: Whether network and pictures lie in memory channel by channel of
+            each pixel, which processors and tensor cores may be faster with.
         compile: Whether the step is compiled with `torch.compile`.
         threads: Processor threads.
         seed: Of the first weights and of the batches.
@@ -108,6 +110,7 @@ class TrainingConfig:
     clip: float = 1.0
     bf16: bool = False
     vgg: bool = False
+    channels_last: bool = False
     compile: bool = False
     threads: int = 1
     seed: int = 0
@@ -139,6 +142,7 @@ class TrainingConfig:
             f"--learning-rate {self.learning_rate:g}",
             f"--rendered {self.mixture.rendered:g} --dry {self.mixture.dry:g}",
             "--bf16" if self.bf16 else "--fp32",
+            "--channels-last" if self.channels_last else "--channels-first",
             "--compile" if self.compile else "--eager",
             f"--threads {self.threads} --seed {self.seed}",
         ]
@@ -187,8 +191,14 @@ CONFIGS = {
     "granet": TrainingConfig(
         model="granet", learning_rate=5e-4, crop=96, batch=8, hours=1.0
     ),
+    # A step of 4 crops of 48x48 on one core, in bfloat16: 2.1 s, 2.7 s channels first.
     "dcsfn": TrainingConfig(
-        model="dcsfn", learning_rate=5e-4, crop=64, batch=8, hours=1.0
+        model="dcsfn",
+        learning_rate=5e-4,
+        crop=64,
+        batch=8,
+        hours=1.0,
+        channels_last=True,
     ),
 }
 

@@ -112,13 +112,16 @@ class Mixture:
 
 def random_rain(random: np.random.Generator) -> RainSettings:
     """Rain for one training crop, from a drizzle to a downpour."""
-    length_px = float(np.exp(random.uniform(np.log(8.0), np.log(90.0))))
+
+    def log_uniform(least: float, most: float) -> float:
+        return float(np.exp(random.uniform(np.log(least), np.log(most))))
+
     return RainSettings(
         angle_degrees=float(np.clip(random.normal(0.0, 14.0), -50.0, 50.0)),
         angle_spread_degrees=float(random.uniform(0.0, 4.0)),
-        length_px=length_px,
-        width_px=float(random.uniform(0.8, 3.0)),
-        density=float(np.exp(random.uniform(np.log(4.0), np.log(160.0)))),
+        length_px=log_uniform(8.0, 140.0),
+        width_px=log_uniform(0.8, 5.0),
+        density=log_uniform(4.0, 160.0),
         layers=int(random.integers(1, 5)),
         blur=float(random.uniform(0.1, 0.7)),
         brightness=float(random.uniform(0.25, 0.9)),

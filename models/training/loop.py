@@ -128,8 +128,11 @@ class Trainer:
         self._crops, self._validation, self._report = crops, validation, report
         self._facts = MODELS[config.model].facts
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = create_model(config.model).to(self.device).train()
-        self.average = create_model(config.model).to(self.device).eval()
+        self._layout = (
+            torch.channels_last if config.channels_last else torch.contiguous_format
+        )
+        self.model = self._new_network().train()
+        self.average = self._new_network().eval()
         self.average.load_state_dict(self.model.state_dict())
         self.optimiser = torch.optim.Adam(self.model.parameters(), config.learning_rate)
         loss = objective or OBJECTIVES[config.model]
@@ -142,6 +145,11 @@ class Trainer:
             _write(folder / CONFIG, json.dumps(config.to_json(), indent=2) + "\n")
             _write(folder / ORIGIN, json.dumps(origin(), indent=2) + "\n")
             (folder / LOG).write_text("")
+
+    def _new_network(self) -> nn.Module:
+        network: nn.Module = create_model(self.config.model).to(self.device)
+        network.to(memory_format=self._layout)  # type: ignore[call-overload]
+        return network
 
     def start_from(self, weights: Path) -> None:
         """Take the weights in the checkpoint `weights` in place of new ones.
@@ -221,8 +229,9 @@ class Trainer:
         """`(N, H, W, 3)` uint8 BGR -> `(N, 3, H, W)` float32 in the network's order."""
         if self._facts.colour == "rgb":
             pictures = pictures[..., ::-1]
-        x = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
-        return x.to(self.device, non_blocking=True).float() / 255.0
+        x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+        x = x.to(self.device, memory_format=self._layout, non_blocking=True)
+        return x.float() / 255.0
 
     def validate(self) -> None:
         """Measure the average on the validation pictures; log it, draw a sample."""

@@ -160,12 +160,12 @@ def earlier_runs(first_weights: str, replaced: Path) -> list[dict[str, Any]]:
     return [*record["earlier_runs"], run]
 
 
-_OF_A_RUN = ("sha256", "steps", "hours", "command", "config", "origin", "notes")
+_OF_A_RUN = ("sha256", "rain", "steps", "hours", "command", "config", "origin", "notes")
 
 # What `data.random_rain` draws, in words.
 RAIN = (
-    "rendered on crops: direction normal, 14 degrees, at most 50; length 8 to 90 px "
-    "and density 4 to 160 per 10,000 px, log-uniform; width 0.8 to 3 px; 1 to 4 "
+    "rendered on crops: direction normal, 14 degrees, at most 50; length 8 to 140 "
+    "px, width 0.8 to 5 px and density 4 to 160 per 10,000 px, log-uniform; 1 to 4 "
     "layers; brightness 0.25 to 0.9; veil 0 or up to 0.12"
 )
 

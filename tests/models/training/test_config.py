@@ -65,6 +65,7 @@ def test_command_gives_the_settings_back(monkeypatch):
         steps=7,
         batch=3,
         bf16=True,
+        channels_last=True,
         compile=True,
         vgg=True,
         first_weights="0123",

@@ -83,6 +83,25 @@ def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path, pairs, monkeypatch):
     assert _same(_without_time(whole), _without_time(parts))
 
 
+def test_channels_last_lays_memory_out_and_changes_nothing_else(tmp_path, pairs):
+    ends = []
+    for last in (False, True):
+        trainer = _trainer(_config(channels_last=last), pairs, tmp_path / str(last))
+        kernels = [x for x in trainer.model.parameters() if x.dim() == 4]
+        assert last == all(
+            kernel.is_contiguous(memory_format=torch.channels_last)
+            for kernel in kernels
+            if min(kernel.shape[1:]) > 1
+        )
+        picture = trainer._tensor(trainer._crops.batch(0)[0])
+        assert picture.shape == (2, 3, 16, 16)
+        assert last == picture.is_contiguous(memory_format=torch.channels_last)
+        ends.append(trainer._train_step(1e-3))
+    # Other kernels sum in another order.
+    for name, loss in ends[0].items():
+        torch.testing.assert_close(ends[1][name], loss, rtol=1e-4, atol=1e-6)
+
+
 SCRIPT = """
 import sys
 from pathlib import Path

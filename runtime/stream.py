@@ -169,9 +169,11 @@ class _Run:
         finally:
             for outlet in self._outlets:
                 outlet.end(whole=self._whole)
-            self._intake.stop()
-            for outlet in self._outlets:
-                outlet.join()
+            try:
+                self._intake.stop()
+            finally:
+                for outlet in self._outlets:
+                    outlet.join()
         self._raise(failure)
         median = self._statistics.derain.percentiles()
         return Summary(

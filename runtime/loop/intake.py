@@ -18,7 +18,6 @@ from derain.runtime.video.base import Frame, Source
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 _QUEUED = 3  # frames of a file that are read ahead
-_GRACE_S = 1.0  # until a live source is closed while it waits
 _PATIENCE_S = 10.0  # for a source that does not return
 
 
@@ -53,6 +52,8 @@ class Intake:
         self._reopen = reopen
         self._tell = tell
         self._stopped = threading.Event()
+        self._closing = threading.Lock()
+        self._closed = False
         self.lost_since: float | None = None
         self._live = live = source.info.live
         self.mailbox: Mailbox[tuple[Frame, float]] = Mailbox(
@@ -69,17 +70,17 @@ class Intake:
     def stop(self) -> None:
         """Read no more, and wait for the source to be closed.
 
-        A live source that waits for a frame is closed from here. One that hangs all the
-        same is left alone after ten seconds: its thread does not keep the process
-        alive.
+        A live source is closed from here, so that nobody waits for a frame that may
+        never come. One that hangs all the same is left alone after ten seconds: its
+        thread does not keep the process alive.
         """
         self._stopped.set()
         self.mailbox.cancel()
-        if self._live:
-            self._thread.join(_GRACE_S)
-            if self._thread.is_alive():
-                self._source.close()
-        self._thread.join(_PATIENCE_S)
+        try:
+            if self._live:
+                self._close()
+        finally:
+            self._thread.join(_PATIENCE_S)
         if self._thread.is_alive():
             self._tell(f"{self._source.info.description} does not stop; left behind")
 
@@ -100,10 +101,17 @@ class Intake:
         except BaseException as caught:
             error = caught
         try:
-            self._source.close()
+            self._close()
         except BaseException as caught:
             error = error or caught
         self.mailbox.end(error)
+
+    def _close(self) -> None:
+        """Close the source at hand, unless the other thread does."""
+        with self._closing:
+            source, closed, self._closed = self._source, self._closed, True
+        if not closed:
+            source.close()
 
     def _frames(self) -> Iterator[Frame]:
         """The frames of the source, and of those that take its place."""
@@ -119,6 +127,8 @@ class Intake:
                     yield clock.shifted(frame) if again else clock.noted(frame)
                 return
             except SourceLostError as error:
+                if self._stopped.is_set():
+                    return
                 if self._reopen is None:
                     raise
                 if self.lost_since is None:
@@ -127,7 +137,7 @@ class Intake:
                     self._statistics.signal = False
             again = True
             clock.restart()
-            self._source.close()
+            self._close()
             if not self._opened_again(self._reopen, waits):
                 return
 
@@ -138,10 +148,13 @@ class Intake:
             if self._stopped.wait(pause_s):
                 return False
             try:
-                self._source = reopen()
+                source = reopen()
             except MediaError:  # said already: it is gone
                 continue
-            return True
+            with self._closing:
+                self._source, self._closed = source, False
+            # `stop` closes the source that it sees, which may be the one before.
+            return not self._stopped.is_set()
         raise AssertionError("pauses never end")
 
     def _back(self) -> None:

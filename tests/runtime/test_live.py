@@ -1,10 +1,11 @@
 """The frame loop on live sources: fresh, bounded, and back after a loss."""
 
 import itertools
+import re
 import threading
 import time
-from collections import Counter
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from derain.runtime.sizes import Size
 from derain.runtime.stream import StreamOptions, run
 from derain.runtime.video import Frame, SourceInfo
 
-SECONDS = 30  # far more than any of this takes
+SECONDS = 120  # far more than any of this takes
 TICK = Fraction(1, 1000)
 
 
@@ -77,6 +78,12 @@ def derainer(bundles):
     derainer = Derainer(Bundle.open(bundles("darken")))
     yield derainer
     derainer.close()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Enough of it for a machine that stands still for a while."""
+    monkeypatch.setattr("derain.runtime.loop.intake._PATIENCE_S", SECONDS)
 
 
 @pytest.fixture
@@ -149,12 +156,12 @@ def test_the_newest_frame_wins(derainer, within, image, monkeypatch):
 
 
 def test_a_slow_sink_delays_neither_network_nor_other_sinks(derainer, within, image):
-    all_shown, got_stuck = threading.Event(), threading.Event()
-    quick = Screen(lambda frame: frame.index == 59 and all_shown.set())
+    all_handed_over, got_stuck = threading.Event(), threading.Event()
+    quick = Screen()
 
     def get_stuck(frame):
         got_stuck.set()
-        all_shown.wait(SECONDS)
+        all_handed_over.wait(SECONDS)
 
     stuck = Screen(get_stuck)
     paced = iter(range(1000))
@@ -167,7 +174,8 @@ def test_a_slow_sink_delays_neither_network_nor_other_sinks(derainer, within, im
         if count == 1:
             got_stuck.wait(SECONDS)  # with the first frame, however late its thread
 
-    options = StreamOptions()
+    # Told when both have the frame in their mailboxes: the quick one has it earlier.
+    options = StreamOptions(progress=lambda done: done == 60 and all_handed_over.set())
     within(Camera([image()] * 60, wait), derainer, [quick, stuck], options)
     assert [frame.index for frame in quick.frames] == list(range(60))
     assert [frame.index for frame in stuck.frames] == [0, 59]  # the newest, at last
@@ -220,7 +228,7 @@ def test_a_frame_that_is_too_old_is_not_derained(derainer, within, image, late):
     frames = list(camera)
     camera_iter = [
         Frame(
-            f.image, f.index, f.time, captured=time.monotonic() - 100 * (f.index != 4)
+            f.image, f.index, f.time, captured=time.monotonic() - 1e6 * (f.index != 4)
         )
         for f in frames
     ]
@@ -240,7 +248,7 @@ def test_a_frame_that_is_too_old_is_not_derained(derainer, within, image, late):
                         time.sleep(0.0005)
                 yield frame
 
-    options = StreamOptions(max_latency_ms=10_000, late=late)
+    options = StreamOptions(max_latency_ms=600_000, late=late)
     screen = Screen(lambda frame: shown.release())
     within(Old([]), derainer, [screen], options)
     statistics = options.statistics
@@ -256,16 +264,21 @@ def test_a_frame_that_is_too_old_is_not_derained(derainer, within, image, late):
 def test_a_frame_that_got_too_old_in_the_network_is_dropped(
     derainer, within, image, monkeypatch
 ):
-    derain = derainer.derain
+    derain, ahead = derainer.derain, []
 
     def slow(picture):
-        time.sleep(0.05)
+        ahead.append(1000)
         return derain(picture)
 
+    clock = SimpleNamespace(
+        monotonic=lambda: time.monotonic() + sum(ahead), perf_counter=time.perf_counter
+    )
+    monkeypatch.setattr("derain.runtime.loop.network.time", clock)
     monkeypatch.setattr(derainer, "derain", slow)
-    options = StreamOptions(max_latency_ms=40)
+    options = StreamOptions(max_latency_ms=900_000)
     screen = Screen()
     within(Camera([image()]), derainer, [screen], options)
+    assert len(ahead) == 1  # it was young enough for the network
     assert screen.frames == []
     assert options.statistics["dropped"] == options.statistics["late"] == 1
 
@@ -296,15 +309,20 @@ def test_a_lost_source_comes_back_20_times(derainer, within, image, quick_pauses
         ):
             time.sleep(0.0005)
 
+    def one_by_one():  # lost when the last was shown: no stand-in takes its place
+        for _ in range(3):
+            yield image()
+            paced()
+
     def reopen():
         if len(cameras) % 2:  # every other attempt fails
             cameras.append(None)
             raise MediaError("connection refused")
         end = lost() if len(cameras) < 40 else None
-        cameras.append(Camera([image()] * 3, paced, end))
+        cameras.append(Camera(one_by_one(), end=end))
         return cameras[-1]
 
-    first = Camera([image()] * 3, paced, lost())
+    first = Camera(one_by_one(), end=lost())
     object.__setattr__(options, "reopen", reopen)
     within(first, derainer, [screen], options)
     statistics = options.statistics
@@ -320,24 +338,30 @@ def test_a_lost_source_comes_back_20_times(derainer, within, image, quick_pauses
     assert indices == list(range(66))
     gone, back = told[:2]
     assert gone == "camera sent nothing for 5 s; trying again until it is back"
-    assert back == "the source is back after 0 s"
+    assert re.fullmatch(r"the source is back after \d+ s", back)
     assert len(told) == 42
 
 
 def test_sinks_get_a_marked_picture_while_it_is_lost(derainer, within, image):
-    marked = threading.Event()
-    screen = Screen(lambda frame: frame.signal or marked.set())
+    shown, marked = threading.Event(), threading.Event()
+    screen = Screen(lambda frame: (shown if frame.signal else marked).set())
+
+    def once():  # lost when it was shown: no stand-in takes its place
+        yield image()
+        assert shown.wait(SECONDS)
 
     def reopen():
         assert marked.wait(SECONDS)
         return Camera([image()])
 
     options = StreamOptions(reopen=reopen)
-    within(Camera([image()], end=lost()), derainer, [screen], options)
+    within(Camera(once(), end=lost()), derainer, [screen], options)
     signals = [frame.signal for frame in screen.frames]
     assert signals[0]
     assert signals[-1]
-    assert options.statistics["no_signal"] == signals.count(False) >= 1
+    (row,) = options.statistics.sinks
+    assert signals.count(False) >= 1
+    assert row.written + row.dropped == 2 + options.statistics["no_signal"]
     assert options.statistics.signal
     assert adds_up(options.statistics)
 
@@ -427,10 +451,10 @@ def test_whatever_fails_stops_everything(
     elif where == "close of the sink":
         screen.close = fail
         camera.images = [image()]
-    before = Counter(thread.name for thread in threading.enumerate())
+    before = set(threading.enumerate())
     with pytest.raises(type(error), match=r"gone|^$"):
         within(camera, derainer, [screen], StreamOptions())
-    assert Counter(thread.name for thread in threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_failing_sink_is_told_of_once_and_the_others_go_on(derainer, within, image):
@@ -441,7 +465,9 @@ def test_a_failing_sink_is_told_of_once_and_the_others_go_on(derainer, within, i
 
     bad, good = Screen(fail, "out.mp4"), Screen()
     endless = Camera(itertools.repeat(image()), lambda: time.sleep(0.001))
-    options = StreamOptions(tell=told.append, stopped=lambda: len(good.frames) > 20)
+    options = StreamOptions(
+        tell=told.append, stopped=lambda: told and len(good.frames) > 20
+    )
     with pytest.raises(StreamError, match=r"^1 of 2 sinks failed: out.mp4 cannot be"):
         within(endless, derainer, [bad, good], options)
     assert len(good.frames) > 20
@@ -479,7 +505,8 @@ def test_what_a_network_failure_leaves_is_written(derainer, within, image, monke
 
     monkeypatch.setattr(derainer._backend, "infer", infer)
     kept = Screen(lambda frame: time.sleep(0.01), "out.mp4")
-    camera = Camera([image()] * 100, lambda: time.sleep(0.001))
+    # As many frames as it takes: a network that is slow to start gets few of them.
+    camera = Camera(itertools.repeat(image()), lambda: time.sleep(0.001))
     options = StreamOptions()
     with pytest.raises(StreamError, match=r"is gone; .* first 3 frames is kept in out"):
         within(camera, derainer, [kept], options)

@@ -65,7 +65,7 @@ def test_a_log_gets_a_line_every_five_seconds():
 
 def test_a_short_run_says_nothing_in_a_log():
     out = io.StringIO()
-    progress = Progress(3, out)
+    progress = Progress(3, out, Clock())
     progress.update(3)
     progress.close()
     assert out.getvalue() == ""

@@ -1,5 +1,6 @@
 """What systemd is told, over a socket like its own."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_a_manager_that_is_gone_does_not_matter(tmp_path):
 
 
 def test_an_abstract_address():
-    name = "derain-test-notify"
+    name = f"derain-test-notify-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         try:
             receiver.bind(f"\0{name}")

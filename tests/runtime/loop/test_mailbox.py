@@ -6,7 +6,7 @@ import pytest
 
 from derain.runtime.loop.mailbox import Mailbox
 
-SECONDS = 10  # far more than any of this takes
+SECONDS = 120  # far more than any of this takes
 
 
 def in_thread(function):

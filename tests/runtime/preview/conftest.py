@@ -13,7 +13,7 @@ import pytest
 from derain.runtime.loop.statistics import Statistics
 from derain.runtime.video.base import Frame
 
-SECONDS = 30  # far more than anything here takes
+SECONDS = 120  # far more than anything here takes
 
 
 def until(condition):

@@ -17,7 +17,7 @@ def in_a_loop(test):
     async def run():
         hub = Hub()
         hub.attach(asyncio.get_running_loop())
-        return await asyncio.wait_for(test(hub), 30)
+        return await asyncio.wait_for(test(hub), 120)
 
     return asyncio.run(run())
 

@@ -1,6 +1,7 @@
 """What all tests share: one thread, the data beside the checkout, exports made once."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,24 @@ import pytest
 # Read when torch is imported. Tiny pictures are slower on many threads, and far slower
 # where other programs want the cores: 103 s instead of 2 s for two frames of dcsfn.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def until():
+    """What ``condition()`` returns once it is true: ``until(condition)``.
+
+    For what another thread or process does: it takes as long as it takes, on a machine
+    that stands still for a while, too.
+    """
+
+    def wait(condition, seconds=120):
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < end, "it does not come about"
+            time.sleep(0.005)
+        return value
+
+    return wait
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ def loaded(code, *arguments):
         capture_output=True,
         check=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     return set(result.stdout.splitlines()[-1].split())
 
@@ -61,7 +61,7 @@ def test_a_run_on_pictures_loads_neither_training_code_nor_pyav(tmp_path):
     )
     picture = str(tmp_path / "in.png")
     write = "import sys, numpy, cv2; cv2.imwrite(sys.argv[1], numpy.zeros((8, 8, 3)))"
-    subprocess.run([sys.executable, "-c", write, picture], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", write, picture], check=True, timeout=180)
     arguments = (str(tmp_path / "no-bundle"), "--source", picture, "--sink", "null:")
     modules = loaded(code, *arguments)
     assert "cv2" in modules

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # needs NumPy and OpenCV, which may be what is broken
 # there. absent: not there, and not needed.
 Status = Literal["ok", "warn", "missing", "absent"]
 
-_COMMAND_TIMEOUT_S = 20.0
+_COMMAND_TIMEOUT_S = 60.0  # a slow disk, and packages that were never loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class ThisMachine:
     def run(self, *command: str) -> Answer | None:
         """See `Machine.run`.
 
-        A program that does not come back in 20 seconds counts as failed.
+        A program that does not come back in 60 seconds counts as failed.
         """
         program = shutil.which(command[0])
         if program is None:

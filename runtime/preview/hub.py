@@ -26,15 +26,18 @@ class Viewer:
         self._over = False
 
     async def pictures(self) -> AsyncIterator[bytes]:
-        """The newest picture whenever the caller is ready, each at most once."""
+        """The newest picture whenever the caller is ready, each at most once.
+
+        The last one comes before the end.
+        """
         while True:
             await self._news.wait()
-            if self._over:
-                return
             self._news.clear()
             picture, self._newest = self._newest, None
             if picture is not None:
                 yield picture
+            if self._over:
+                return
 
     def show(self, picture: bytes) -> None:
         """Take the newest picture, in place of one not yet sent."""

@@ -32,6 +32,7 @@ _TO_Y4M = (
 )
 _OPEN_TIMEOUT_S = 20.0  # Argus takes seconds to start a camera
 _ASKED_S = 1.0  # for a pipeline to stop by itself
+_LAST_WORDS_S = 1.0  # for one whose pipe has ended to end too, and to say why
 _CSI_FORM = "csi://0"
 _CSI_FIELDS = {"size": "1280x720", "fps": "30"}
 
@@ -136,10 +137,10 @@ class _Child:
         if self._late:
             return f"it did not start within {_OPEN_TIMEOUT_S:g} s"
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
+            self._process.wait(_LAST_WORDS_S)
         if not self._process.returncode:
             return ""
-        self._listener.join(1.0)
+        self._listener.join(_LAST_WORDS_S)
         errors = [line for line in self._lines if "ERROR" in line or "WARN" in line]
         line = (errors or list(self._lines) or ["no reason given"])[0]
         # "ERROR: from element /GstPipeline:pipeline0/...: what happened"

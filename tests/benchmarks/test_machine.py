@@ -1,6 +1,5 @@
 """The machine, its state and its energy, read from made-up system files."""
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -123,7 +122,7 @@ def test_a_part_of_a_package_is_not_counted_twice(tmp_path):
     assert find_meter(tmp_path).description == "RAPL intel-rapl:0"
 
 
-def test_a_jetsons_supply_is_sampled(tmp_path):
+def test_a_jetsons_supply_is_sampled(tmp_path, until):
     hwmon = "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3"
     at(
         tmp_path / hwmon,
@@ -139,8 +138,5 @@ def test_a_jetsons_supply_is_sampled(tmp_path):
     meter = find_meter(tmp_path)
     assert meter.description == "INA3221 VDD_IN"
     assert meter.watts() == pytest.approx(8.0)
-    deadline = time.monotonic() + 20
-    while not meter.joules() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert meter.joules() > 0
+    until(lambda: meter.joules() > 0)
     meter.close()

@@ -282,7 +282,7 @@ def derain_run():
             [sys.executable, "-m", "derain.runtime.cli", *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
             **options,
         )

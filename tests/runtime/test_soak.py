@@ -61,7 +61,7 @@ def test_50000_frames(bundles, kind):
         [sys.executable, "-c", CODE, str(bundles("darken")), kind],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert result.returncode == 0, result.stderr

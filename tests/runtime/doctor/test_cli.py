@@ -8,10 +8,16 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from derain.runtime.doctor import examination
+from derain.runtime.doctor import base, examination
 from derain.runtime.doctor.base import Finding
 from derain.runtime.doctor.cli import main
 from derain.runtime.doctor.table import CHECKS
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Enough of it for a machine that stands still for a while."""
+    monkeypatch.setattr(base, "_COMMAND_TIMEOUT_S", 180.0)
 
 
 def test_this_machine_has_what_is_needed(bundles):
@@ -72,7 +78,7 @@ def test_help_and_start_load_nothing_heavy():
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     loaded = set(done.stdout.splitlines()[-1].split())
@@ -87,7 +93,7 @@ def test_it_works_where_no_package_does(tmp_path):
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 1, done.stderr

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import socket
 import threading
-import time
 from fractions import Fraction
 
 import numpy as np
@@ -14,20 +13,6 @@ from derain.runtime.loop.statistics import Statistics
 from derain.runtime.video.base import Frame
 
 SECONDS = 120  # far more than anything here takes
-
-
-def until(condition):
-    """What `condition` returns once it is true; fails when it does not get so."""
-    end = time.monotonic() + SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < end, "it does not come about"
-        time.sleep(0.01)
-    return value
-
-
-@pytest.fixture(name="until", scope="session")
-def until_fixture():
-    return until
 
 
 @pytest.fixture(scope="session")
@@ -62,24 +47,33 @@ def previews():
 
 @pytest.fixture
 def feed():
-    """Writes frames from a thread until the test is over: ``feed(preview, make)``."""
-    over, threads = threading.Event(), []
+    """Writes frames from a thread until the test is over: ``feed(preview, make)``.
 
-    def start(preview, make, period_s=0.03):
-        def write():
-            index = 0
-            while not over.is_set():
-                preview.write(make(index))
-                index += 1
-                over.wait(period_s)
+    Or until what it returns is called.
+    """
+    with contextlib.ExitStack() as stack:
 
-        threads.append(threading.Thread(target=write))
-        threads[-1].start()
+        def start(preview, make, period_s=0.03):
+            over = threading.Event()
 
-    yield start
-    over.set()
-    for thread in threads:
-        thread.join()
+            def write():
+                index = 0
+                while not over.is_set():
+                    preview.write(make(index))
+                    index += 1
+                    over.wait(period_s)
+
+            thread = threading.Thread(target=write)
+            thread.start()
+
+            def stop():
+                over.set()
+                thread.join()
+
+            stack.callback(stop)
+            return stop
+
+        yield start
 
 
 @pytest.fixture

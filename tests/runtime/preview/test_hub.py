@@ -72,6 +72,17 @@ def test_there_is_a_greatest_number_of_viewers():
     assert in_a_loop(test) == (full, MAX_VIEWERS, 0)
 
 
+def test_the_last_picture_comes_before_the_end():
+    async def test(hub):
+        with hub.watching("rain") as viewer:
+            hub.publish("rain", b"last")
+            await asyncio.sleep(0)
+            hub.end()
+            return [picture async for picture in viewer.pictures()]
+
+    assert in_a_loop(test) == [b"last"]
+
+
 def test_the_end_reaches_viewers_before_and_after_it():
     async def test(hub):
         with hub.watching("rain") as early:

@@ -19,13 +19,35 @@ uvicorn = pytest.importorskip("uvicorn", reason="needs the extra preview")
 from derain.runtime.preview import server as module  # noqa: E402 - needs uvicorn
 
 NOISE = np.random.default_rng(0).integers(0, 99, (360, 640, 3)).astype(np.uint8)
+BITS = 16
 
 
 def noisy(index):
-    """A frame of some 200 KB as JPEG, with its index in the first block of it."""
+    """A frame of some 200 KB as JPEG, with its index in the first two lines of it."""
     image = NOISE.copy()
-    image[:64, :64] = index % 250
+    image[:16, : 16 * BITS] = np.kron(bits_of(index), np.full((16, 16, 1), 240))
     return Frame(image, index, Fraction(index, 25), rainy=image)
+
+
+def numbered(index):
+    """A small frame with its index in it, 50 grey levels brighter before than after."""
+    after = np.zeros((48, 16 * BITS, 3), np.uint8)
+    after[:] = np.kron(bits_of(index), np.full((48, 16, 1), 150))
+    return Frame(after, index, Fraction(index, 25), rainy=after + np.uint8(50))
+
+
+def bits_of(index):
+    return np.array([index >> bit & 1 for bit in range(BITS)], np.uint8).reshape(
+        1, BITS, 1
+    )
+
+
+def index_of(picture):
+    """The index in a picture of one of these frames."""
+    return sum(
+        int(np.median(picture[:16, 16 * bit : 16 * (bit + 1)]) > 100) << bit
+        for bit in range(BITS)
+    )
 
 
 def test_the_page_comes_with_a_policy_that_allows_nothing_from_outside(previews, get):
@@ -83,31 +105,27 @@ def test_the_statistics_are_those_of_the_run_without_paths(previews, get):
     assert b"somebody" not in response.body
 
 
-def test_a_stream_shows_before_and_after_of_one_frame(
-    previews, feed, watch, make_frame, decode
-):
+def test_a_stream_shows_before_and_after_of_one_frame(previews, feed, watch, decode):
     preview = previews()
-    feed(preview, lambda index: make_frame(index, before=50 + index, after=index))
+    feed(preview, numbered)
     stream = watch(preview)
-    levels = []
+    indices = []
     for _ in range(5):
-        picture = decode(stream.picture())
-        before, after = (
-            int(np.median(half)) for half in (picture[:, :56], picture[:, 72:])
-        )
-        assert abs(before - after - 50) <= 2
-        levels.append(after)
-    assert levels == sorted(set(levels))  # each frame once, in order
+        before, after = np.split(decode(stream.picture()).astype(int), 2, axis=1)
+        assert abs(np.median(before - after) - 50) <= 2
+        assert index_of(before - 50) == index_of(after)
+        indices.append(index_of(after))
+    assert indices == sorted(set(indices))  # each frame once, in order
 
 
-def test_many_viewers_cost_one_coding(previews, feed, watch, make_frame, monkeypatch):
+def test_many_viewers_cost_one_coding(previews, feed, watch, monkeypatch):
     from derain.runtime.preview import sink
 
     frames, coded = [], []
 
     def make(index):
         frames.append(index)
-        return make_frame(index, before=index)
+        return numbered(index)
 
     def jpeg(image, jpeg=sink.jpeg):
         coded.append(jpeg(image))
@@ -118,8 +136,10 @@ def test_many_viewers_cost_one_coding(previews, feed, watch, make_frame, monkeyp
     streams = [watch(preview) for _ in range(4)]
     feed(preview, make)
     seen = [{stream.picture() for _ in range(5)} for stream in streams]
-    assert set.intersection(*seen)  # all four saw the same
-    assert len(coded) <= len(frames)
+    # Which of them each saw is a matter of when it was ready for one.
+    assert set.union(*seen) <= set(coded)
+    so_far = list(coded)
+    assert len(set(so_far)) == len(so_far) <= len(frames)
 
 
 def test_an_unknown_view_is_not_there(previews, get):
@@ -139,14 +159,15 @@ def test_viewers_are_bounded_and_make_room_when_they_leave(previews, get, watch,
     until(lambda: watch(preview).status == 200)
 
 
-def test_connections_are_bounded(previews, get):
+def test_connections_are_bounded(previews, get, until, monkeypatch):
+    monkeypatch.setattr(module, "IDLE_S", 3600.0)  # they ask nothing
     preview = previews()
     with contextlib.ExitStack() as stack:
         for _ in range(module.MAX_CONNECTIONS):
             address = ("127.0.0.1", preview.port)
             stack.enter_context(socket.create_connection(address))
         assert get(preview, "/stats").status == 503
-    assert get(preview, "/stats").status == 200
+    until(lambda: get(preview, "/stats").status == 200)
 
 
 def test_a_viewer_who_was_away_sees_the_newest_soon(
@@ -167,7 +188,7 @@ def test_a_viewer_who_was_away_sees_the_newest_soon(
     until(lambda: len(written) >= away + 60)
     back = len(written)
     old = 0
-    while int(np.median(decode(stream.picture())[8:56, 8:56])) < back - 1:
+    while index_of(decode(stream.picture())) < back - 1:
         old += 1
     assert old <= 5  # of the 60 that were made
 
@@ -185,7 +206,7 @@ def test_a_viewer_who_takes_nothing_is_closed(previews, feed, get, watch, until)
 
 def test_a_connection_that_asks_nothing_is_closed(previews, monkeypatch):
     monkeypatch.setattr(module, "IDLE_S", 0.5)
-    with socket.create_connection(("127.0.0.1", previews().port), 30) as idle:
+    with socket.create_connection(("127.0.0.1", previews().port), 120) as idle:
         idle.sendall(b"GET / HT")
         assert idle.recv(1) == b""
 

@@ -125,7 +125,7 @@ def compile_command(tmp_path, monkeypatch):
             [*command, *choice, *ahead, *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             **options,
         )
 

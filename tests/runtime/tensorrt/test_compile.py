@@ -165,7 +165,7 @@ def test_without_a_gpu_the_compute_capability_is_asked_for(
     command = [sys.executable, "-m", "derain.runtime.tensorrt.cli", make_bundle()]
     options = ["--backend", "tensorrt-rtx"]
     result = subprocess.run(
-        [*command, *options], capture_output=True, text=True, timeout=60
+        [*command, *options], capture_output=True, text=True, timeout=180
     )
     one_line_error(
         result, "; to build for a GPU that is not here, give its --compute-capability"
@@ -260,7 +260,7 @@ def test_too_little_memory(make_bundle, one_line_error, content):
         [sys.executable, "-c", _COMPILE, str(folder), *options, _POOR],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     # It throws, aborts or waits for ever, as it happens.
     one_line_error(result, "memory|crashed|does nothing")

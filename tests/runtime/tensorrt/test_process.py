@@ -1,5 +1,6 @@
 """Whatever happens to the process with the native code is one line here."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -88,10 +89,20 @@ def test_what_an_event_raises_ends_the_process(child):
         os.kill(pids[0], 0)
 
 
-def test_time_goes_on_without_events(child):
-    child("import time; time.sleep(0.8); print('{\"result\": {}}')")
+def test_time_goes_on_without_events(child, tmp_path):
+    ticked = tmp_path / "ticked"
+    child(
+        "import time\nfrom pathlib import Path\nend = time.monotonic() + 120\n"
+        f"while not Path({str(ticked)!r}).exists() and time.monotonic() < end:\n"
+        "    time.sleep(0.01)\nprint('{\"result\": {}}')"
+    )
     events = []
-    process.run_child(REQUEST, events.append)
+
+    def note(event):
+        events.append(event)
+        ticked.touch()
+
+    process.run_child(REQUEST, note)
     assert {} in events
 
 
@@ -103,12 +114,24 @@ def test_a_process_that_does_nothing_is_given_up(child, monkeypatch):
 
 
 def test_a_process_that_works_silently_is_waited_for(child, monkeypatch):
-    monkeypatch.setattr(process, "_STUCK_S", 1.0)
-    child(
-        "import time\nend = time.process_time() + 2\n"
-        "while time.process_time() < end: pass\nprint('{\"result\": {}}')"
-    )
-    assert process.run_child(REQUEST) == {}
+    """By a clock that runs fast: each look is half the limit after the one before."""
+    looks = itertools.count()
+
+    class Clock:
+        def monotonic(self):
+            return next(looks) * process._STUCK_S / 2
+
+    monkeypatch.setattr(process, "time", Clock())
+    watch = process._Watch(os.getpid())
+    for _ in range(20):
+        used = time.process_time()
+        while time.process_time() < used + 0.02:  # the kernel counts hundredths
+            pass
+        assert not watch.is_stuck()
+    waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE) as idle:
+        watch = process._Watch(idle.pid)
+        assert any(watch.is_stuck() for _ in range(1000))  # when it has started
 
 
 @pytest.mark.usefixtures("rtx")
@@ -124,10 +147,11 @@ def test_a_crash_of_the_real_compiler(
 
 # Starts the command with a compiler that never ends, and says its process.
 _FOREVER = """
-import sys, time
+import os, time
+from pathlib import Path
 from derain.runtime.tensorrt import child
 def build(*arguments):
-    print("building", flush=True, file=sys.stderr)
+    Path(os.environ["BUILDING"]).touch()
     time.sleep(600)
 child.build = build
 child.main()
@@ -157,24 +181,28 @@ def _alive(pid):
 
 @pytest.mark.usefixtures("rtx")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_an_interrupted_build_leaves_nothing(make_bundle, content, name):
+def test_an_interrupted_build_leaves_nothing(
+    make_bundle, content, name, tmp_path, until
+):
     folder = make_bundle()
     before = content(folder)
     options = ["--backend", "tensorrt-rtx", "--compute-capability", "8.6"]
     command = [sys.executable, "-c", _COMPILE, str(folder), *options, _FOREVER]
+    building = tmp_path / "building"
     running = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "BUILDING": str(building)},
     )
     with running:
         builder = int(running.stdout.readline())
-        time.sleep(1)  # into the build
+        until(building.exists)
         assert _alive(builder)
         running.send_signal(getattr(signal, name))
-        _, said = running.communicate(timeout=30)
-    deadline = time.monotonic() + 30
-    while _alive(builder) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _alive(builder)
+        _, said = running.communicate(timeout=120)
+    until(lambda: not _alive(builder))
     assert content(folder) == before
     if name == "SIGINT":
         assert running.returncode == 1

@@ -1,5 +1,7 @@
 """Servers on this machine's loopback, each in a process or thread of its own."""
 
+import contextlib
+import importlib.util
 import shutil
 import signal
 import socket
@@ -10,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from derain.runtime.video.live import LiveSource
+
+SECONDS = 120  # far more than anything here takes
 SYSTEM_PYTHON = "/usr/bin/python3"
 NEEDS = (
     "import gi; gi.require_version('GstRtspServer', '1.0')\n"
@@ -18,13 +23,35 @@ NEEDS = (
 )
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Time limits for a machine that stands still for a while.
+
+    A test of a limit gives its own: ``?timeout=1``.
+    """
+    monkeypatch.setitem(LiveSource.__init__.__kwdefaults__, "timeout_s", SECONDS)
+    if importlib.util.find_spec("av") is None:
+        return
+    from derain.runtime.video import gstreamer, network, publishing, streams
+
+    for owner in (streams.Stream, publishing.RtspSink):
+        monkeypatch.setitem(owner.__init__.__kwdefaults__, "timeout_s", SECONDS)
+    for fields in (network._RTSP_FIELDS, network._HTTP_FIELDS):
+        monkeypatch.setitem(fields, "timeout", str(SECONDS))
+    monkeypatch.setattr(gstreamer, "_OPEN_TIMEOUT_S", SECONDS)
+    monkeypatch.setattr(gstreamer, "_LAST_WORDS_S", SECONDS)
+
+
 class RtspServer:
     """A server that can be killed, frozen, and started again at the same place."""
 
     def __init__(self, recording):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        # Bound as long as this object lives, and never listening: the server may take
+        # the port over, and nobody else gets it, while there is no server either.
+        self._reserved = socket.socket()
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserved.bind(("127.0.0.1", 0))
+        self.port = self._reserved.getsockname()[1]
         self.recording = recording
         self.process = None
 
@@ -42,6 +69,10 @@ class RtspServer:
             self.process.wait()
             self.process.stdout.close()
             self.process = None
+
+    def close(self):
+        self.kill()
+        self._reserved.close()
 
     def freeze(self):
         self.process.send_signal(signal.SIGSTOP)
@@ -68,9 +99,9 @@ def has_rtsp_server():
 @pytest.fixture
 def rtsp_server(has_rtsp_server, tmp_path):
     server = RtspServer(tmp_path / "recorded.mkv")
-    server.start()
-    yield server
-    server.kill()
+    with contextlib.closing(server):
+        server.start()
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -84,14 +84,13 @@ def test_frames_have_the_size_and_time_of_the_camera(device):
     assert {frame.time % source.info.time_base for frame in frames} == {0}
 
 
-def test_a_slow_reader_gets_the_newest_frame(device):
+def test_a_slow_reader_gets_the_newest_frame(device, until):
     camera, uri = device
     with closing(open_source(uri)) as source:
         frames = iter(source)
         next(frames)
         wanted = camera.made.taken + 30
-        while camera.made.taken < wanted:
-            time.sleep(0.005)
+        until(lambda: camera.made.taken >= wanted)
         next(frames)  # one may have been taken before we looked away
         assert next(frames).index >= wanted - 2
 
@@ -101,16 +100,16 @@ def test_a_camera_that_is_unplugged_is_lost(device):
     camera.count = 5
     with (
         closing(open_source(uri)) as source,
-        pytest.raises(SourceLostError, match=r"video7 is lost after 0 s: no frame"),
+        pytest.raises(SourceLostError, match=r"video7 is lost after \d+ s: no frame"),
     ):
         list(source)
 
 
-def test_closing_releases_the_camera(device):
+def test_closing_releases_the_camera(device, until):
     source = open_source(device[1])
     next(iter(source))
     source.close()
-    assert device[0].made.released
+    until(lambda: device[0].made.released)
     assert list(source) == []
 
 

@@ -108,7 +108,7 @@ def test_a_password_in_a_pipeline_is_not_shown(launcher):
         open_source("gst:rtspsrc location=rtsp://me:secret@camera/live")
 
 
-def test_closing_ends_the_process_and_what_it_started(launcher):
+def test_closing_ends_the_process_and_what_it_started(launcher, until):
     folder = launcher(
         f"sleep 600 & echo $! > sleeper; {frames_of(1)} wait".replace(
             "sleeper", '"$(dirname "$0")"/sleeper'
@@ -117,7 +117,8 @@ def test_closing_ends_the_process_and_what_it_started(launcher):
     source = open_source("gst:anything")
     source.close()
     for file in (folder / "pid", folder / "bin/sleeper"):
-        assert not is_running(int(file.read_text()))
+        process = int(file.read_text())
+        until(lambda process=process: not is_running(process))
 
 
 def is_running(process):

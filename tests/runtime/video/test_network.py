@@ -1,7 +1,9 @@
 """Network streams, from real servers on this machine."""
 
+import ctypes
+import gc
 import itertools
-import os
+import math
 import socket
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from derain.runtime.sizes import Size  # noqa: E402
 from derain.runtime.video import open_source, streams  # noqa: E402
 
 BOUNDARY = "derain"
-PATIENCE_S = 30  # a hang, not a slow machine
+PATIENCE_S = 120  # a hang, not a slow machine
 
 
 def read_until_lost(source):
@@ -55,6 +57,37 @@ def mjpeg(picture, pause_s=0.02, count=None):
     return answer
 
 
+class Clock:
+    """Time that passes only in `sleep`."""
+
+    now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+class Unthreaded:
+    """Stands in for a `LiveSource`: every frame, read by whoever asks for it."""
+
+    def __init__(self, info, name, frames, *, release, **options):
+        self.info, self.close, self._frames = info, release, frames
+
+    def __iter__(self):
+        return self._frames
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of streams that are read without a thread, however long it takes."""
+    clock = Clock()
+    monkeypatch.setattr(streams, "time", clock)
+    monkeypatch.setattr(streams, "LiveSource", Unthreaded)
+    return clock
+
+
 def grey(level):
     return np.full((48, 64, 3), level, np.uint8)
 
@@ -68,7 +101,8 @@ def test_rtsp_says_what_it_is(rtsp_server):
         assert source.info.description == f"{rtsp_server.uri()}, 64x48"
 
 
-def test_rtsp_frames_have_their_times_and_ages(rtsp_server):
+def test_rtsp_frames_have_their_times_and_ages(rtsp_server, monkeypatch):
+    monkeypatch.setattr(streams, "LATE_S", math.inf)  # so that none is left out
     before = time.monotonic()
     with closing(open_source(rtsp_server.uri())) as source:
         frames = list(itertools.islice(source, 20))
@@ -98,16 +132,15 @@ def test_a_server_that_dies_is_lost_and_comes_back(rtsp_server):
 
 
 def test_a_server_that_freezes_is_lost(rtsp_server):
-    with closing(open_source(rtsp_server.uri(fields="?timeout=1"))) as source:
+    with closing(open_source(rtsp_server.uri())) as source:
         next(iter(source))
+        source._timeout_s = 1.0  # from here on: to connect may take longer
         rtsp_server.freeze()
-        message = read_until_lost(source)
-    # Whichever of FFmpeg's limit and ours is noticed first.
-    assert "no frame for 1 s" in message or "no answer for 1 s" in message
+        assert "no frame for 1 s" in read_until_lost(source)
 
 
 def test_closing_lets_go_whoever_waits_for_a_frozen_server(rtsp_server):
-    source = open_source(rtsp_server.uri(fields="?timeout=600"))
+    source = open_source(rtsp_server.uri(fields="?timeout=1800"))
     started = threading.Event()
 
     def read():
@@ -124,11 +157,8 @@ def test_closing_lets_go_whoever_waits_for_a_frozen_server(rtsp_server):
 
 
 @pytest.mark.slow
-def test_twenty_restarts_of_the_server(rtsp_server):
-    def resident_bytes():
-        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
+def test_twenty_restarts_of_the_server(rtsp_server, until):
+    allocated_bytes = allocated()
     threads = threading.active_count()
     sizes = []
     for _ in range(20):
@@ -137,11 +167,34 @@ def test_twenty_restarts_of_the_server(rtsp_server):
             rtsp_server.kill()
             read_until_lost(source)
         rtsp_server.start()
-        sizes.append(resident_bytes())
-    # After the first five, the decoder's and the allocator's pools are there; a leaked
-    # connection keeps a megabyte.
-    assert sizes[-1] - sizes[5] < 8e6
-    assert threading.active_count() <= threads + 1
+        gc.collect()  # errors keep what they were raised with, in circles
+        sizes.append(allocated_bytes())
+    # After the first five, the decoder's pools are there: measured 20 KB from there on.
+    # A leaked connection keeps 1.1 MB, of which there would be fourteen.
+    assert sizes[-1] - sizes[5] < 5e6
+    until(lambda: threading.active_count() <= threads)
+
+
+def allocated():
+    """The function that tells how many bytes are allocated, FFmpeg's too.
+
+    Unlike what is resident, they do not depend on what the allocator keeps for later.
+    """
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallinfo2"):
+        pytest.skip("no mallinfo2: it is glibc's, from 2.33")
+    # struct mallinfo2 of <malloc.h>: the fifth is mmapped, the eighth in use.
+    library.mallinfo2.restype = type(
+        "Mallinfo2",
+        (ctypes.Structure,),
+        {"_fields_": [(f"field{i}", ctypes.c_size_t) for i in range(10)]},
+    )
+
+    def read():
+        info = library.mallinfo2()
+        return info.field4 + info.field7
+
+    return read
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
@@ -158,7 +211,7 @@ def test_credentials_are_never_shown(scheme):
         [sys.executable, "-c", code, uri],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     shown = (done.stdout + done.stderr).replace(code, "")
@@ -183,21 +236,19 @@ def test_a_server_that_never_answers():
             open_source(f"rtsp://{address}/live?timeout=0.5")
 
 
-def test_a_decoder_that_is_too_slow_leaves_frames_out(serve, monkeypatch):
+def test_a_decoder_that_is_too_slow_leaves_frames_out(serve, monkeypatch, clock):
     # 50 frames/s come, and 20 are converted: without leaving any out, the delay would
-    # be three seconds after five.
+    # be three seconds after five. Nothing but converting takes time here.
     packets = transport_stream(frames=300)
 
     def answer(request):
         request.send_response(200)
         request.end_headers()
-        started = time.monotonic()
-        for index, data in enumerate(packets):
-            time.sleep(max(0.0, started + index / 50 - time.monotonic()))
+        for data in packets:
             request.wfile.write(data)
 
     def slow(*arguments):
-        time.sleep(0.05)
+        clock.now += 0.05
         return bgr_image(*arguments)
 
     bgr_image = streams.bgr_image
@@ -206,14 +257,14 @@ def test_a_decoder_that_is_too_slow_leaves_frames_out(serve, monkeypatch):
     with closing(open_source(f"{serve(answer)}/live.ts")) as source:
         assert source.info.live
         for frame in source:
-            delays.append(time.monotonic() - frame.captured)
+            delays.append(clock.now - frame.captured)
             indices.append(round(frame.time * 50))
             if indices[-1] - indices[0] > 250:
                 break
     gaps = [two - one for one, two in itertools.pairwise(indices)]
     assert max(gaps) >= 10  # up to a key frame
-    assert max(delays) < 2.5
-    assert min(delays[-60:]) < 0.5  # it has caught up, not only stopped falling back
+    assert max(delays) < 1.2  # LATE_S, and the frame at hand
+    assert min(delays[-60:]) < 0.3  # it has caught up, not only stopped falling back
 
 
 def transport_stream(frames):
@@ -254,26 +305,22 @@ def test_mjpeg_frames(serve):
     ] * 4
 
 
-def test_a_slow_reader_gets_the_newest_frame(serve):
-    shown = []
+def test_a_slow_reader_gets_the_newest_frame(serve, monkeypatch, until):
+    decoded, bgr_image = [], streams.bgr_image
 
-    def picture(index):
-        shown.append(index)
-        return grey(2 * (index % 100))
+    def watched(*arguments):
+        decoded.append(bgr_image(*arguments))
+        return decoded[-1]
 
-    with closing(open_source(serve(mjpeg(picture)))) as source:
+    monkeypatch.setattr(streams, "bgr_image", watched)
+    with closing(open_source(serve(mjpeg(lambda index: grey(100))))) as source:
         frames = iter(source)
         next(frames)
         for _ in range(3):
-            wanted = len(shown) + 30
-            while len(shown) < wanted:  # thirty frames come, and nobody looks
-                time.sleep(0.01)
-            before = shown[-1]
-            next(frames)  # one may have been taken before we looked away
-            level = int(next(frames).image[0, 0, 0])
-            behind = (before - round(level / 2)) % 100
-            # Some are on their way through the socket and the decoder; 30 would be all.
-            assert behind <= 10 or behind > 50
+            wanted = len(decoded) + 30  # frames come, and nobody looks
+            until(lambda wanted=wanted: len(decoded) >= wanted)
+            next(frames)  # the last but one, where the last is not yet handed over
+            assert next(frames).index >= wanted - 1
 
 
 def test_mjpeg_that_ends_is_lost(serve):
@@ -296,7 +343,7 @@ def test_a_file_of_a_server_is_read_to_its_end(serve_folder, tmp_path, make_vide
     assert {frame.captured for frame in frames} == {None}
 
 
-def test_live_hls_is_shown_at_its_pace(serve_folder, tmp_path, make_video):
+def test_live_hls_is_shown_at_its_pace(serve_folder, tmp_path, make_video, clock):
     # Seconds of it come at once; without a pace, all but the last frame would be lost.
     make_video(
         tmp_path / "in.m3u8",
@@ -307,5 +354,6 @@ def test_live_hls_is_shown_at_its_pace(serve_folder, tmp_path, make_video):
     with closing(open_source(f"{serve_folder(tmp_path)}/in.m3u8")) as source:
         assert source.info.live
         frames = list(itertools.islice(source, 12))
-    assert frames[-1].index < 20
-    assert all(frame.captured is not None for frame in frames)
+    assert [frame.index for frame in frames] == list(range(12))
+    for one, two in itertools.pairwise(frames):
+        assert two.captured - one.captured == pytest.approx(1 / 25)

@@ -44,7 +44,7 @@ def read(uri, data, folder):
         [sys.executable, "-c", READ, uri, str(folder)],
         input=data,
         capture_output=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     first, *times = done.stdout.decode().splitlines()
@@ -59,7 +59,7 @@ def write(tmp_path, images):
     return subprocess.run(
         [sys.executable, "-c", WRITE, *map(str, paths)],
         capture_output=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
 
@@ -93,7 +93,7 @@ def test_a_reader_that_leaves_is_an_error(tmp_path, image):
     writer.stdout.close()
     errors = writer.stderr.read()
     writer.stderr.close()
-    assert writer.wait(60) == 1
+    assert writer.wait(180) == 1
     assert b"standard output cannot be written: Broken pipe" in errors
 
 
@@ -119,7 +119,7 @@ def test_what_is_no_video(tmp_path):
         [sys.executable, "-c", READ, "-", str(tmp_path)],
         input=b"hello",
         capture_output=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     last = done.stderr.decode().splitlines()[-1]
@@ -156,7 +156,7 @@ def test_derain_run_from_pipe_to_pipe(tmp_path, bundles, image, closeness):
         *("--source", "-", "--sink", "-"),
     ]
     run = subprocess.run(
-        command, input=done.stdout, capture_output=True, timeout=60, check=True
+        command, input=done.stdout, capture_output=True, timeout=180, check=True
     )
     assert run.stdout.startswith(b"YUV4MPEG2 W64 H48 F30:1 ")
     assert len(run.stdout.partition(b"FRAME\n")[2]) == 64 * 48 * 3 // 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from derain.runtime.errors import MediaError
-from derain.runtime.video import open_source
+from derain.runtime.video import open_source, rendered
 
 URI = "test://rain?size=32x32&fps=100&seconds=0.05"
 
@@ -17,14 +17,27 @@ def clip(seed):
     return [frame.image for frame in open_source(f"{URI}&seed={seed}")]
 
 
-def test_it_never_ends_and_plays_the_clip():
+def test_it_never_ends_and_plays_the_clip(monkeypatch):
+    class Clock:
+        """Time that passes only in `sleep`: no frame is left out for want of it."""
+
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+        def sleep(self, seconds):
+            self.now += seconds
+            time.sleep(0.001)
+
     pictures = clip(3)
+    monkeypatch.setattr(rendered, "time", Clock())
     with closing(open_source(f"{URI}&seed=3&live=1")) as source:
         assert source.info.live
         assert source.info.frames is None
         frames = list(itertools.islice(source, 30))
     for frame in frames:
-        if frame.index >= 100:  # by then, all of it is rendered
+        if frame.index >= 5:  # by then, all of it is rendered
             np.testing.assert_array_equal(frame.image, pictures[frame.index % 5])
     assert frames[-1].index >= 29
 
@@ -43,8 +56,9 @@ def test_a_slow_reader_gets_the_newest_frame():
         frames = iter(source)
         first = next(frames)
         time.sleep(0.5)
-        next(frames)
-        assert next(frames).index - first.index > 20
+        # One waits for the reader, and one may be on its way; a queue has twenty.
+        old = itertools.takewhile(lambda frame: frame.index < first.index + 20, frames)
+        assert len(list(old)) <= 5
 
 
 def test_a_frame_belongs_to_its_reader():

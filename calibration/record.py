@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from derain.calibration.equalise import equalise
 from derain.calibration.errors import CalibrationError
 from derain.calibration.layers import constant, find_layers, nodes_by_name
 from derain.calibration.qdq import insert_qdq
 
-SCHEMA = 1
+SCHEMA = 2  # 2: factors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class Calibration:
         graph: Fingerprint of the convolutions it is for; see `fingerprint`.
         method: How ranges were found.
         ranges: How far INT8 reaches, by tensor.
+        factors: What channels are divided by before anything else, by tensor; see
+            `derain.calibration.equalise`. Ranges and means are of what comes out.
         means: Mean of each channel, by tensor; empty if biases stay as they are.
         int8: Names of the layers in INT8.
         macs: Multiplications of each layer, at the size that was measured.
@@ -46,6 +49,7 @@ class Calibration:
     means: dict[str, list[float]]
     int8: tuple[str, ...]
     macs: dict[str, int]
+    factors: dict[str, list[float]] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
     costs: dict[str, float] = field(default_factory=dict)
     frames: dict[str, Any] = field(default_factory=dict)
@@ -73,6 +77,7 @@ class Calibration:
                 "the calibration is for another graph: network, weights and --target "
                 "must be those it was made with; run derain-calibrate again"
             )
+        equalise(model, {k: np.asarray(v, np.float32) for k, v in self.factors.items()})
         means = {k: np.asarray(v, np.float32) for k, v in self.means.items()}
         insert_qdq(model, self.ranges, set(self.int8), means or None)
 
@@ -110,6 +115,9 @@ class Calibration:
             made = cls.from_json(fields)
             if not set(made.int8) <= made.macs.keys() or not made.int8:
                 raise ValueError("layers in INT8 are not those of the graph")
+            factors = [x for values in made.factors.values() for x in values]
+            if not all(np.isfinite(x) and x > 0 for x in factors):
+                raise ValueError("a factor is not a number above 0")
             if not all(np.isfinite(r) and r >= 0 for r in made.ranges.values()):
                 raise ValueError("a range is not a number from 0")
         except OSError as error:

@@ -45,6 +45,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
         "layers_int8": len(calibration.int8),
         "layers_float": list(calibration.float_layers),
         "share_int8": round(calibration.share, 4),
+        "tensors_equalised": len(calibration.factors),
         **{k: v for k, v in result.items() if k.endswith(("_db", "_levels"))},
         "created": calibration.created,
     }

@@ -3,9 +3,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from derain.calibration.choose import share_ranges
 from derain.calibration.errors import CalibrationError
 from derain.calibration.layers import concat_groups, find_layers
-from derain.calibration.plan import share_ranges
 from derain.calibration.qdq import insert_qdq, quantise_weights, scale_of
 from derain.calibration.session import Session
 

@@ -137,7 +137,7 @@ def _int8(
     model: ir.Model, ranges: Mapping[str, float], means: Means | None
 ) -> ir.Model:
     copy = model.clone()
-    names = {layer.name for layer in find_layers(model) if not layer.feeds_argmax}
+    names = {layer.name for layer in find_layers(model) if not layer.stays}
     insert_qdq(copy, ranges, names, means)
     return copy
 

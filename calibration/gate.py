@@ -145,10 +145,11 @@ class Gate:
         Raises:
             CalibrationError: None passes; the message holds the best figures.
         """
-        start = frozenset(x.name for x in self._layers if not x.feeds_argmax)
+        start = frozenset(x.name for x in self._layers if not x.stays)
         if not start:
+            reasons = " or ".join(sorted({x.stays for x in self._layers}))
             raise CalibrationError(
-                "every convolution feeds a pool whose argmax is used; use --fp16"
+                f"no convolution can be INT8: every one {reasons}; use --fp16"
             )
         verdict = Verdict(start)
         reason = self._try(verdict, start)

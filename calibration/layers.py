@@ -23,6 +23,13 @@ _QUANTISED = frozenset(
 )
 
 
+FEEDS_ARGMAX = "feeds an argmax"
+# qsnet's twelve, of 56 layers, are 3 % of its multiplications. In floating point the
+# picture is 0.5 to 0.6 dB nearer to FP32 (two methods, 480x320) and ONNX Runtime's
+# processor takes 8 % less time. Other grouped layers, 45 %, cost 1 dB and pay for it.
+DEPTHWISE = "is depth-wise"
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """A convolution that can run in INT8.
@@ -30,13 +37,14 @@ class Layer:
     Attributes:
         name: Its node's name.
         tensor: Name of the tensor it reads.
-        feeds_argmax: Whether a pool whose argmax is used sees its result, through
-            nothing but element-wise operators: noise there moves pixels.
+        stays: Why it is not tried in INT8; empty if it is. `FEEDS_ARGMAX`: a pool whose
+            argmax is used sees its result, through nothing but element-wise operators,
+            and noise there moves pixels. `DEPTHWISE`: little to gain, and much noise.
     """
 
     name: str
     tensor: str
-    feeds_argmax: bool = False
+    stays: str = ""
 
 
 def constant(value: ir.Value | None) -> NDArray[np.float32] | None:
@@ -72,7 +80,11 @@ def find_layers(model: ir.Model) -> tuple[Layer, ...]:
             )
     sensitive = _feed_argmax(model.graph)
     layers = tuple(
-        Layer(str(node.name), str(node.inputs[0].name), node in sensitive)
+        Layer(
+            name=str(node.name),
+            tensor=str(node.inputs[0].name),
+            stays=_why_float(node, node in sensitive),
+        )
         for node in model.graph
         if _is_layer(node) and node.inputs[0] is not None
     )
@@ -132,6 +144,15 @@ def _is_layer(node: ir.Node) -> bool:
         and weight.dtype == ir.DataType.FLOAT
         and constant(weight) is not None
     )
+
+
+def _why_float(node: ir.Node, sensitive: bool) -> str:
+    if sensitive:
+        return FEEDS_ARGMAX
+    weight = constant(node.inputs[1])
+    groups = node.attributes.get_int("group", 1)
+    assert weight is not None  # `_is_layer` asks for it
+    return DEPTHWISE if groups > 1 and weight.shape[1] == 1 else ""
 
 
 _ELEMENTWISE = frozenset({"Add", "LeakyRelu", "Relu", "Mul", "Sub", "Identity"})

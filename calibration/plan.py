@@ -114,6 +114,7 @@ def calibrate(
         int8=tuple(layer.name for layer in layers if layer.name in verdict.int8),
         macs=macs,
         curve=[step.to_json() for step in verdict.curve],
+        kept={layer.name: layer.stays for layer in layers if layer.stays},
         costs={k: round(psnr_of(v), 2) for k, v in verdict.costs.items()},
         frames={
             "source": store.description,

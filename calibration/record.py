@@ -37,6 +37,7 @@ class Calibration:
         int8: Names of the layers in INT8.
         macs: Multiplications of each layer, at the size that was measured.
         curve: Graphs that the gate judged, the last one being this.
+        kept: Why layers were not tried in INT8, by name.
         costs: PSNR against FP32 of a layer alone in INT8, in dB, where measured.
         frames: Where the frames came from, how many and their hash.
         tools: Versions of what made it.
@@ -51,6 +52,7 @@ class Calibration:
     macs: dict[str, int]
     factors: dict[str, list[float]] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
     frames: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)

@@ -22,7 +22,8 @@ def table(calibration: Calibration) -> list[str]:
         )
     for name in calibration.float_layers:
         cost = calibration.costs.get(name)
-        why = "feeds an argmax" if cost is None else f"alone {cost:.1f} dB from FP32"
+        alone = "" if cost is None else f"alone {cost:.1f} dB from FP32"
+        why = calibration.kept.get(name, alone)
         part = calibration.macs[name] / sum(calibration.macs.values())
         lines.append(f"in floating point: {name}, {part:.1%}, {why}")
     return lines

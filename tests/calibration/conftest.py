@@ -90,6 +90,18 @@ def concat_model():
     return small_graph(concat=True)
 
 
+@pytest.fixture
+def depthwise_model(model):
+    """`model` with a depth-wise convolution, conv1."""
+    node = next(n for n in model.graph if n.name == "conv1")
+    weight = node.inputs[1]
+    content = np.ascontiguousarray(weight.const_value.numpy()[:, :1])
+    weight.const_value = ir.tensor(content, name=weight.name)
+    weight.shape = ir.Shape(content.shape)
+    node.attributes.add(ir.AttrInt64("group", len(content)))
+    return model
+
+
 @pytest.fixture(scope="session")
 def street():
     """Dry frames of a street that moves, `(HEIGHT, WIDTH, 3)` uint8 BGR."""

@@ -123,8 +123,13 @@ def test_layers_in_front_of_an_argmax_are_found(model):
     relu = next(n for n in model.graph if n.name == "r0").outputs[0]
     pool = ir.Node("derain", "MaxPoolWithIndices", [relu], num_outputs=2, name="pool")
     model.graph.append(pool)
-    found = {layer.name: layer.feeds_argmax for layer in find_layers(model)}
-    assert found == {"conv0": True, "conv1": False, "conv2": False, "conv3": False}
+    found = {layer.name: layer.stays for layer in find_layers(model)}
+    assert found == {"conv0": "feeds an argmax", "conv1": "", "conv2": "", "conv3": ""}
+
+
+def test_depthwise_layers_are_found(depthwise_model):
+    found = {layer.name: layer.stays for layer in find_layers(depthwise_model)}
+    assert found == {"conv0": "", "conv1": "is depth-wise", "conv2": "", "conv3": ""}
 
 
 def test_a_quantised_graph_is_refused(model):

@@ -204,3 +204,11 @@ def test_nan_weights_are_one_line(model, footage):
 def test_the_table_tells_the_curve(model, footage):
     lines = table(run_job(model, SIZE, job(footage)))
     assert lines[1].split()[:2] == ["4/4", "100.0%"]
+
+
+def test_the_table_says_why_layers_were_not_tried(depthwise_model, footage):
+    made = run_job(depthwise_model, SIZE, job(footage))
+    assert made.int8 == ("conv0", "conv2", "conv3")
+    (line,) = (x for x in table(made) if x.startswith("in floating point"))
+    assert line.startswith("in floating point: conv1, ")
+    assert line.endswith(" is depth-wise")

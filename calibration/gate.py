@@ -43,6 +43,28 @@ class Limits:
     min_psnr_db: float = 42.0
     max_flicker: float = 1.05
 
+    def most_flicker(self, before: float) -> float:
+        """Most flicker, in grey levels, where that of FP32 is `before`."""
+        return before * self.max_flicker + _FLICKER_LEVELS
+
+    def surplus(self, score: Score, noise: float) -> float:
+        """Squared error against FP32, in grey levels, that has to go at least.
+
+        Flicker is of the rain that FP32 leaves and of INT8's noise: variances add up.
+
+        Args:
+            score: Of a graph.
+            noise: What its layers are known to cost, all together.
+        """
+        surplus = mse_of(score.psnr_db) - mse_of(self.min_psnr_db)
+        if score.flicker is not None:
+            before, after = score.flicker
+            most = self.most_flicker(before)
+            if after > most:
+                part = (after**2 - most**2) / (after**2 - before**2)
+                surplus = max(surplus, part * noise)
+        return surplus
+
     def reason(self, score: Score) -> str:
         """Why `score` does not pass, or an empty text."""
         if not score.psnr_db >= self.min_psnr_db:
@@ -58,7 +80,7 @@ class Limits:
             )
         if score.flicker is not None:
             before, after = score.flicker
-            if not after <= before * self.max_flicker + _FLICKER_LEVELS:
+            if not after <= self.most_flicker(before):
                 return (
                     f"INT8 flickers: a still scene in rain varies by {after:.2f} grey "
                     f"levels over time, in FP32 by {before:.2f}, wanted at most "
@@ -217,12 +239,14 @@ class Gate:
         goes on by one, two, ... at a time.
         """
         layers = verdict.int8
-        score = verdict.curve[-1].score
-        surplus = mse_of(score.psnr_db) - mse_of(self._limits.min_psnr_db)
-        count = 0
-        saved = 0.0
-        while count < len(worst) and (count == 0 or saved < surplus):
-            saved += verdict.costs[worst[count]]
+        noise = sum(verdict.costs[name] for name in worst)
+        surplus = self._limits.surplus(verdict.curve[-1].score, noise)
+        count = 1
+        while (
+            sum(verdict.costs[name] for name in worst[:count]) < surplus
+            and self.share(layers - frozenset(worst[: count + 1])) >= LEAST_SHARE
+            and count < len(worst)
+        ):
             count += 1
         done = 0
         while reason and done < len(worst):

@@ -23,6 +23,12 @@ from derain.models.registry import NetworkFacts
 from derain.runtime.sizes import SizeRange
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    """The same weights and pictures, whichever tests ran before."""
+    torch.manual_seed(0)
+
+
 class UnpoolNet(nn.Module):
     """Pools and unpools with plain PyTorch, as many published networks do."""
 

@@ -25,8 +25,11 @@ from derain.runtime.sizes import SizeRange
 
 @pytest.fixture(autouse=True)
 def seed():
-    """The same weights and pictures, whichever tests ran before."""
-    torch.manual_seed(0)
+    """The same weights and pictures, whichever tests ran before.
+
+    Not those of ``--random-weights``, whose seed is 0.
+    """
+    torch.manual_seed(1)
 
 
 class UnpoolNet(nn.Module):

@@ -91,6 +91,29 @@ def concat_model():
 
 
 @pytest.fixture
+def redrawn_model(model):
+    """`model` with one more convolution, conv4, behind its subtraction."""
+    nodes = {node.name: node for node in model.graph}
+    weight = np.zeros((3, 3, 1, 1), np.float32)
+    weight[range(3), range(3)] = 0.99
+    tensor = ir.tensor(weight, name="w4")
+    value = ir.Value(
+        name="w4",
+        shape=ir.Shape(weight.shape),
+        type=ir.TensorType(ir.DataType.FLOAT),
+        const_value=tensor,
+    )
+    model.graph.register_initializer(value)
+    clean = nodes["clean"].outputs[0]
+    conv = ir.Node("", "Conv", [clean, value], name="conv4")
+    result = conv.outputs[0]
+    result.name, result.shape, result.type = "redrawn", clean.shape, clean.type
+    model.graph.insert_after(nodes["clean"], conv)
+    nodes["clipped"].replace_input_with(0, result)
+    return model
+
+
+@pytest.fixture
 def depthwise_model(model):
     """`model` with a depth-wise convolution, conv1."""
     node = next(n for n in model.graph if n.name == "conv1")

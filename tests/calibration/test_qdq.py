@@ -127,6 +127,18 @@ def test_layers_in_front_of_an_argmax_are_found(model):
     assert found == {"conv0": "feeds an argmax", "conv1": "", "conv2": "", "conv3": ""}
 
 
+def test_what_redraws_the_picture_is_found(redrawn_model):
+    found = {layer.name: layer.stays for layer in find_layers(redrawn_model)}
+    assert found.pop("conv4") == "redraws the picture"
+    assert set(found.values()) == {""}
+
+
+def test_a_network_that_never_adds_the_image_may_be_int8(redrawn_model):
+    nodes = {node.name: node for node in redrawn_model.graph}
+    nodes["clean"].replace_input_with(0, nodes["conv3"].outputs[0])
+    assert {layer.stays for layer in find_layers(redrawn_model)} == {""}
+
+
 def test_depthwise_layers_are_found(depthwise_model):
     found = {layer.name: layer.stays for layer in find_layers(depthwise_model)}
     assert found == {"conv0": "", "conv1": "is depth-wise", "conv2": "", "conv3": ""}

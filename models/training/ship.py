@@ -46,6 +46,9 @@ DRY_EVERY = 4
 )
 @click.option("--note", multiple=True, help="What the record should say besides.")
 @click.option(
+    "--threads", type=click.IntRange(1), help="Processor threads; the run's by default."
+)
+@click.option(
     "-o",
     "--output",
     default=WEIGHTS,
@@ -58,6 +61,7 @@ def main(
     video: Path,
     trained_on: tuple[str, ...],
     note: tuple[str, ...],
+    threads: int | None,
     output: Path,
 ) -> None:
     """Measure the run in the folder RUN and write its weights and their record."""
@@ -71,6 +75,7 @@ def main(
         trained_on=list(trained_on),
         notes=list(note),
         output=output,
+        threads=threads,
     )
     click.echo(json.dumps(record["figures"], indent=2))
 
@@ -83,6 +88,7 @@ def ship(
     trained_on: list[str],
     notes: list[str],
     output: Path,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Write the weights of `run` and their record to `output`; returns the record.
 
@@ -96,8 +102,10 @@ def ship(
     from derain.models.training.loop import ORIGIN, read_config, read_state
 
     config, state = read_config(run), read_state(run)
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(threads or config.threads)
     network = create_model(config.model).eval()
+    if config.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     facts = MODELS[config.model].facts
 
     def figures(tensors: dict[str, torch.Tensor], every: int = 1) -> dict[str, Any]:

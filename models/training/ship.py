@@ -46,6 +46,12 @@ DRY_EVERY = 4
 )
 @click.option("--note", multiple=True, help="What the record should say besides.")
 @click.option(
+    "--every",
+    type=click.IntRange(1),
+    default=1,
+    help="Measure on every so many of the pictures only, and say so.",
+)
+@click.option(
     "--threads", type=click.IntRange(1), help="Processor threads; the run's by default."
 )
 @click.option(
@@ -61,6 +67,7 @@ def main(
     video: Path,
     trained_on: tuple[str, ...],
     note: tuple[str, ...],
+    every: int,
     threads: int | None,
     output: Path,
 ) -> None:
@@ -76,6 +83,7 @@ def main(
         notes=list(note),
         output=output,
         threads=threads,
+        every=every,
     )
     click.echo(json.dumps(record["figures"], indent=2))
 
@@ -89,6 +97,7 @@ def ship(
     notes: list[str],
     output: Path,
     threads: int | None = None,
+    every: int = 1,
 ) -> dict[str, Any]:
     """Write the weights of `run` and their record to `output`; returns the record.
 
@@ -108,13 +117,17 @@ def ship(
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     facts = MODELS[config.model].facts
 
-    def figures(tensors: dict[str, torch.Tensor], every: int = 1) -> dict[str, Any]:
+    def figures(
+        tensors: dict[str, torch.Tensor], every: int, *, dry: bool
+    ) -> dict[str, Any]:
         network.load_state_dict(tensors)
-        return measure(network, facts, test, video, every)
+        return measure(network, facts, test, video, every, with_dry=dry)
 
     full: dict[str, torch.Tensor] = state["average"]
     half = {k: x.half() if x.is_floating_point() else x for k, x in full.items()}
-    exact, rounded = figures(full, COMPARE_EVERY), figures(half, COMPARE_EVERY)
+    exact, rounded = (
+        figures(tensors, every * COMPARE_EVERY, dry=False) for tensors in (full, half)
+    )
     differences = [
         abs(exact[name]["psnr_db"] - rounded[name]["psnr_db"]) for name in exact
     ]
@@ -130,7 +143,7 @@ def ship(
         "bytes": len(content),
         "parameters": sum(x.numel() for x in network.parameters()),
         "storage": "float16" if keep_half else "float32",
-        "figures": figures(stored),
+        "figures": figures(stored, every, dry=True),
         "trained_on": trained_on,
         "rain": RAIN,
         "steps": state["step"],
@@ -179,12 +192,17 @@ RAIN = (
 
 
 def measure(
-    network: Any, facts: Any, test: Path, video: Path, every: int = 1
+    network: Any,
+    facts: Any,
+    test: Path,
+    video: Path,
+    every: int = 1,
+    *,
+    with_dry: bool = True,
 ) -> dict[str, Any]:
-    """The figures of a record.
+    """The figures of a record, over every so many of the pictures, as their names say.
 
-    With `every` above 1, those that need rain alone, over every so many of the
-    pictures.
+    Without those of dry pictures if not `with_dry`.
     """
     from itertools import islice
 
@@ -203,16 +221,18 @@ def measure(
         return islice(open_pairs(folder), 0, None, every * step)
 
     pairs = {
-        "pairs/test": summary(evaluate(derain, some(test))),
-        f"video/a1, every {VIDEO_EVERY}th frame": summary(
+        "pairs/test" + (f", every {every}th picture" if every > 1 else ""): summary(
+            evaluate(derain, some(test))
+        ),
+        f"video/a1, every {VIDEO_EVERY * every}th frame": summary(
             evaluate(derain, some(video, VIDEO_EVERY))
         ),
     }
-    if every > 1:
+    if not with_dry:
         return pairs
     return pairs | {
         "metric": "PSNR and SSIM on Y, as derain.models.training.metrics says",
-        f"dry pairs/test, every {DRY_EVERY}th picture": dry_summary(
+        f"dry pairs/test, every {DRY_EVERY * every}th picture": dry_summary(
             evaluate(derain, dry(some(test, DRY_EVERY)))
         ),
     }

@@ -157,7 +157,8 @@ child.build = build
 child.main()
 """
 _COMPILE = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup ignores it
 from derain.runtime.tensorrt import process
 from derain.runtime.tensorrt.cli import main
 process._COMMAND = (sys.executable, "-c", sys.argv.pop())

@@ -1,8 +1,9 @@
 """The gate: as many layers in INT8 as the picture allows, or none at all.
 
-All layers are INT8 at first. If the picture on held-out frames is not good enough, the
-layers that look worst on their own are measured one by one in the whole graph, and
-those that cost most per multiplication go back to floating point until it is.
+All layers that may be INT8 are, at first. If the picture on held-out frames is not good
+enough, the layers that look worst on their own are measured one by one in the whole
+graph, and those that cost most per multiplication go back to floating point until it
+is.
 """
 
 from __future__ import annotations

@@ -15,11 +15,40 @@ from derain.runtime.sizes import Size
 from derain.runtime.street import Street
 
 WIDTH, HEIGHT, CHANNELS = 48, 32, 8
+UNEVEN = np.geomspace(0.02, 3.0, CHANNELS).astype(np.float32)
 
 
 def _weights(random, outputs, inputs):
     weight = random.normal(size=(outputs, inputs, 3, 3)) / np.sqrt(9 * inputs)
     return weight.astype(np.float32)
+
+
+def node(op_type, inputs, output, **attributes):
+    """A node with the name of its only result."""
+    return helper.make_node(op_type, inputs, [output], output, **attributes)
+
+
+def _frame_model(nodes, tensors, dtype):
+    """The graph from ``frame`` to ``derained``, the latter of type `dtype`."""
+    shape = [1, HEIGHT, WIDTH, 3]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("frame", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("derained", dtype, shape)],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in tensors.items()],
+    )
+    opset = [helper.make_opsetid("", 20)]
+    proto = helper.make_model(graph, opset_imports=opset, ir_version=10)
+    return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+
+
+# The frame as the planes that a network reads.
+TO_IMAGE = [
+    node("Cast", ["frame"], "float", to=TensorProto.FLOAT),
+    node("Transpose", ["float"], "planes", perm=[0, 3, 1, 2]),
+    node("Mul", ["planes", "scale"], "image"),
+]
 
 
 def small_graph(*, concat=False):
@@ -44,13 +73,8 @@ def small_graph(*, concat=False):
         name, inputs = f"conv{k}", [x, f"w{k}", f"b{k}"]
         return helper.make_node("Conv", inputs, [f"c{k}"], name=name, pads=[1] * 4)
 
-    def node(op_type, inputs, output, **attributes):
-        return helper.make_node(op_type, inputs, [output], output, **attributes)
-
     nodes = [
-        node("Cast", ["frame"], "float", to=TensorProto.FLOAT),
-        node("Transpose", ["float"], "planes", perm=[0, 3, 1, 2]),
-        node("Mul", ["planes", "scale"], "image"),
+        *TO_IMAGE,
         conv(0, "image"),
         node("Relu", ["c0"], "r0"),
         conv(1, "r0"),
@@ -67,17 +91,7 @@ def small_graph(*, concat=False):
         node("Transpose", ["rounded"], "pixels", perm=[0, 2, 3, 1]),
         node("Cast", ["pixels"], "derained", to=TensorProto.UINT8),
     ]
-    shape = [1, HEIGHT, WIDTH, 3]
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("frame", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("derained", TensorProto.UINT8, shape)],
-        [numpy_helper.from_array(np.asarray(v), k) for k, v in tensors.items()],
-    )
-    opset = [helper.make_opsetid("", 20)]
-    proto = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    return _frame_model(nodes, tensors, TensorProto.UINT8)
 
 
 @pytest.fixture
@@ -123,6 +137,56 @@ def depthwise_model(model):
     weight.shape = ir.Shape(content.shape)
     node.attributes.add(ir.AttrInt64("group", len(content)))
     return model
+
+
+@pytest.fixture
+def uneven_model(model):
+    """`model` with channels of r1 that reach unequally far, and are made up for."""
+    nodes = {node.name: node for node in model.graph}
+    for name, index, factor in (
+        ("conv1", 1, UNEVEN[:, None, None, None]),
+        ("conv1", 2, UNEVEN),
+        ("conv2", 1, 1 / UNEVEN[None, :, None, None]),
+    ):
+        value = nodes[name].inputs[index]
+        value.const_value = ir.tensor(
+            value.const_value.numpy() * factor, name=value.name
+        )
+    return model
+
+
+@pytest.fixture
+def grouped():
+    """frame -> 1x1, ReLU, depth-wise, 1x1 in two groups, leaky ReLU, 1x1 -> frame."""
+    random = np.random.default_rng(5)
+
+    def weights(*shape):
+        return random.normal(size=shape).astype(np.float32) * 0.4
+
+    tensors = {
+        "scale": np.float32(1 / 255),
+        "peak": np.float32(255),
+        "w0": np.abs(weights(8, 3, 1, 1)) * UNEVEN[:, None, None, None],
+        "b0": np.abs(weights(8)) * UNEVEN,
+        "w1": weights(8, 1, 3, 3),
+        "w2": weights(6, 4, 1, 1),
+        "b2": weights(6),
+        "w3": weights(3, 6, 1, 1),
+    }
+
+    nodes = [
+        *TO_IMAGE,
+        node("Conv", ["image", "w0", "b0"], "c0"),
+        node("Relu", ["c0"], "r0"),
+        node("Conv", ["r0", "w1"], "c1", group=8, pads=[1] * 4),
+        node("Conv", ["c1", "w2", "b2"], "c2", group=2),
+        node("LeakyRelu", ["c2"], "r2", alpha=0.2),
+        node("Conv", ["r2", "w3"], "c3"),
+        node("Mul", ["c3", "peak"], "levels"),
+        node("Round", ["levels"], "rounded"),
+        node("Transpose", ["rounded"], "derained", perm=[0, 2, 3, 1]),
+    ]
+    return _frame_model(nodes, tensors, TensorProto.FLOAT)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from derain.calibration import choose
 from derain.calibration.choose import choose_factors
@@ -10,7 +9,7 @@ from derain.calibration.equalise import equalise, find_chains, find_factors
 from derain.calibration.errors import CalibrationError
 from derain.calibration.frames import FrameStore
 from derain.calibration.judge import HeldOut, Judge
-from derain.calibration.layers import constant, find_layers, nodes_by_name
+from derain.calibration.layers import find_layers, nodes_by_name
 from derain.calibration.observe import observe
 from derain.calibration.qdq import insert_qdq
 from derain.calibration.record import Calibration, fingerprint
@@ -18,70 +17,6 @@ from derain.calibration.session import Session
 from derain.runtime.sizes import Size
 
 WIDTH, HEIGHT = 48, 32  # of the frames in conftest.py
-UNEVEN = np.geomspace(0.02, 3.0, 8).astype(np.float32)
-
-
-def uneven(model):
-    """`model` with channels of r1 that reach unequally far, and are made up for."""
-    nodes = nodes_by_name(model)
-    for name, index, factor in (
-        ("conv1", 1, UNEVEN[:, None, None, None]),
-        ("conv1", 2, UNEVEN),
-        ("conv2", 1, 1 / UNEVEN[None, :, None, None]),
-    ):
-        value = nodes[name].inputs[index]
-        value.const_value = ir.tensor(constant(value) * factor, name=value.name)
-    return model
-
-
-@pytest.fixture
-def grouped():
-    """frame -> 1x1, ReLU, depth-wise, 1x1 in two groups, leaky ReLU, 1x1 -> frame."""
-    random = np.random.default_rng(5)
-
-    def weights(*shape):
-        return random.normal(size=shape).astype(np.float32) * 0.4
-
-    tensors = {
-        "scale": np.float32(1 / 255),
-        "peak": np.float32(255),
-        "w0": np.abs(weights(8, 3, 1, 1)) * UNEVEN[:, None, None, None],
-        "b0": np.abs(weights(8)) * UNEVEN,
-        "w1": weights(8, 1, 3, 3),
-        "w2": weights(6, 4, 1, 1),
-        "b2": weights(6),
-        "w3": weights(3, 6, 1, 1),
-    }
-
-    def node(op_type, inputs, output, **attributes):
-        return helper.make_node(op_type, inputs, [output], output, **attributes)
-
-    nodes = [
-        node("Cast", ["frame"], "float", to=TensorProto.FLOAT),
-        node("Transpose", ["float"], "planes", perm=[0, 3, 1, 2]),
-        node("Mul", ["planes", "scale"], "image"),
-        node("Conv", ["image", "w0", "b0"], "c0"),
-        node("Relu", ["c0"], "r0"),
-        node("Conv", ["r0", "w1"], "c1", group=8, pads=[1] * 4),
-        node("Conv", ["c1", "w2", "b2"], "c2", group=2),
-        node("LeakyRelu", ["c2"], "r2", alpha=0.2),
-        node("Conv", ["r2", "w3"], "c3"),
-        node("Mul", ["c3", "peak"], "levels"),
-        node("Round", ["levels"], "rounded"),
-        node("Transpose", ["rounded"], "derained", perm=[0, 2, 3, 1]),
-    ]
-    shape = [1, HEIGHT, WIDTH, 3]
-    graph = helper.make_graph(
-        nodes,
-        "grouped",
-        [helper.make_tensor_value_info("frame", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("derained", TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(np.asarray(v), k) for k, v in tensors.items()],
-    )
-    proto = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
-    )
-    return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
 
 
 def levels(model, frame, name="levels"):
@@ -146,12 +81,11 @@ def test_factors_stay_where_fp16_can_hold_them(grouped, rainy):
         assert (factor <= 32).all()
 
 
-def test_int8_comes_nearer_where_channels_were_uneven(model, rainy):
-    uneven(model)
-    judge = Judge(model, [HeldOut(rainy[5], None, HEIGHT, WIDTH)])
-    before = judge.score(quantised(model, rainy[:3])).psnr_db
-    equalise(model, find_factors(model, rainy[:3]))
-    assert judge.score(quantised(model, rainy[:3])).psnr_db > before + 1
+def test_int8_comes_nearer_where_channels_were_uneven(uneven_model, rainy):
+    judge = Judge(uneven_model, [HeldOut(rainy[5], None, HEIGHT, WIDTH)])
+    before = judge.score(quantised(uneven_model, rainy[:3])).psnr_db
+    equalise(uneven_model, find_factors(uneven_model, rainy[:3]))
+    assert judge.score(quantised(uneven_model, rainy[:3])).psnr_db > before + 1
 
 
 @pytest.fixture
@@ -161,17 +95,17 @@ def store(footage):
         yield store
 
 
-def test_factors_are_kept_where_they_help(model, store):
+def test_factors_are_kept_where_they_help(uneven_model, store):
     told = []
-    assert set(choose_factors(uneven(model), store, told.append)) == {"r1"}
+    assert set(choose_factors(uneven_model, store, told.append)) == {"r1"}
     assert "1 tensors equalised" in told[0]
     assert "left" not in told[0]
 
 
-def test_factors_that_do_not_help_are_left(model, store, monkeypatch):
+def test_factors_that_do_not_help_are_left(uneven_model, store, monkeypatch):
     monkeypatch.setattr(choose, "_EQUALISE_DB", 99)
     told = []
-    assert choose_factors(uneven(model), store, told.append) == {}
+    assert choose_factors(uneven_model, store, told.append) == {}
     assert "left as they are" in told[0]
 
 
@@ -180,16 +114,15 @@ def test_factors_for_another_graph_are_one_line(model):
         equalise(model, {"r1": np.ones(3, np.float32)})
 
 
-def test_a_calibration_equalises_the_graph_it_is_applied_to(model, rainy):
-    uneven(model)
-    factors = find_factors(model, rainy[:3])
-    changed = model.clone()
+def test_a_calibration_equalises_the_graph_it_is_applied_to(uneven_model, rainy):
+    factors = find_factors(uneven_model, rainy[:3])
+    changed = uneven_model.clone()
     equalise(changed, factors)
-    layers = find_layers(model)
+    layers = find_layers(uneven_model)
     observations, macs = observe(changed, layers, rainy[:3])
     ranges = {name: seen.histogram.largest for name, seen in observations.items()}
     made = Calibration(
-        graph=fingerprint(model),
+        graph=fingerprint(uneven_model),
         method="minmax",
         ranges=ranges,
         means={},
@@ -198,5 +131,5 @@ def test_a_calibration_equalises_the_graph_it_is_applied_to(model, rainy):
         factors={name: factor.tolist() for name, factor in factors.items()},
     )
     insert_qdq(changed, ranges, set(made.int8))
-    made.apply(model)
-    assert np.array_equal(levels(model, rainy[4]), levels(changed, rainy[4]))
+    made.apply(uneven_model)
+    assert np.array_equal(levels(uneven_model, rainy[4]), levels(changed, rainy[4]))

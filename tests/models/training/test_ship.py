@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -78,18 +79,22 @@ def test_run_becomes_weights_and_their_record(
             torch.testing.assert_close(tensor, wanted[name].half().float())
 
 
-def test_figures_of_some_pictures_say_so(
-    tmp_path, finished_run, pairs_folder, two_folders
-):
-    record = shipping.ship(
+@pytest.fixture
+def ship(tmp_path, finished_run, pairs_folder, two_folders):
+    """Ships a finished run into `tmp_path`; returns the record."""
+    return partial(
+        shipping.ship,
         finished_run,
         test=pairs_folder,
         video=two_folders,
         trained_on=[],
         notes=[],
         output=tmp_path,
-        every=4,
     )
+
+
+def test_figures_of_some_pictures_say_so(ship):
+    record = ship(every=4)
     assert {
         name: f["pictures"] for name, f in record["figures"].items() if "/" in name
     } == {
@@ -99,18 +104,9 @@ def test_figures_of_some_pictures_say_so(
     }
 
 
-def test_weights_that_rounding_harms_stay_in_float32(
-    tmp_path, finished_run, pairs_folder, two_folders, monkeypatch
-):
+def test_weights_that_rounding_harms_stay_in_float32(ship, tmp_path, monkeypatch):
     monkeypatch.setattr(shipping, "HALF_TOLERANCE_DB", -1.0)
-    record = shipping.ship(
-        finished_run,
-        test=pairs_folder,
-        video=two_folders,
-        trained_on=[],
-        notes=[],
-        output=tmp_path,
-    )
+    record = ship()
     assert record["storage"] == "float32"
     tensors = load_file(tmp_path / "qsnet.safetensors")
     assert tensors["last.weight"].dtype == torch.float32

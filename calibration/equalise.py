@@ -27,6 +27,7 @@ from derain.calibration.layers import (
     nodes_by_name,
     values_by_name,
 )
+from derain.calibration.probes import Probes
 from derain.calibration.session import Frame, Session
 
 # Positively homogeneous: a channel's positive factor goes through.
@@ -159,33 +160,17 @@ def _reach(
 ) -> dict[str, NDArray[np.float64]]:
     """Greatest magnitude of each channel of `tensors` over `frames`, `(C,)` each."""
     copy = model.clone()
-    graph, values = copy.graph, values_by_name(copy)
-    axes = add_initializer(graph, "reach_axes", np.array([0, 2, 3], np.int64))
-    outputs: list[ir.Value] = []
+    values = values_by_name(copy)
+    probes = Probes(copy)
     for index, tensor in enumerate(tensors):
-        value = values[tensor]
-        size = ir.Node("", "Abs", [value], name=f"reach_abs_{index}")
-        most = ir.Node(
-            "",
-            "ReduceMax",
-            [size.outputs[0], axes],
-            [ir.AttrInt64("keepdims", 0)],
-            name=f"reach_{index}",
-        )
-        size.outputs[0].name = f"reach_abs_{index}"
-        most.outputs[0].name = f"reach_{index}"
-        most.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-        producer = value.producer()
-        assert producer is not None  # a chain starts with a convolution
-        graph.insert_after(producer, [size, most])
-        outputs.append(most.outputs[0])
-    graph.outputs[:] = outputs
+        probes.largest(f"{index}", values[tensor])
+    probes.finish()
     session = Session(copy, probed=True)
     reach: dict[str, NDArray[np.float64]] = {}
     for frame in frames:
-        seen = session.run(frame)
-        for index, tensor in enumerate(tensors):
-            found = seen[f"reach_{index}"].astype(np.float64)
+        for name, ends in session.run(frame).items():
+            tensor = tensors[int(name.split("_")[0])]
+            found = ends.reshape(-1).astype(np.float64)
             reach[tensor] = np.maximum(reach.get(tensor, 0.0), found)
     return reach
 

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.calibration.errors import CalibrationError
-
 BINS = 4096
 _LEAST_EXPONENT = -100  # of the grid's end: a tensor of zeros has one, too
 
@@ -25,13 +23,11 @@ class Histogram:
         counts: `(BINS,)` int64; bin k holds magnitudes in [k, k + 1) times `width`,
             the last one its upper end as well.
         largest: Greatest magnitude seen, also of values that were not counted.
-        least: Least value, with its sign; not below 0 for what follows a ReLU.
     """
 
     def __init__(self) -> None:
         self.counts: NDArray[np.int64] = np.zeros(BINS, np.int64)
         self.largest = 0.0
-        self.least = math.inf
         self._exponent: int | None = None  # of the grid's end; None before any value
 
     @property
@@ -49,28 +45,14 @@ class Histogram:
         """Middle of every bin, `(BINS,)`."""
         return np.asarray((np.arange(BINS) + 0.5) * self.width, np.float64)
 
-    def add(
-        self, values: NDArray[np.float32], least: float, greatest: float, name: str
-    ) -> None:
+    def add(self, values: NDArray[np.float32], largest: float) -> None:
         """Count `values`, a sample of a tensor.
 
         Args:
-            values: Of any shape.
-            least: Least value of the whole tensor.
-            greatest: Greatest value of the whole tensor.
-            name: What the tensor is called, for messages.
-
-        Raises:
-            CalibrationError: The tensor holds NaN or infinity.
+            values: Of any shape; finite.
+            largest: Greatest magnitude of the whole tensor.
         """
-        total = float(values.sum(dtype=np.float64))  # where a NaN shows, wherever it is
-        if not all(map(math.isfinite, (least, greatest, total))):
-            raise CalibrationError(
-                f"{name} is not finite ({least:g} to {greatest:g}): the float network "
-                "overflows on these frames; check its weights"
-            )
-        self.least = min(self.least, least)
-        self.largest = max(self.largest, abs(least), abs(greatest))
+        self.largest = max(self.largest, largest)
         self._grow(self.largest)
         scale = np.float32(1 / self.width)
         bins = (np.abs(values).ravel() * scale).astype(np.int32)
@@ -92,7 +74,6 @@ class Histogram:
         return {
             "exponent": self._exponent,
             "largest": self.largest,
-            "least": self.least if math.isfinite(self.least) else None,
             "counts": self.counts[:used].tolist(),
         }
 
@@ -103,7 +84,5 @@ class Histogram:
         counts = np.asarray(fields["counts"], np.int64)
         histogram.counts[: counts.size] = counts
         histogram.largest = float(fields["largest"])
-        least = fields["least"]
-        histogram.least = math.inf if least is None else float(least)
         histogram._exponent = fields["exponent"]
         return histogram

@@ -92,8 +92,9 @@ class Judge:
                 "there is no frame left to judge INT8 on; give more frames"
             )
         self.frames = tuple(frames)
-        self._session = Session(model)
-        self._wanted = [self._session.derain(frame.rainy) for frame in frames]
+        self._model = model
+        session = Session(model)  # not kept: two sessions' memory is a lot
+        self._wanted = [session.derain(frame.rainy) for frame in frames]
         self._clip: list[Frame] = []
         self._float_unrest = 0.0
 
@@ -130,7 +131,7 @@ class Judge:
             scene = first.rainy if first.clean is None else first.clean
             settings = PRESETS["moderate"].scaled(scene.shape[0] / LINES)
             self._clip = list(rain_on_clip([scene] * _FLICKER_FRAMES, settings))
-            self._float_unrest = self._unrest(self._session)
+            self._float_unrest = self._unrest(Session(self._model))
         return self._float_unrest, self._unrest(Session(model))
 
     def _unrest(self, session: Session) -> float:

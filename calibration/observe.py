@@ -1,9 +1,9 @@
 """What a float network's tensors hold on real frames: histograms and channel means.
 
-One pass: each tensor of interest gets extra outputs in the graph itself, its extremes
-(over all of it) and a sample (every third, fifth, ... row and column; an odd step meets
-all phases of maps that were interleaved from a coarser grid). What leaves ONNX Runtime
-is a few million numbers a frame, at 1280x720 as at 320x240.
+One pass: each tensor of interest gets extra results in the graph itself, its channels'
+extremes and means (over all of it) and a sample (every third, fifth, ... row and column;
+an odd step meets all phases of maps that were interleaved from a coarser grid). What
+leaves ONNX Runtime is a few million numbers a frame, at 1280x720 as at 320x240.
 """
 
 from __future__ import annotations
@@ -17,13 +17,8 @@ from numpy.typing import NDArray
 
 from derain.calibration.errors import CalibrationError
 from derain.calibration.histograms import Histogram
-from derain.calibration.layers import (
-    Layer,
-    add_initializer,
-    constant,
-    nodes_by_name,
-    values_by_name,
-)
+from derain.calibration.layers import Layer, constant, nodes_by_name, values_by_name
+from derain.calibration.probes import Probes
 from derain.calibration.session import Frame, Session
 
 SAMPLES = 2**19  # of a tensor and frame; qsnet has 52 tensors
@@ -46,14 +41,32 @@ class Observation:
     frames: int = 0
 
     def add(
-        self, sample: NDArray[np.float32], least: float, greatest: float, name: str
+        self,
+        sample: NDArray[np.float32],
+        mean: NDArray[np.float32],
+        largest: float,
+        name: str,
     ) -> None:
-        """Take note of a frame's tensor; see `Histogram.add`."""
-        self.histogram.add(sample, least, greatest, name)
-        mean = sample.mean(axis=(0, 2, 3), dtype=np.float64)
+        """Take note of a frame's tensor.
+
+        Args:
+            sample: `(1, C, h, w)`, some of it.
+            mean: `(C,)` of all of it.
+            largest: Greatest magnitude of all of it.
+            name: What it is called, for messages.
+
+        Raises:
+            CalibrationError: The tensor holds NaN or infinity.
+        """
+        if not (np.isfinite(mean).all() and np.isfinite(largest)):
+            raise CalibrationError(
+                f"{name} is not finite: the float network overflows on these frames; "
+                "check its weights"
+            )
+        self.histogram.add(sample, largest)
         self.frames += 1
         if self.frames == 1:
-            self.mean = mean
+            self.mean = mean.astype(np.float64)
         else:
             self.mean += (mean - self.mean) / self.frames
 
@@ -89,12 +102,14 @@ def observe(
             session = Session(probes, probed=True)
         seen = session.run(frame)
         for index, tensor in enumerate(tensors):
-            least, greatest = (
-                float(seen[f"least_{index}"]),
-                float(seen[f"most_{index}"]),
+            ends = (seen.get(f"largest_{index}{end}") for end in ("", "_below"))
+            largest = max(float(end.max()) for end in ends if end is not None)
+            observations[tensor].add(
+                seen[f"sample_{index}"],
+                seen[f"mean_{index}"].reshape(-1),
+                largest,
+                tensor,
             )
-            sample = seen[f"sample_{index}"]
-            observations[tensor].add(sample, least, greatest, tensor)
         if done == 1:
             nodes = nodes_by_name(model)
             macs = {
@@ -126,48 +141,17 @@ def _instrumented(
 ) -> ir.Model:
     """A copy of `model` whose outputs are what `observe` looks at."""
     copy = model.clone()
-    graph = copy.graph
     values, nodes = values_by_name(copy), nodes_by_name(copy)
-    first = add_initializer(graph, "observe_first", np.zeros(2, np.int64))
-    last = add_initializer(graph, "observe_last", np.full(2, 2**31, np.int64))
-    axes = add_initializer(graph, "observe_axes", np.array([2, 3], np.int64))
     budget = min(SAMPLES, ALL_SAMPLES // len(tensors))
-    steps: dict[int, ir.Value] = {}
-    outputs: list[ir.Value] = []
-
-    def op(
-        op_type: str,
-        name: str,
-        *inputs: ir.Value,
-        int64: bool = False,
-        **attributes: int,
-    ) -> None:
-        attrs = ir.convenience.convert_attributes(attributes)
-        node = ir.Node("", op_type, inputs, attrs, name=f"observe_{name}")
-        node.outputs[0].name = name
-        node.outputs[0].type = ir.TensorType(
-            ir.DataType.INT64 if int64 else ir.DataType.FLOAT
-        )
-        producer = inputs[0].producer()
-        if producer is None:
-            graph.insert_before(graph[0], node)
-        else:
-            graph.insert_after(producer, node)
-        outputs.append(node.outputs[0])
-
+    probes = Probes(copy)
     for index, tensor in enumerate(tensors):
         value = values[tensor]
-        step = _step(value, frame_size, budget)
-        if step not in steps:
-            array = np.full(2, step, np.int64)
-            steps[step] = add_initializer(graph, f"observe_step_{step}", array)
-        op("Slice", f"sample_{index}", value, first, last, axes, steps[step])
-        op("ReduceMin", f"least_{index}", value, keepdims=0)
-        op("ReduceMax", f"most_{index}", value, keepdims=0)
+        probes.sample(f"sample_{index}", value, _step(value, frame_size, budget))
+        probes.largest(f"largest_{index}", value)
+        probes.mean(f"mean_{index}", value)
     for index, layer in enumerate(layers):
-        output = nodes[layer.name].outputs[0]
-        op("Shape", f"shape_{index}", output, int64=True)
-    graph.outputs[:] = outputs
+        probes.shape(f"shape_{index}", nodes[layer.name].outputs[0])
+    probes.finish()
     return copy
 
 

@@ -1,9 +1,10 @@
 """What a float network's tensors hold on real frames: histograms and channel means.
 
 One pass: each tensor of interest gets extra results in the graph itself, its channels'
-extremes and means (over all of it) and a sample (every third, fifth, ... row and column;
-an odd step meets all phases of maps that were interleaved from a coarser grid). What
-leaves ONNX Runtime is a few million numbers a frame, at 1280x720 as at 320x240.
+extremes and means (over all of it) and a sample (every third, fifth, ... row and
+column; an odd step meets all phases of maps that were interleaved from a coarser
+grid). What leaves ONNX Runtime is a few million numbers a frame, at 1280x720 as at
+320x240.
 """
 
 from __future__ import annotations

@@ -26,6 +26,13 @@ NAMES = [name for name in MODELS if name != "nledn"]  # that one is not trained 
     help="Folder of photographs to render rain on.",
 )
 @click.option(
+    "--not-in",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder that is measured on later: photographs and pairs that show a scene "
+    "in it, of pictures or of pairs, are left out. May be repeated.",
+)
+@click.option(
     "--weights",
     type=click.Path(path_type=Path),
     help="Checkpoint to start from, in place of new weights.",
@@ -59,6 +66,7 @@ def main(
     model: str,
     pairs: Path | None,
     clean: Path | None,
+    not_in: tuple[Path, ...],
     weights: Path | None,
     hours: float | None,
     steps: int | None,
@@ -98,6 +106,8 @@ def main(
         first_weights=checkpoint_hash(weights) if weights else "",
         hours=hours,
         steps=steps,
+        # Not whole: a record must not hold the paths of the machine it was made on.
+        not_in=tuple("/".join(place.resolve().parts[1:][-2:]) for place in not_in),
         batch=batch,
         crop=crop,
         learning_rate=learning_rate,
@@ -117,6 +127,7 @@ def main(
         clean,
         folder,
         lambda line: click.echo(line, err=True),
+        not_in=not_in,
         weights=weights,
         vgg=vgg,
     )

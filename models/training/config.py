@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -80,6 +81,7 @@ class TrainingConfig:
         batch: Crops a step.
         steps: Length of the run in steps, or None where `hours` says it.
         hours: Length of the run in hours of computing, or None where `steps` says it.
+        not_in: Folders whose scenes were left out, by the last two parts of their path.
         vertical_flips: Whether crops are turned upside down too.
         mixture: Parts of rendered rain and of dry pictures.
         ema: Decay of the moving average of the weights, which is what is kept.
@@ -104,6 +106,7 @@ class TrainingConfig:
     warmup_steps: int = 200
     steps: int | None = None
     hours: float | None = None
+    not_in: tuple[str, ...] = ()
     vertical_flips: bool = True
     mixture: Mixture = field(default_factory=Mixture)
     ema: float = 0.999
@@ -128,7 +131,9 @@ class TrainingConfig:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TrainingConfig:
         """The settings that `to_json` wrote."""
-        return cls(**{**value, "mixture": Mixture(**value["mixture"])})
+        mixture = Mixture(**value["mixture"])
+        not_in = tuple(value.get("not_in", ()))  # not in older runs
+        return cls(**{**value, "mixture": mixture, "not_in": not_in})
 
     def command(self) -> str:
         """The command that repeats the run, folders aside."""
@@ -137,6 +142,7 @@ class TrainingConfig:
         )
         words = [
             f"derain-train --model {self.model} --pairs PAIRS --clean PHOTOGRAPHS",
+            *(f"--not-in {shlex.quote(folder)}" for folder in self.not_in),
             length,
             f"--batch {self.batch} --crop {self.crop}",
             f"--learning-rate {self.learning_rate:g}",

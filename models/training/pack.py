@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derain.models.training.data import Pair, Picture, open_pairs, picture_paths
+from derain.models.training.overlap import Scenes
 from derain.runtime.commands import Command
 from derain.runtime.errors import MediaError
 from derain.runtime.pictures import read_picture
@@ -30,6 +31,12 @@ _FULL_COLOUR = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
 @click.command(cls=Command)
 @click.option("--pairs", type=click.Path(path_type=Path), help="Folder of pairs.")
 @click.option("--clean", type=click.Path(path_type=Path), help="Photographs.")
+@click.option(
+    "--not-in",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="As that of derain-train, which cannot do it for a pack.",
+)
 @click.option("--side", type=click.IntRange(64), default=256, show_default=True)
 @click.option("--quality", type=click.IntRange(50, 100), default=92, show_default=True)
 @click.option(
@@ -41,20 +48,27 @@ _FULL_COLOUR = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
 def main(
     pairs: Path | None,
     clean: Path | None,
+    not_in: tuple[Path, ...],
     side: int,
     quality: int,
     megabytes: float,
     output: Path,
 ) -> None:
     """Pack the middles of pairs and photographs into one file."""
+    scenes = Scenes(not_in)
     part = output.with_name(output.name + ".part")
     with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
         for pair in open_pairs(pairs) if pairs else ():
+            if scenes.hold(pair.clean):
+                continue
             both = np.hstack([middle(pair.clean, side), middle(pair.rainy, side)])
             file.writestr(f"{_PAIRS}{pair.name}.jpg", _encoded(both, quality))
         for path in picture_paths(clean) if clean else ():
-            image = middle(read_picture(path), side)
-            file.writestr(f"{_CLEAN}{path.stem}.jpg", _encoded(image, quality))
+            image = read_picture(path)
+            if scenes.hold(image):
+                continue
+            content = _encoded(middle(image, side), quality)
+            file.writestr(f"{_CLEAN}{path.stem}.jpg", content)
     size = part.stat().st_size / 1e6
     if size > megabytes:
         part.unlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from derain.models.training.config import TrainingConfig
@@ -15,6 +15,7 @@ from derain.models.training.data import (
 )
 from derain.models.training.loop import Trainer
 from derain.models.training.losses import StageWiseObjective
+from derain.models.training.overlap import Scenes
 from derain.models.training.pack import (
     SUFFIX,
     middle,
@@ -23,7 +24,7 @@ from derain.models.training.pack import (
 )
 from derain.models.training.perceptual import Perceptual
 from derain.runtime.bundle import sha256
-from derain.runtime.errors import CheckpointError
+from derain.runtime.errors import CheckpointError, ConfigError
 from derain.runtime.pictures import read_picture
 
 VALIDATION_EVERY = 40  # every 40th pair is kept for validation
@@ -37,6 +38,7 @@ def train(
     folder: Path,
     report: Callable[[str], None],
     *,
+    not_in: Sequence[Path] = (),
     weights: Path | None = None,
     vgg: Path | None = None,
 ) -> None:
@@ -48,14 +50,29 @@ def train(
         clean: Folder of photographs to render rain on, or a pack.
         folder: Of the run; a run in it is resumed.
         report: Called with a line of text now and then.
+        not_in: Folders of pictures or pairs whose scenes are left out.
         weights: Checkpoint to start from, of the hash in ``config.first_weights``.
         vgg: Checkpoint of a VGG-16, where ``config.vgg`` asks for one.
 
     Raises:
+        ConfigError: Scenes are to be left out of a pack.
         DerainError: The pictures, the checkpoint or the run cannot be read.
     """
-    training, validation = split(pairs) if pairs else ([], [])
-    photographs = list(_photographs(clean)) if clean else []
+    for place in (pairs, clean):
+        if not_in and place and place.suffix == SUFFIX:
+            raise ConfigError(
+                f"{place} holds only the middles of pictures, whose scenes cannot be "
+                "told; give --not-in to derain.models.training.pack instead"
+            )
+    scenes = Scenes(not_in)
+    training, validation, unwanted = split(pairs, scenes) if pairs else ([], [], [])
+    found = list(_photographs(clean)) if clean else []
+    photographs = [photograph for photograph in found if not scenes.hold(photograph)]
+    if not_in:
+        report(
+            f"left out {len(unwanted)} pairs and {len(found) - len(photographs)} "
+            f"photographs that show a scene in {', '.join(map(str, not_in))}"
+        )
     report(
         f"{len(training)} pairs to train on, {len(validation)} to validate, "
         f"{len(photographs)} photographs"
@@ -94,16 +111,23 @@ def _photographs(place: Path) -> Iterator[Picture]:
     return (read_picture(path) for path in picture_paths(place))
 
 
-def split(place: Path) -> tuple[list[Pair], list[Pair]]:
-    """Pairs to train on, and the middles of every 40th to validate on."""
-    training, validation = [], []
+def split(place: Path, scenes: Scenes) -> tuple[list[Pair], list[Pair], list[str]]:
+    """Pairs to train on, the middles of every 40th to validate on, and the unwanted.
+
+    Returns:
+        The two lists, and the names of the pairs that show one of `scenes`. Without
+        those the others are split as they are with them.
+    """
+    training, validation, unwanted = [], [], []
     for index, pair in enumerate(_pairs(place)):
-        if index % VALIDATION_EVERY == VALIDATION_EVERY // 2:
+        if scenes.hold(pair.clean):
+            unwanted.append(pair.name)
+        elif index % VALIDATION_EVERY == VALIDATION_EVERY // 2:
             rainy, clean = (middle(x, VALIDATION_SIDE) for x in pair[1:])
             validation.append(Pair(pair.name, rainy, clean))
         else:
             training.append(pair)
-    return training, validation
+    return training, validation, unwanted
 
 
 def _pairs(place: Path) -> Iterator[Pair]:

@@ -1,4 +1,5 @@
 import json
+import shlex
 
 import pytest
 from click.testing import CliRunner
@@ -26,8 +27,16 @@ def test_every_network_that_is_trained_has_recipe_settings_and_loss():
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_config_survives_json(name):
-    config = with_changes(config_for(name), mixture=Mixture(rendered=0.3, dry=0.1))
+    config = with_changes(
+        config_for(name), mixture=Mixture(rendered=0.3, dry=0.1), not_in=("a/b",)
+    )
     assert TrainingConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_config_of_an_older_run_left_no_scenes_out():
+    value = config_for("qsnet").to_json()
+    del value["not_in"]
+    assert TrainingConfig.from_json(value) == config_for("qsnet")
 
 
 def test_steps_replace_hours_and_the_reverse():
@@ -69,13 +78,14 @@ def test_command_gives_the_settings_back(monkeypatch):
         compile=True,
         vgg=True,
         first_weights="0123",
+        not_in=("pairs/test", "my videos/a1"),
     )
     given = []
     monkeypatch.setattr(
         run, "train", lambda config, *rest, **more: given.append(config)
     )
     monkeypatch.setattr(run, "checkpoint_hash", lambda path: "0123")
-    result = CliRunner().invoke(main, config.command().split()[1:])
+    result = CliRunner().invoke(main, shlex.split(config.command())[1:])
     assert result.exit_code == 0, result.output
     assert given == [config]
 

@@ -3,6 +3,7 @@ import pytest
 from click.testing import CliRunner
 
 from derain.models.training.metrics import score
+from derain.models.training.overlap import Scenes
 from derain.models.training.pack import main, middle, packed_pairs, packed_photographs
 from derain.models.training.run import split
 from derain.runtime.errors import MediaError
@@ -30,10 +31,11 @@ def test_pack_holds_pairs_and_photographs(pack, pairs):
 
 
 def test_pack_trains_as_a_folder_does(pack, pairs_folder):
-    training, validation = split(pack)
+    training, validation, _ = split(pack, Scenes([]))
     assert len(training) == 4
     assert validation == []
-    assert [p.name for p in training] == [p.name for p in split(pairs_folder)[0]]
+    of_folder, _, _ = split(pairs_folder, Scenes([]))
+    assert [p.name for p in training] == [p.name for p in of_folder]
 
 
 def test_middle_is_in_the_middle():

@@ -8,6 +8,10 @@ from typing import Any
 from derain.calibration.record import Calibration
 from derain.runtime.optional import load
 
+# Whole networks on an Orin, INT8 over FP16, as published: 1.06 to 1.6 times as fast,
+# never twice.
+ORIN_SPEEDUP = (1.06, 1.6)
+
 
 def table(calibration: Calibration) -> list[str]:
     """The curve "layers in INT8 against decibels" and the layers that went back."""
@@ -21,12 +25,35 @@ def table(calibration: Calibration) -> list[str]:
             f"{step['psnr_db']:>9.2f} dB  {lost:<22}  {_flicker(step)}"
         )
     for name in calibration.float_layers:
-        cost = calibration.costs.get(name)
-        alone = "" if cost is None else f"alone {cost:.1f} dB from FP32"
-        why = calibration.kept.get(name, alone)
         part = calibration.macs[name] / sum(calibration.macs.values())
+        why = reason_in_float(calibration, name)
         lines.append(f"in floating point: {name}, {part:.1%}, {why}")
+    least, most = estimated_speedup(calibration.share)
+    lines.append(f"estimate, not timed: {least:.2f} to {most:.2f} x FP16 on an Orin")
     return lines
+
+
+def reason_in_float(calibration: Calibration, name: str) -> str:
+    """Why the convolution `name` is not in INT8."""
+    if name in calibration.kept:
+        return calibration.kept[name]
+    cost = calibration.costs.get(name)
+    alone = "" if cost is None else f": alone {cost:.1f} dB from FP32"
+    return f"given back by the gate{alone}"
+
+
+def estimated_speedup(share: float) -> tuple[float, float]:
+    """How much faster than FP16 INT8 may be on an Orin: an estimate, nothing is timed.
+
+    Amdahl's rule, with the least and the greatest factor of `ORIN_SPEEDUP` for what is
+    in INT8 and none for the rest. Multiplications stand for time, which memory and
+    requantising also take.
+
+    Args:
+        share: Part of the convolutions' multiplications in INT8, in [0, 1].
+    """
+    least, most = (1 / (1 - share + share / factor) for factor in ORIN_SPEEDUP)
+    return least, most
 
 
 def _flicker(step: dict[str, Any]) -> str:
@@ -37,15 +64,38 @@ def _flicker(step: dict[str, Any]) -> str:
     return f"{after:.3f} levels, FP32 {before:.3f}"
 
 
-def summary(calibration: Calibration) -> dict[str, Any]:
-    """What a bundle's manifest says about its INT8 layers."""
+def summary(calibration: Calibration, *, rest_in_fp16: bool) -> dict[str, Any]:
+    """What a bundle's manifest says about its INT8 layers.
+
+    Args:
+        calibration: That of the bundle, whose file names the layers in INT8.
+        rest_in_fp16: Whether its other convolutions are FP16; they are FP32 otherwise.
+    """
     result = calibration.curve[-1] if calibration.curve else {}
+    others = calibration.float_layers
+    halves = len(others) if rest_in_fp16 else 0
+    estimate = {}
+    if rest_in_fp16:  # TensorRT's bundles; those for processors are not for an Orin
+        speedup = [round(x, 2) for x in estimated_speedup(calibration.share)]
+        estimate["estimated_speedup"] = {
+            "over": "fp16",
+            "on": "Jetson Orin",
+            "between": speedup,
+            "timed": False,
+            "basis": "Amdahl's rule on share_int8, which is taken to be "
+            f"{ORIN_SPEEDUP[0]} to {ORIN_SPEEDUP[1]} times as fast, as published",
+        }
     return {
         "method": calibration.method,
         "frames": calibration.frames,
-        "layers_int8": len(calibration.int8),
-        "layers_float": list(calibration.float_layers),
+        "layers": {
+            "int8": len(calibration.int8),
+            "fp16": halves,
+            "fp32": len(others) - halves,
+        },
+        "layers_float": {name: reason_in_float(calibration, name) for name in others},
         "share_int8": round(calibration.share, 4),
+        **estimate,
         "tensors_equalised": len(calibration.factors),
         **{k: v for k, v in result.items() if k.endswith(("_db", "_levels"))},
         "created": calibration.created,

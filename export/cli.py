@@ -248,14 +248,10 @@ def _as_json(result: ExportResult) -> dict[str, Any]:
 
 
 def _int8_rows(int8: dict[str, Any]) -> list[tuple[str, str]]:
-    total = int8["layers_int8"] + len(int8["layers_float"])
-    rows = [
-        (
-            "in INT8",
-            f"{int8['layers_int8']} of {total} convolutions, "
-            f"{int8['share_int8']:.1%} of their multiplications",
-        )
-    ]
+    layers = int8["layers"]
+    text = f"{layers['int8']} of {sum(layers.values())} convolutions, "
+    text += f"{int8['share_int8']:.1%} of their multiplications"
+    rows = [("in INT8", text)]
     if "psnr_db" in int8:
         lost = int8["drop_db"]
         text = f"{int8['psnr_db']:.1f} dB on held-out frames, ranges by "
@@ -263,6 +259,10 @@ def _int8_rows(int8: dict[str, Any]) -> list[tuple[str, str]]:
         if lost is not None:
             text += f"; loses {lost:.3f} dB against the truth"
         rows.append(("INT8 against FP32", text))
+    if "estimated_speedup" in int8:
+        least, most = int8["estimated_speedup"]["between"]
+        text = f"{least:.2f} to {most:.2f} x FP16 on an Orin; not timed"
+        rows.append(("estimated speed", text))
     return rows
 
 

@@ -205,7 +205,8 @@ def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
         if half.comparison is not None:
             verification["fp16_emulated"] = half.comparison.to_json()
         if calibration is not None:
-            verification["int8"] = summary(calibration)
+            halves = _has_halves(request)
+            verification["int8"] = summary(calibration, rest_in_fp16=halves)
         if parser:
             verification["parser"] = parser
         manifest = _manifest(

@@ -78,7 +78,7 @@ def test_every_network_compiles(export, model, record_property):
     result = export(model, "tensorrt")
     assert result.manifest.verification["parser"]["refused"] == 0
     small, _ = int8_convolutions(result.folder / "model.onnx")
-    assert small == result.manifest.verification["int8"]["layers_int8"] > 0
+    assert small == result.manifest.verification["int8"]["layers"]["int8"] > 0
     if model == "dcsfn":
         return  # 70 s and more to compile its 2049 convolutions, in any precision
     options = BuildOptions(compute_capabilities=("8.6",))
@@ -100,6 +100,10 @@ def test_the_rest_of_the_graph_is_fp16(export):
     types = {tensor.data_type for tensor in model.graph.initializer}
     assert {onnx.TensorProto.INT8, onnx.TensorProto.FLOAT16} <= types
     assert onnx.TensorProto.FLOAT not in types
+    said = result.manifest.verification["int8"]
+    small, every = int8_convolutions(result.folder / "model.onnx")
+    assert said["layers"] == {"int8": small, "fp16": every - small, "fp32": 0}
+    assert said["estimated_speedup"]["timed"] is False
 
 
 def test_for_processors_the_rest_is_fp32_and_the_bundle_derains(export):
@@ -115,5 +119,5 @@ def test_for_processors_the_rest_is_fp32_and_the_bundle_derains(export):
     made = Calibration.read(result.folder / CALIBRATION_FILE)
     assert CALIBRATION_FILE in bundle.manifest.files
     said = bundle.manifest.verification["int8"]
-    assert said["layers_int8"] == len(made.int8)
+    assert said["layers"]["int8"] == len(made.int8)
     assert said["frames"]["frames"] == 3

@@ -147,7 +147,8 @@ class CropSource:
 
         Args:
             pairs: Rainy and clean pictures.
-            clean: Pictures to render rain on.
+            clean: Pictures to render rain on, each crop turned by 0, 90, 180 or 270
+                degrees first.
             crop: Height and width of a crop.
             batch: Crops a batch.
             mixture: What the crops are taken from. A source that is empty gives its
@@ -198,6 +199,9 @@ class CropSource:
         if kind < dry + rendered and self._clean:
             picture = self._clean[int(random.integers(len(self._clean)))]
             (clean,) = self._cut(random, picture)
+            # Turned before it rains: rain falls down whatever is behind it. For the
+            # same reason pairs, whose rain is in the picture, are only flipped.
+            clean = np.ascontiguousarray(np.rot90(clean, int(random.integers(4))))
             if kind < dry:
                 return clean, clean
             seed = int(random.integers(2**31))

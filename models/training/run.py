@@ -70,8 +70,10 @@ def train(
     photographs = [photograph for photograph in found if not scenes.hold(photograph)]
     if not_in:
         report(
-            f"left out {len(unwanted)} pairs and {len(found) - len(photographs)} "
-            f"photographs that show a scene in {', '.join(map(str, not_in))}"
+            f"left out {len(unwanted)} of "
+            f"{len(training) + len(validation) + len(unwanted)} pairs and "
+            f"{len(found) - len(photographs)} of {len(found)} photographs that show a "
+            f"scene in {', '.join(map(str, not_in))}"
         )
     report(
         f"{len(training)} pairs to train on, {len(validation)} to validate, "

@@ -185,9 +185,9 @@ _OF_A_RUN = ("sha256", "rain", "steps", "hours", "command", "config", "origin", 
 
 # What `data.random_rain` draws, in words.
 RAIN = (
-    "rendered on crops: direction normal, 14 degrees, at most 50; length 8 to 140 "
-    "px, width 0.8 to 5 px and density 4 to 160 per 10,000 px, log-uniform; 1 to 4 "
-    "layers; brightness 0.25 to 0.9; veil 0 or up to 0.12"
+    "rendered on crops turned by 0, 90, 180 or 270 degrees: direction normal, 14 "
+    "degrees, at most 50; length 8 to 140 px, width 0.8 to 5 px and density 4 to 160 per "
+    "10,000 px, log-uniform; 1 to 4 layers; brightness 0.25 to 0.9; veil 0 or up to 0.12"
 )
 
 

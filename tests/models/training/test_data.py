@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from derain.models.training import data
 from derain.models.training.data import (
     CropSource,
     Mixture,
@@ -49,6 +50,38 @@ def test_crops_of_a_pair_come_from_one_place_and_are_flipped_alike():
             assert len(set(down)) == len(set(right)) == 1
             seen.add((int(down[0]), int(right[0])))
     assert seen == {(1, 1), (1, -1), (-1, 1), (-1, -1)}
+
+
+def _directions(crops, channel):
+    """How the numbers in `channel` of each crop change, down and to the right."""
+    crops = crops[..., channel].astype(int)
+    down, right = crops[:, 1, 0] - crops[:, 0, 0], crops[:, 0, 1] - crops[:, 0, 0]
+    return {(int(a), int(b)) for a, b in zip(down, right, strict=True)}
+
+
+@pytest.mark.parametrize("vertical_flips", [True, False])
+def test_photographs_are_turned_and_pairs_are_not(vertical_flips):
+    pair = _numbered()
+    upright = {(1, 0), (-1, 0)} if vertical_flips else {(1, 0)}
+    turned = {(1, 0), (-1, 0), (0, 1), (0, -1)}  # where the next row of a picture is
+    changes = {"batch": 100, "vertical_flips": vertical_flips}
+    of_pairs = _source([pair], **changes).batch(0)[1]
+    of_photographs = _source([], [pair.clean], **changes).batch(0)[1]
+    assert _directions(of_pairs, 0) == upright
+    assert _directions(of_photographs, 0) == turned
+
+
+def test_photographs_are_turned_before_it_rains_on_them(monkeypatch):
+    def rain_downwards(clean, settings, seed):
+        rainy = clean.copy()
+        rainy[:, 3, 2] = 200
+        return rainy
+
+    monkeypatch.setattr(data, "render_rain", rain_downwards)
+    rainy, clean = _source([], [_numbered().clean], batch=40).batch(0)
+    assert len(_directions(clean, 0)) == 4
+    assert (rainy[:, :, 3, 2] == 200).all()
+    assert (rainy[..., 2] > 0).sum() == 40 * 16
 
 
 def test_crops_reach_every_border():

@@ -125,7 +125,8 @@ def test_training_leaves_out_what_is_measured_on_and_says_so(
 ):
     lines = _train(tmp_path, more_pairs, photographs, [measured])
     assert lines[0] == (
-        "left out 1 pairs and 2 photographs that show a scene in " + str(measured)
+        "left out 1 of 3 pairs and 2 of 4 photographs that show a scene in "
+        + str(measured)
     )
     assert lines[1] == "2 pairs to train on, 0 to validate, 2 photographs"
     assert read_config(tmp_path / "run").not_in == ("data/test",)

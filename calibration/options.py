@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 METHODS = ("auto", "minmax", "percentile", "entropy", "mse")
 FRAMES = 64
+
+# What `int8_options` adds, as a command's function calls it.
+NAMES = (
+    "dry",
+    "pairs",
+    "method",
+    "max_drop_db",
+    "min_psnr_db",
+    "max_flicker",
+    "report",
+    "no_cache",
+)
 
 _OPTIONS = (
     click.option(
@@ -67,3 +80,19 @@ def int8_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def given(context: click.Context, names: Iterable[str]) -> list[str]:
+    """Those of the options `names` that stand on the command line, as ``--dry`` does.
+
+    Args:
+        context: Of the command.
+        names: As its function calls them.
+    """
+    wanted = set(names)
+    return [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in wanted
+        and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]

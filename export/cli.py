@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from derain.calibration.options import FRAMES, int8_options
+from derain.calibration.options import FRAMES, NAMES, given, int8_options
 from derain.models.allocator import use_huge_pages
 from derain.models.registry import MODELS, NetworkFacts
 from derain.runtime.commands import SIZE, Command, Parsed
@@ -89,7 +89,8 @@ def _parse_range(text: str) -> SizeRange:
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
-    help="INT8: file of derain-calibrate, in place of --calibrate-on.",
+    help="INT8: file of derain-calibrate, in place of --calibrate-on and of every "
+    "option of calibration.",
 )
 @int8_options
 @click.option(
@@ -137,7 +138,9 @@ def _parse_range(text: str) -> SizeRange:
 )
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
 def main(
+    ctx: click.Context,
     model: str,
     weights: Path | None,
     random_weights: bool,
@@ -193,8 +196,7 @@ def main(
             "--bgr, --rain, --output-index, --multiple-of and --minimum are for a "
             "network of your own, --model package.module:Class"
         )
-    if (calibrate_on or calibration) and precision != "int8":
-        raise click.UsageError("--calibrate-on and --calibration are for --int8")
+    _check_int8(ctx, precision)
     use_huge_pages()  # before torch is there
     int8 = None
     if precision == "int8":
@@ -235,6 +237,19 @@ def main(
     click.echo(
         json.dumps(_as_json(result), indent=2) if as_json else "\n".join(_table(result))
     )
+
+
+def _check_int8(context: click.Context, precision: Precision) -> None:
+    """Raise a usage error where an option of INT8 would have no effect."""
+    on_frames = ("calibrate_on", "calibration_frames", *NAMES)
+    if precision != "int8":
+        if idle := given(context, ("calibration", *on_frames)):
+            raise click.UsageError(f"for --int8 alone: {', '.join(idle)}")
+    elif given(context, ["calibration"]) and (idle := given(context, on_frames)):
+        raise click.UsageError(
+            "--calibration names a file that holds ranges and layers already; for "
+            f"--calibrate-on alone: {', '.join(idle)}"
+        )
 
 
 def _as_json(result: ExportResult) -> dict[str, Any]:

@@ -1,8 +1,10 @@
+import click
 import pytest
 from click.testing import CliRunner
 
 pytest.importorskip("torch", reason="the exporter needs derain[export]")
 
+from derain.calibration.options import NAMES, int8_options
 from derain.export import pipeline
 from derain.export.cli import main
 
@@ -29,6 +31,52 @@ def test_int8_without_frames_says_what_to_give(export, tmp_path):
 
 def test_frames_without_int8_are_a_usage_error(export, footage):
     assert export("--fp16", "--calibrate-on", footage).exit_code == 2
+
+
+OPTIONS = {
+    "calibration_frames": ("--calibration-frames", 64),
+    "dry": ("--dry",),
+    "pairs": ("--pairs", "pairs"),
+    "method": ("--method", "auto"),
+    "max_drop_db": ("--max-drop-db", 0.15),
+    "min_psnr_db": ("--min-psnr-db", 42),
+    "max_flicker": ("--max-flicker", 1.05),
+    "report": ("--report", "report"),
+    "no_cache": ("--no-cache",),
+}
+each_option = pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)
+
+
+def test_all_that_calibration_and_export_share_is_tried_below():
+    assert OPTIONS.keys() == {"calibration_frames", *NAMES}
+    shared = int8_options(click.command()(lambda: None))
+    assert {parameter.name for parameter in shared.params} == set(NAMES)
+
+
+@each_option
+def test_options_of_int8_without_it_are_a_usage_error(export, option):
+    result = export("--fp16", *option)
+    assert result.exit_code == 2
+    assert f"for --int8 alone: {option[0]}" in result.stderr
+
+
+@each_option
+def test_a_file_and_how_to_calibrate_are_a_usage_error(export, option):
+    result = export("--int8", "--calibration", "c.json", *option)
+    assert result.exit_code == 2
+    assert f"for --calibrate-on alone: {option[0]}" in " ".join(result.stderr.split())
+
+
+def test_a_file_and_frames_are_a_usage_error(export, footage):
+    result = export("--int8", "--calibration", "c.json", "--calibrate-on", footage)
+    assert result.exit_code == 2
+
+
+def test_a_missing_file_is_one_line(export):
+    result = export("--int8", "--target", "onnxruntime", "--calibration", "none.json")
+    assert result.exit_code == 1
+    assert "none.json cannot be read" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_int8_that_cannot_pass_leaves_no_bundle(export, footage, tmp_path):

@@ -116,12 +116,14 @@ class Verdict:
 
     Attributes:
         int8: Names of the layers in INT8.
-        curve: Every graph that was judged, the last one being the result.
+        refusal: Why no set of layers passes; empty if `int8` does.
+        curve: Every graph that was judged, the last one having `int8` in INT8.
         costs: Squared error of the picture with that layer alone in INT8, where
             measured; see `alone_errors`.
     """
 
     int8: frozenset[str]
+    refusal: str = ""
     curve: list[Step] = field(default_factory=list)
     costs: dict[str, float] = field(default_factory=dict)
 
@@ -163,10 +165,10 @@ class Gate:
         self._total = sum(macs.values())
 
     def decide(self) -> Verdict:
-        """The largest set of layers found that passes.
+        """The largest set of layers found that passes, or why there is none.
 
         Raises:
-            CalibrationError: None passes; the message holds the best figures.
+            CalibrationError: No layer may be in INT8.
         """
         start = frozenset(x.name for x in self._layers if not x.stays)
         if not start:
@@ -176,11 +178,12 @@ class Gate:
             )
         verdict = Verdict(start)
         reason = self._try(verdict, start)
-        while reason:
+        while reason and not verdict.refusal:
             worst = self._worst(verdict)
-            if not worst:
-                raise self._refusal(verdict, reason)
-            reason = self._give_back(verdict, worst, reason)
+            if worst:
+                reason = self._give_back(verdict, worst, reason)
+            else:
+                self._refuse(verdict, reason)
         return verdict
 
     def int8(self, layers: Collection[str]) -> ir.Model:
@@ -236,6 +239,8 @@ class Gate:
     def _give_back(self, verdict: Verdict, worst: list[str], reason: str) -> str:
         """Put layers of `worst` back to float until the graph passes or none is left.
 
+        Or until too few are in INT8: the verdict is a refusal then.
+
         What they cost adds up, so the first try takes as many as should do; it then
         goes on by one, two, ... at a time.
         """
@@ -255,14 +260,15 @@ class Gate:
             layers -= frozenset(taken)
             done += len(taken)
             if not layers or self.share(layers) < LEAST_SHARE:
-                raise self._refusal(verdict, reason)
+                self._refuse(verdict, reason)
+                break
             reason = self._try(verdict, layers)
             count = max(1, done // 4)
         return reason
 
-    def _refusal(self, verdict: Verdict, reason: str) -> CalibrationError:
+    def _refuse(self, verdict: Verdict, reason: str) -> None:
         step = verdict.curve[-1]
-        return CalibrationError(
+        verdict.refusal = (
             f"{reason}; that is with {step.share:.0%} of the multiplications in INT8, "
             f"and less than {LEAST_SHARE:.0%} is not worth it: use --fp16"
         )

@@ -17,8 +17,8 @@ from derain.calibration.frames import FRAMES, FrameStore, held_out_pairs
 from derain.calibration.gate import Limits
 from derain.calibration.plan import Options, calibrate
 from derain.calibration.ranges import Method
-from derain.calibration.record import Calibration
-from derain.calibration.report import plot, table
+from derain.calibration.record import Calibration, RefusedError
+from derain.calibration.report import require_matplotlib, write_report
 from derain.calibration.sheet import contact_sheet
 from derain.runtime.pictures import write_picture
 from derain.runtime.sizes import Size
@@ -91,11 +91,13 @@ def run_job(
         note: Told what is going on, a line at a time.
 
     Raises:
-        CalibrationError: The graph cannot be INT8, or must not.
+        CalibrationError: The graph cannot be INT8, or must not; the report then shows
+            the curve.
         MediaError: The frames cannot be read.
     """
     report = job.report
     if report is not None:
+        require_matplotlib()
         _make_folder(report)
     cache = Cache(default_folder() if job.use_cache else None)
     with FrameStore() as store:
@@ -103,23 +105,22 @@ def run_job(
         note(_summary(store, job.frames))
         if report is not None:
             write_picture(report / "frames.jpg", contact_sheet(store.chosen))
-        made = calibrate(
-            model,
-            store,
-            job.options,
-            cache,
-            pairs=held_out_pairs(pairs, size),
-            note=note,
-        )
-    if report is not None:
         try:
-            text = "\n".join(table(made)) + "\n"
-            (report / "report.txt").write_text(text, encoding="utf-8")
-            plot(made, report / "report.png")
-        except OSError as error:
-            raise CalibrationError(
-                f"{report} cannot be written: {error.strerror}"
-            ) from error
+            made = calibrate(
+                model,
+                store,
+                job.options,
+                cache,
+                pairs=held_out_pairs(pairs, size),
+                note=note,
+            )
+        except RefusedError as refused:
+            if report is not None:
+                write_report(refused.calibration, report, refusal=str(refused))
+                note(f"the curve is in {report}")
+            raise
+    if report is not None:
+        write_report(made, report)
     return made
 
 

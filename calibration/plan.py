@@ -23,7 +23,7 @@ from derain.calibration.judge import HeldOut, Judge, psnr_of
 from derain.calibration.layers import Layer, find_layers
 from derain.calibration.observe import Observation, observe
 from derain.calibration.ranges import Method
-from derain.calibration.record import Calibration, fingerprint
+from derain.calibration.record import Calibration, RefusedError, fingerprint
 
 _TOOLS = ("derain", "onnx-ir", "onnxruntime", "numpy")
 
@@ -66,7 +66,8 @@ def calibrate(
         note: Told what is going on, a line at a time.
 
     Raises:
-        CalibrationError: The graph cannot be INT8, or must not.
+        CalibrationError: The graph cannot be INT8.
+        RefusedError: It must not.
     """
     layers = find_layers(model)
     judged = [*(s.held_out() for s in store.held_out), *pairs]
@@ -129,6 +130,8 @@ def calibrate(
         tools=tools,
         created=now.isoformat(timespec="seconds"),
     )
+    if verdict.refusal:
+        raise RefusedError(verdict.refusal, made)
     cache.put(verdict_key, asdict(made))
     return made
 

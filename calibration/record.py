@@ -135,6 +135,18 @@ class Calibration:
         return made
 
 
+class RefusedError(CalibrationError):
+    """INT8 is possible, but not good enough.
+
+    Attributes:
+        calibration: What was measured, with the last curve's layers; not to be used.
+    """
+
+    def __init__(self, message: str, calibration: Calibration) -> None:
+        super().__init__(message)
+        self.calibration = calibration
+
+
 def fingerprint(model: ir.Model) -> str:
     """SHA-256 of a float graph's convolutions: names, weights, biases, attributes.
 
@@ -162,10 +174,19 @@ def write_json(path: Path, fields: dict[str, Any]) -> None:
     Raises:
         CalibrationError: It cannot be written.
     """
+    write_file(path, (json.dumps(fields, indent=1) + "\n").encode())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        CalibrationError: It cannot be written.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+        part.write_bytes(content)
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
-from derain.calibration.record import Calibration
+from derain.calibration.record import Calibration, write_file
 from derain.runtime.optional import load
 
 # Whole networks on an Orin, INT8 over FP16, as published: 1.06 to 1.6 times as fast,
@@ -102,8 +103,36 @@ def summary(calibration: Calibration, *, rest_in_fp16: bool) -> dict[str, Any]:
     }
 
 
-def plot(calibration: Calibration, path: Path) -> None:
-    """Draw the curve into `path`, a PNG file.
+def require_matplotlib() -> None:
+    """Raise now rather than when everything is measured.
+
+    Raises:
+        MissingDependencyError: Matplotlib is not installed.
+    """
+    load("matplotlib.figure", "Figure", extra="bench")
+
+
+def write_report(calibration: Calibration, folder: Path, refusal: str = "") -> None:
+    """Write ``report.txt`` and ``report.png``, each whole or not at all.
+
+    Args:
+        calibration: What was measured.
+        folder: Where to.
+        refusal: Why INT8 is refused, if it is.
+
+    Raises:
+        CalibrationError: They cannot be written.
+        MissingDependencyError: Matplotlib is not installed.
+    """
+    lines = table(calibration)
+    if refusal:
+        lines.append(f"refused: {refusal}")
+    write_file(folder / "report.txt", ("\n".join(lines) + "\n").encode())
+    write_file(folder / "report.png", plot(calibration))
+
+
+def plot(calibration: Calibration) -> bytes:
+    """The curve as the content of a PNG file.
 
     Raises:
         MissingDependencyError: Matplotlib is not installed.
@@ -122,4 +151,6 @@ def plot(calibration: Calibration, path: Path) -> None:
         right = axes.twinx()
         right.plot(layers, drops, "s--", color="tab:red")
         right.set_ylabel("lost against the truth, dB", color="tab:red")
-    figure.savefig(path, dpi=120)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    return content.getvalue()

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import onnx_ir as ir
 import pytest
@@ -7,7 +8,7 @@ from click.testing import CliRunner
 from derain.calibration.cli import main
 from derain.runtime.bundle import MODEL_FILE, sha256
 from derain.runtime.manifest import Golden, Manifest
-from derain.runtime.pictures import write_picture
+from derain.runtime.pictures import read_picture, write_picture
 from derain.runtime.sizes import SizeRange
 
 LOOSE = ("--max-drop-db", "9", "--min-psnr-db", "20", "--method", "minmax")
@@ -68,6 +69,32 @@ def test_the_report_has_frames_table_and_plot(bundle, calibrate, footage, tmp_pa
     assert result.exit_code == 0, result.output
     made = {path.name for path in folder.iterdir()}
     assert made == {"frames.jpg", "report.png", "report.txt"}
+
+
+def test_the_report_shows_the_curve_of_what_is_refused(
+    bundle, calibrate, footage, tmp_path
+):
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "report"
+    options = ("--source", footage, "--frames", 4, "--report", folder)
+    result, output = calibrate(bundle(), *options, "--min-psnr-db", 99)
+    assert_one_line(result, "wanted 99.0 dB")
+    assert not output.exists()
+    lines = (folder / "report.txt").read_text().splitlines()
+    assert lines[1].startswith("  4/4 ")
+    assert lines[2].split("/")[0].strip() in ("1", "2", "3")
+    assert lines[-1].startswith("refused: INT8 is ")
+    assert read_picture(folder / "report.png").any()
+
+
+def test_a_report_that_cannot_be_drawn_is_found_before_measuring(
+    bundle, calibrate, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "matplotlib.figure", raising=False)
+    options = ("--source", tmp_path / "none.mp4", "--report", tmp_path / "report")
+    result, _ = calibrate(bundle(), *options)
+    assert_one_line(result, "matplotlib")
 
 
 def test_json_is_the_file(bundle, calibrate, footage):

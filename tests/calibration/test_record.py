@@ -158,11 +158,11 @@ def test_other_frames_and_limits_are_judged_again(model, footage, rainy, tmp_pat
 def test_a_full_disk_leaves_no_file(model, footage, tmp_path, monkeypatch):
     made = run_job(model, SIZE, job(footage))
 
-    def full(path, *arguments, **options):
+    def full(path, content):
         path.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(CalibrationError, match=r"c\.json cannot be written: No space"):
         made.write(tmp_path / "c.json")
     assert not list(tmp_path.glob("c.json*"))

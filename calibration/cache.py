@@ -9,11 +9,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
 from derain.calibration.errors import CalibrationError
 from derain.calibration.record import write_json
+from derain.runtime import rain
 
 
 def default_folder() -> Path:
@@ -38,24 +41,40 @@ class Cache:
         """What was stored under `key`; None if there is nothing, or it is damaged."""
         if self._folder is None:
             return None
-        with contextlib.suppress(OSError, ValueError):
-            found: dict[str, Any] = json.loads(
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            stored = json.loads(
                 (self._folder / f"{key}.json").read_text(encoding="utf-8")
             )
-            return found
+            if isinstance(stored, dict):
+                content: dict[str, Any] | None = stored.get("content")
+                if stored.get("sha256") == _digest(content):
+                    return content
         return None
 
     def put(self, key: str, content: dict[str, Any]) -> None:
         """Store `content`; a cache that cannot be written is no error."""
         if self._folder is not None:
+            stored = {"sha256": _digest(content), "content": content}
             with contextlib.suppress(CalibrationError):
-                write_json(self._folder / f"{key}.json", content)
+                write_json(self._folder / f"{key}.json", stored)
+
+
+def _digest(content: object) -> str:
+    """SHA-256: what it fits is what this version of the code has written."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def key_of(*parts: str) -> str:
-    """SHA-256 of `parts`, of this package's code and of ONNX Runtime's version."""
-    digest = hashlib.sha256(ort.__version__.encode())
-    for path in sorted(Path(__file__).resolve().parent.glob("*.py")):
+    """SHA-256 of `parts` and of all code that figures depend on.
+
+    That is this package, the rain of the flicker's clip, and the versions of the
+    libraries that compute.
+    """
+    digest = hashlib.sha256()
+    for version in (ort.__version__, np.__version__, cv2.__version__):
+        digest.update(f"{version} ".encode())
+    package = Path(__file__).resolve().parent
+    for path in (*sorted(package.glob("*.py")), Path(rain.__file__)):
         digest.update(path.read_bytes())
     for part in parts:
         digest.update(f"{len(part)} {part}".encode())

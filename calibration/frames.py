@@ -99,10 +99,11 @@ class FrameStore:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of every pixel, as hexadecimal text."""
+        """SHA-256 of every pixel and of what counts, as hexadecimal text."""
         digest = hashlib.sha256()
         for part in (self.chosen, self.held_out):
             for stored in part:
+                digest.update(f"{stored.height} {stored.width} ".encode())
                 digest.update(stored.path.read_bytes())
             digest.update(b"/")
         return digest.hexdigest()

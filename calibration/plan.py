@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,9 @@ def calibrate(
     known = cache.get(verdict_key)
     if known is not None:
         note("found in the cache: nothing has changed since")
-        return Calibration.from_json(known)
+        return _or_refused(
+            Calibration.from_json(known["calibration"]), known["refusal"], store, pairs
+        )
     graph = fingerprint(model)
     factors = (
         _factors(model, store, cache, frames_key, note) if options.equalise else {}
@@ -104,8 +106,6 @@ def calibrate(
         note=note,
     )
     verdict = gate.decide()
-    tools = {name: importlib.metadata.version(name) for name in _TOOLS}
-    now = datetime.datetime.now(datetime.timezone.utc)
     made = Calibration(
         graph=graph,
         method=method,
@@ -117,6 +117,19 @@ def calibrate(
         curve=[step.to_json() for step in verdict.curve],
         kept={layer.name: layer.stays for layer in layers if layer.stays},
         costs={k: round(psnr_of(v), 2) for k, v in verdict.costs.items()},
+        tools={name: importlib.metadata.version(name) for name in _TOOLS},
+    )
+    cache.put(verdict_key, {"calibration": asdict(made), "refusal": verdict.refusal})
+    return _or_refused(made, verdict.refusal, store, pairs)
+
+
+def _or_refused(
+    made: Calibration, refusal: str, store: FrameStore, pairs: Sequence[HeldOut]
+) -> Calibration:
+    """`made` with where its frames came from in this run, if there is no `refusal`."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = replace(
+        made,
         frames={
             "source": store.description,
             "frames": len(store.chosen),
@@ -127,18 +140,17 @@ def calibrate(
             "resized": store.resized,
             "sha256": store.digest,
         },
-        tools=tools,
         created=now.isoformat(timespec="seconds"),
     )
-    if verdict.refusal:
-        raise RefusedError(verdict.refusal, made)
-    cache.put(verdict_key, asdict(made))
+    if refusal:
+        raise RefusedError(refusal, made)
     return made
 
 
 def _digest(pairs: Sequence[HeldOut]) -> str:
     digest = hashlib.sha256()
     for pair in pairs:
+        digest.update(f"{pair.rainy.shape} {pair.height} {pair.width} ".encode())
         digest.update(pair.rainy.tobytes())
         if pair.clean is not None:
             digest.update(pair.clean.tobytes())
@@ -156,9 +168,9 @@ def _factors(
     known = cache.get(key)
     if known is None:
         factors = choose_factors(model, store, note)
-        cache.put(key, {k: v.tolist() for k, v in factors.items()})
+        cache.put(key, {"factors": {k: v.tolist() for k, v in factors.items()}})
         return factors
-    return {k: np.asarray(v, np.float32) for k, v in known.items()}
+    return {k: np.asarray(v, np.float32) for k, v in known["factors"].items()}
 
 
 def _observe(

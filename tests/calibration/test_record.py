@@ -1,22 +1,33 @@
+import datetime
 import errno
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from derain.calibration import cache, plan
 from derain.calibration.cache import Cache, graph_hash, key_of
 from derain.calibration.errors import CalibrationError
 from derain.calibration.gate import Limits
 from derain.calibration.job import Job, run_job
 from derain.calibration.plan import Options
-from derain.calibration.record import Calibration
+from derain.calibration.record import Calibration, RefusedError
 from derain.calibration.report import table
 from derain.runtime.pictures import write_picture
 from derain.runtime.sizes import Size
 
 LOOSE = Limits(max_drop_db=5, min_psnr_db=25)
 SIZE = Size(48, 32)
+
+
+class Later(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2099, 1, 1, tzinfo=tz)
 
 
 def job(footage, **changes):
@@ -96,24 +107,68 @@ def test_a_missing_file_is_one_line(tmp_path):
         Calibration.read(tmp_path / "none.json")
 
 
-def test_a_second_run_measures_nothing(model, footage, monkeypatch):
+@pytest.fixture
+def measured_again(monkeypatch):
+    """Makes measuring an error."""
+
+    def forbid():
+        def fail(*_, **__):
+            raise AssertionError("measured again")
+
+        monkeypatch.setattr("derain.calibration.plan.observe", fail)
+        monkeypatch.setattr("derain.calibration.plan.Judge", fail)
+
+    return forbid
+
+
+def test_a_second_run_measures_nothing(model, footage, measured_again):
     first = run_job(model, SIZE, job(footage))
+    measured_again()
+    again = run_job(model, SIZE, job(footage))
+    assert replace(again, created="") == replace(first, created="")
 
-    def fail(*_, **__):
-        raise AssertionError("measured again")
 
-    monkeypatch.setattr("derain.calibration.plan.observe", fail)
-    monkeypatch.setattr("derain.calibration.plan.Judge", fail)
-    assert run_job(model, SIZE, job(footage)) == first
+def test_what_was_refused_is_refused_again(model, footage, measured_again):
+    strict = job(footage, limits=Limits(min_psnr_db=110))
+    with pytest.raises(RefusedError) as first:
+        run_job(model, SIZE, strict)
+    measured_again()
+    with pytest.raises(RefusedError) as again:
+        run_job(model, SIZE, strict)
+    assert str(again.value) == str(first.value)
+    assert again.value.calibration.curve == first.value.calibration.curve
+
+
+def test_what_is_found_says_where_the_frames_came_from_now(
+    model, footage, tmp_path, measured_again, monkeypatch
+):
+    first = run_job(model, SIZE, job(footage))
+    shutil.copytree(footage, tmp_path / "elsewhere")
+    measured_again()
+    monkeypatch.setattr(
+        plan, "datetime", SimpleNamespace(datetime=Later, timezone=datetime.timezone)
+    )
+    again = run_job(model, SIZE, job(tmp_path / "elsewhere"))
+    assert again.frames["sha256"] == first.frames["sha256"]
+    assert "elsewhere" in again.frames["source"]
+    assert again.created.startswith("2099")
+
+
+def test_other_pairs_are_judged_again(model, footage, rainy, street):
+    def drops(count, clean):
+        pairs = list(zip(rainy[:count], clean[:count], strict=True))
+        made = run_job(model, SIZE, job(footage), pairs=pairs)
+        return made.frames["pairs"], made.curve[-1]["float_db"]
+
+    none, one, other = drops(0, street), drops(1, street), drops(1, rainy)
+    assert none == (0, None)
+    assert one[0] == other[0] == 1
+    assert other[1] != one[1] is not None
 
 
 def test_another_method_looks_at_the_same_histograms(model, footage, monkeypatch):
     run_job(model, SIZE, job(footage))
-
-    def fail(*_, **__):
-        raise AssertionError("measured again")
-
-    monkeypatch.setattr("derain.calibration.plan.observe", fail)
+    monkeypatch.setattr("derain.calibration.plan.observe", None)
     assert run_job(model, SIZE, job(footage, method="mse")).method == "mse"
 
 
@@ -133,13 +188,24 @@ def test_keys_follow_all_they_are_made_of(model):
 
 
 def test_keys_follow_the_code(tmp_path, monkeypatch):
-    from derain.calibration import cache
-
     monkeypatch.setattr(cache, "__file__", str(tmp_path / "cache.py"))
+    monkeypatch.setattr(cache.rain, "__file__", str(tmp_path / "rain" / "rain.py"))
+    (tmp_path / "rain").mkdir()
+    (tmp_path / "rain" / "rain.py").write_text("drops = 1\n")
     (tmp_path / "cache.py").write_text("a = 1\n")
     before = key_of("a")
     assert key_of("a") == before
     (tmp_path / "other.py").write_text("b = 2\n")
+    package = key_of("a")
+    assert package != before
+    (tmp_path / "rain" / "rain.py").write_text("drops = 2\n")
+    assert key_of("a") != package
+
+
+@pytest.mark.parametrize("library", ["ort", "np", "cv2"])
+def test_keys_follow_the_libraries(library, monkeypatch):
+    before = key_of("a")
+    monkeypatch.setattr(getattr(cache, library), "__version__", "0.0.1")
     assert key_of("a") != before
 
 
@@ -168,12 +234,34 @@ def test_a_full_disk_leaves_no_file(model, footage, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("c.json*"))
 
 
-def test_a_damaged_cache_is_no_cache(tmp_path):
-    cache = Cache(tmp_path)
-    cache.put("key", {"a": 1})
-    assert cache.get("key") == {"a": 1}
-    (tmp_path / "key.json").write_text("{")
-    assert cache.get("key") is None
+DAMAGED = ["", "{", "{}", "[]", "7", '"text"', "null", '{"content": {"a": 1}}']
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_cache_is_no_cache(tmp_path, text):
+    stored = Cache(tmp_path)
+    stored.put("key", {"a": 1})
+    assert stored.get("key") == {"a": 1}
+    (tmp_path / "key.json").write_text(text)
+    assert stored.get("key") is None
+
+
+def test_a_changed_figure_is_no_cache(tmp_path):
+    stored = Cache(tmp_path)
+    stored.put("key", {"a": [0.25, float("inf")]})
+    assert stored.get("key") == {"a": [0.25, float("inf")]}
+    path = tmp_path / "key.json"
+    path.write_text(path.read_text().replace("0.25", "0.26"))
+    assert stored.get("key") is None
+
+
+@pytest.mark.parametrize("text", ["{}", "[]"])
+def test_a_damaged_cache_is_measured_again(model, footage, own_cache, text):
+    first = run_job(model, SIZE, job(footage))
+    for path in own_cache.iterdir():
+        path.write_text(text)
+    again = run_job(model, SIZE, job(footage))
+    assert replace(again, created="") == replace(first, created="")
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from derain.models.training.folder import write_file
+
 
 def draw_curves(entries: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw loss, PSNR and learning rate over the steps of a run.
 
     Args:
-        entries: The log, as `derain.models.training.loop.read_log` returns it.
+        entries: The log, as `derain.models.training.folder.read_log` returns it.
         path: Where to write the picture.
+
+    Raises:
+        MediaError: It cannot be written.
     """
     losses = [entry for entry in entries if "loss" in entry]
     scores = [entry for entry in entries if "psnr_db" in entry]
@@ -37,4 +43,6 @@ def draw_curves(entries: Sequence[dict[str, Any]], path: Path) -> None:
     )
     bottom.set_ylabel("learning rate")
     bottom.set_xlabel("step")
-    figure.savefig(path)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_file(path, content.getbuffer())

@@ -139,7 +139,7 @@ def _network(model: str, weights: Path | None, threads: int) -> DerainPicture:
 
     from derain.models.loading import open_network
     from derain.models.training.evaluate import derain_with
-    from derain.models.training.loop import STATE, load_average
+    from derain.models.training.folder import STATE, load_average
 
     if threads:
         torch.set_num_threads(threads)

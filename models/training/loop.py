@@ -1,19 +1,8 @@
-"""The training loop: a run is a folder, and can be killed and resumed at any moment.
-
-config.json   the settings
-origin.json   where and from which commit it started
-state.pt      network, moving average, optimiser, step, seconds, random state
-log.jsonl     one JSON object a line: losses, and validations
-curves.png    the log, drawn
-sample.png    rainy, derained and clean crops of the validation pictures
-"""
+"""The training loop, which can be killed and resumed at any moment."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -30,57 +19,25 @@ from derain.models.training.config import TrainingConfig
 from derain.models.training.curves import draw_curves
 from derain.models.training.data import CropSource, Pair, Picture
 from derain.models.training.evaluate import derain_with, evaluate, mean_score
+from derain.models.training.folder import (
+    CONFIG,
+    CURVES,
+    SAMPLE,
+    STATE,
+    append_to_log,
+    begin,
+    cut_log,
+    make_folder,
+    read_config,
+    read_log,
+    read_state,
+    write_state,
+)
 from derain.models.training.losses import OBJECTIVES, Objective
-from derain.models.training.origin import origin
-from derain.runtime.errors import CheckpointError
+from derain.runtime.errors import CheckpointError, MediaError
 from derain.runtime.pictures import write_picture
 
-STATE, CONFIG, LOG = "state.pt", "config.json", "log.jsonl"
-ORIGIN = "origin.json"
 LOG_EVERY = 50  # steps
-
-
-def read_config(folder: Path) -> TrainingConfig:
-    """The settings of the run in `folder`.
-
-    Raises:
-        CheckpointError: It holds no run.
-    """
-    path = folder / CONFIG
-    try:
-        return TrainingConfig.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{folder} holds no training run: {error}") from error
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """What the last checkpoint of the run in `folder` holds.
-
-    Raises:
-        CheckpointError: There is none that can be read.
-    """
-    path = folder / STATE
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read: it is missing or no checkpoint of a run"
-        ) from error
-    return state
-
-
-def load_average(model: str, folder: Path) -> nn.Module:
-    """The network of the run in `folder` as it stands, in evaluation mode.
-
-    Raises:
-        CheckpointError: The folder holds no run, or one of another network.
-    """
-    config = read_config(folder)
-    if config.model != model:
-        raise CheckpointError(f"{folder} holds a run of {config.model}, not {model}")
-    network = create_model(model).eval()
-    network.load_state_dict(read_state(folder)["average"])
-    return network
 
 
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
@@ -121,6 +78,7 @@ class Trainer:
 
         Raises:
             CheckpointError: The folder holds a run with other settings.
+            MediaError: The folder cannot be written.
         """
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
@@ -138,13 +96,12 @@ class Trainer:
         loss = objective or OBJECTIVES[config.model]
         self._loss: Objective = torch.compile(loss) if config.compile else loss
         self.step, self.seconds = 0, 0.0
-        folder.mkdir(parents=True, exist_ok=True)
+        self._saved_step = 0
+        make_folder(folder)
         if (folder / STATE).exists():
             self._resume()
         else:
-            _write(folder / CONFIG, json.dumps(config.to_json(), indent=2) + "\n")
-            _write(folder / ORIGIN, json.dumps(origin(), indent=2) + "\n")
-            (folder / LOG).write_text("")
+            begin(folder, config)
 
     def _new_network(self) -> nn.Module:
         network: nn.Module = create_model(self.config.model).to(self.device)
@@ -161,7 +118,19 @@ class Trainer:
         self.average.load_state_dict(self.model.state_dict())
 
     def run(self) -> nn.Module:
-        """Train to the end; returns the moving average of the network."""
+        """Train to the end; returns the moving average of the network.
+
+        Raises:
+            MediaError: The folder cannot be written; its last checkpoint is kept.
+        """
+        try:
+            return self._run()
+        except MediaError as error:
+            raise MediaError(
+                f"{error}; the run is kept as it was at step {self._saved_step}"
+            ) from error
+
+    def _run(self) -> nn.Module:
         saved = validated = self.seconds
         clock = time.monotonic() - self.seconds
         sums: dict[str, Tensor] = {}
@@ -249,11 +218,15 @@ class Trainer:
         ]
         width = min(row.shape[1] for row in rows)
         sample = np.vstack([row[:, :width] for row in rows])
-        write_picture(self.folder / "sample.png", sample)
-        draw_curves(read_log(self.folder), self.folder / "curves.png")
+        write_picture(self.folder / SAMPLE, sample)
+        draw_curves(read_log(self.folder), self.folder / CURVES)
 
     def save(self) -> None:
-        """Write the checkpoint, all of it or nothing."""
+        """Write the checkpoint, all of it or nothing.
+
+        Raises:
+            MediaError: It cannot be written.
+        """
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -262,12 +235,8 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "random": torch.get_rng_state(),
         }
-        part = self.folder / (STATE + ".part")
-        with part.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self.folder / STATE)
+        write_state(self.folder, state)
+        self._saved_step = self.step
 
     def _resume(self) -> None:
         stored = read_config(self.folder)
@@ -282,15 +251,13 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state["random"])
         self.step, self.seconds = state["step"], state["seconds"]
-        entries = read_log(self.folder)
-        kept = [json.dumps(e) + "\n" for e in entries if e["step"] <= self.step]
-        _write(self.folder / LOG, "".join(kept))
+        self._saved_step = self.step
+        cut_log(self.folder, self.step)
         self._report(f"resumed at step {self.step}")
 
     def _log(self, entry: dict[str, Any]) -> None:
         line = {"step": self.step, "seconds": round(self.seconds, 1), **entry}
-        with (self.folder / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_to_log(self.folder, line)
 
     def _status(self, means: dict[str, float]) -> str:
         progress = self._progress()
@@ -301,20 +268,3 @@ class Trainer:
             f"[{bar:.<20}] {progress:.0%}, step {self.step}, {left / 60:.0f} min left: "
             f"{terms}"
         )
-
-
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The log of the run in `folder`; a last line cut short by a kill is left out."""
-    entries = []
-    for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    return entries
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

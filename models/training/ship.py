@@ -102,15 +102,22 @@ def ship(
     """Write the weights of `run` and their record to `output`; returns the record.
 
     Raises:
-        DerainError: The run or the pictures cannot be read.
+        DerainError: The run or the pictures cannot be read, or `output` not written.
     """
     import torch
     from safetensors.torch import save
 
     from derain.models.registry import MODELS, create_model
-    from derain.models.training.loop import ORIGIN, read_config, read_state
+    from derain.models.training.folder import (
+        ORIGIN,
+        make_folder,
+        read_config,
+        read_state,
+        write_file,
+    )
 
     config, state = read_config(run), read_state(run)
+    make_folder(output)  # now: to measure takes minutes
     torch.set_num_threads(threads or config.threads)
     network = create_model(config.model).eval()
     if config.channels_last:
@@ -157,10 +164,9 @@ def ship(
             config.first_weights, output / f"{config.model}.json"
         ),
     }
-    output.mkdir(parents=True, exist_ok=True)
-    _write(output / f"{config.model}.safetensors", content)
+    write_file(output / f"{config.model}.safetensors", content)
     text = json.dumps(record, indent=2) + "\n"
-    _write(output / f"{config.model}.json", text.encode())
+    write_file(output / f"{config.model}.json", text.encode())
     return record
 
 
@@ -186,8 +192,9 @@ _OF_A_RUN = ("sha256", "rain", "steps", "hours", "command", "config", "origin", 
 # What `data.random_rain` draws, in words.
 RAIN = (
     "rendered on crops turned by 0, 90, 180 or 270 degrees: direction normal, 14 "
-    "degrees, at most 50; length 8 to 140 px, width 0.8 to 5 px and density 4 to 160 per "
-    "10,000 px, log-uniform; 1 to 4 layers; brightness 0.25 to 0.9; veil 0 or up to 0.12"
+    "degrees, at most 50; length 8 to 140 px, width 0.8 to 5 px and density 4 to 160 "
+    "per 10,000 px, log-uniform; 1 to 4 layers; brightness 0.25 to 0.9; veil 0 or up "
+    "to 0.12"
 )
 
 
@@ -236,12 +243,6 @@ def measure(
             evaluate(derain, dry(some(test, DRY_EVERY)))
         ),
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Small pictures to train and measure on, and the shared data where it is."""
 
+import contextlib
+import resource
+
 import numpy as np
 import pytest
 
@@ -91,6 +94,22 @@ def identity_bundle(tmp_path):
         return folder
 
     return make
+
+
+@pytest.fixture
+def full_disk():
+    """A context in which no file can grow beyond some bytes, as on a full disk."""
+
+    @contextlib.contextmanager
+    def of(most_bytes):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return of
 
 
 @pytest.fixture

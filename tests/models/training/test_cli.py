@@ -46,7 +46,7 @@ def test_run_starts_from_given_weights(tmp_path, pairs_folder):
     import torch
 
     from derain.models.registry import create_model
-    from derain.models.training.loop import load_average, read_config
+    from derain.models.training.folder import load_average, read_config
 
     network = create_model("qsnet")
     torch.nn.init.constant_(network.last.bias, 0.125)
@@ -76,6 +76,33 @@ def test_our_errors_are_one_line(tmp_path, monkeypatch, arguments, message):
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert len(result.stderr.strip().splitlines()[-1:]) == 1
+
+
+@pytest.mark.parametrize("below", ["", "run"], ids=["a file", "below a file"])
+def test_output_that_cannot_be_a_folder(tmp_path, pairs_folder, below):
+    place = tmp_path / "file"
+    place.write_text("")
+    result = _invoke(*TRAIN, "--pairs", pairs_folder, "-o", place / below)
+    assert result.exit_code == 1
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith(f"Error: {place / below} cannot be made: ")
+    assert error.endswith("choose another --output")
+    assert "Traceback" not in result.output
+
+
+def test_disk_that_is_full_is_one_line(tmp_path, pairs_folder, full_disk):
+    folder = tmp_path / "run"
+    with full_disk(500_000):  # a checkpoint of qsnet takes 0.8 MB
+        result = _invoke(*TRAIN, "--pairs", pairs_folder, "-o", folder)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"Error: {folder / 'state.pt'} cannot be written: File too large; make room or "
+        "choose another --output; the run is kept as it was at step 0"
+    )
+    assert "Traceback" not in result.output
+    assert not list(folder.glob("*.part"))
+    again = _invoke(*TRAIN, "--pairs", pairs_folder, "-o", folder)
+    assert again.exit_code == 0, again.output
 
 
 @pytest.mark.parametrize(

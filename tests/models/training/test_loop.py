@@ -11,17 +11,16 @@ import torch
 
 from derain.models.training.config import config_for, with_changes
 from derain.models.training.data import CropSource
-from derain.models.training.loop import (
+from derain.models.training.folder import (
     LOG,
     ORIGIN,
     STATE,
-    Trainer,
-    learning_rate,
     load_average,
     read_log,
     read_state,
 )
-from derain.runtime.errors import CheckpointError
+from derain.models.training.loop import Trainer, learning_rate
+from derain.runtime.errors import CheckpointError, MediaError
 
 
 def _config(**changes):
@@ -166,6 +165,32 @@ def test_average_follows_the_weights(tmp_path, pairs):
     # After the first step the decay is (1 + 1) / (10 + 1).
     wanted = before + (after - before) * (1 - 2 / 11)
     torch.testing.assert_close(trainer.average.stem[0].weight, wanted)
+
+
+def test_full_disk_leaves_the_last_checkpoint(tmp_path, pairs, full_disk):
+    trainer = _trainer(_config(save_minutes=0), pairs, tmp_path)
+    trainer._train_step(1e-3)
+    trainer.save()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with (
+        full_disk(len(before[STATE]) - 1),
+        pytest.raises(MediaError, match=r"state\.pt cannot.*as it was at step 1$"),
+    ):
+        trainer.run()
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert after.keys() - before.keys() == {"curves.png", "sample.png"}
+    assert after[STATE] == before[STATE]
+    assert _trainer(trainer.config, pairs, tmp_path).step == 1
+
+
+@pytest.mark.parametrize("name", [LOG, "curves.png", "sample.png"])
+def test_file_of_a_run_that_cannot_be_written_is_named(tmp_path, pairs, name):
+    trainer = _trainer(_config(steps=1), pairs, tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).mkdir()  # no file can take its place
+    with pytest.raises(MediaError, match=f"{name} cannot be written"):
+        trainer.run()
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_other_settings_are_not_resumed(tmp_path, pairs):

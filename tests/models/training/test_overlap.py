@@ -4,7 +4,7 @@ import pytest
 
 from derain.models.training.config import config_for, with_changes
 from derain.models.training.data import open_pairs, picture_paths
-from derain.models.training.loop import read_config
+from derain.models.training.folder import read_config
 from derain.models.training.overlap import SAME, Scenes, thumbnail
 from derain.models.training.pack import main as pack
 from derain.models.training.pack import packed_pairs, packed_photographs

@@ -8,8 +8,9 @@ from safetensors.torch import load_file
 
 from derain.models.loading import open_network
 from derain.models.training import ship as shipping
-from derain.models.training.loop import load_average
+from derain.models.training.folder import load_average
 from derain.runtime.bundle import sha256
+from derain.runtime.errors import MediaError
 
 RECORD = {
     "schema": int,
@@ -91,6 +92,13 @@ def ship(tmp_path, finished_run, pairs_folder, two_folders):
         notes=[],
         output=tmp_path,
     )
+
+
+def test_output_that_is_a_file(ship, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipping, "measure", None)  # not before all is measured
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MediaError, match="file cannot be made: File exists"):
+        ship(output=tmp_path / "file")
 
 
 def test_figures_of_some_pictures_say_so(ship):

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from derain.calibration.equalise import equalise
+from derain.calibration.equalise import equalise, find_chains
 from derain.calibration.errors import CalibrationError
 from derain.calibration.layers import constant, find_layers, nodes_by_name
 from derain.calibration.qdq import insert_qdq
+from derain.calibration.ranges import LEVELS
 
 SCHEMA = 2  # 2: factors
+_FARTHEST = LEVELS * float(np.finfo(np.float16).max)  # with a scale that FP16 holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +74,39 @@ class Calibration:
         """Make `model`, a float graph, INT8, in place.
 
         Raises:
-            CalibrationError: It has other convolutions, or is quantised already.
+            CalibrationError: It has other convolutions, or is quantised already; or
+                something is missing here for one in INT8. `model` is as it was then.
         """
         if fingerprint(model) != self.graph:
             raise CalibrationError(
                 "the calibration is for another graph: network, weights and --target "
                 "must be those it was made with; run derain-calibrate again"
             )
+        self._check_whole(model)
         equalise(model, {k: np.asarray(v, np.float32) for k, v in self.factors.items()})
         means = {k: np.asarray(v, np.float32) for k, v in self.means.items()}
         insert_qdq(model, self.ranges, set(self.int8), means or None)
+
+    def _check_whole(self, model: ir.Model) -> None:
+        """Raise unless there is something for every layer in INT8, and nothing else."""
+        layers, nodes = find_layers(model), nodes_by_name(model)
+        wrong = [f"layer {x}" for x in self.macs.keys() ^ {x.name for x in layers}]
+        chains = {chain.tensor for chain in find_chains(model)}
+        if self.factors:
+            wrong += [f"factors of {x}" for x in self.factors.keys() ^ chains]
+        for layer in layers:
+            if layer.name not in self.int8:
+                continue
+            if layer.tensor not in self.ranges:
+                wrong.append(f"range of {layer.tensor}")
+            channels = _input_channels(nodes[layer.name])
+            if self.means and len(self.means.get(layer.tensor, ())) != channels:
+                wrong.append(f"means of the {channels} channels of {layer.tensor}")
+        if wrong:
+            raise CalibrationError(
+                f"the calibration is damaged: {sorted(set(wrong))[0]} missing, or not "
+                "of this graph; run derain-calibrate again"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The calibration as the JSON object that is written to disk."""
@@ -115,24 +140,52 @@ class Calibration:
             if schema != SCHEMA:
                 raise ValueError(f"schema {schema}, this version reads {SCHEMA}")
             made = cls.from_json(fields)
-            if not set(made.int8) <= made.macs.keys() or not made.int8:
-                raise ValueError("layers in INT8 are not those of the graph")
-            factors = [x for values in made.factors.values() for x in values]
-            if not all(np.isfinite(x) and x > 0 for x in factors):
-                raise ValueError("a factor is not a number above 0")
-            if not all(np.isfinite(r) and r >= 0 for r in made.ranges.values()):
-                raise ValueError("a range is not a number from 0")
+            _check(made)
         except OSError as error:
             raise CalibrationError(
                 f"{path} cannot be read: {error.strerror}; make one with "
                 "derain-calibrate"
             ) from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except _DAMAGED as error:
             raise CalibrationError(
                 f"{path} is not a calibration file ({error}); make one with "
                 "derain-calibrate"
             ) from error
         return made
+
+
+# What reading a file of another form ends in.
+_DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
+def _check(made: Calibration) -> None:
+    """Raise one of `_DAMAGED` where `made` makes no sense for any graph."""
+    if not set(made.int8) <= made.macs.keys() or not made.int8:
+        raise ValueError("layers in INT8 are not those of the graph")
+    if not all(isinstance(n, int) and n > 0 for n in made.macs.values()):
+        raise ValueError("multiplications are not numbers above 0")
+    for tensor, reach in made.ranges.items():
+        if not 0 <= reach <= _FARTHEST:
+            raise ValueError(f"the range of {tensor} is {reach}")
+    for tensor, factors in made.factors.items():
+        if not (_finite(factors) and min(factors) > 0):
+            raise ValueError(f"a factor of {tensor} is not a number above 0")
+    for tensor, means in made.means.items():
+        if not _finite(means):
+            raise ValueError(f"a mean of {tensor} is not a number")
+    for layer, cost in made.costs.items():
+        if not _finite([cost]):
+            raise ValueError(f"the cost of {layer} is {cost}")
+    for step in made.curve:
+        drop = step["drop_db"]
+        if not _finite([step["psnr_db"], 0.0 if drop is None else drop]):
+            raise ValueError("the curve has a step that is not a number")
+
+
+def _finite(values: list[float]) -> bool:
+    """Whether FP32 holds all `values`, a list of numbers."""
+    most = float(np.finfo(np.float32).max)
+    return isinstance(values, list) and all(abs(x) <= most for x in values)
 
 
 class RefusedError(CalibrationError):
@@ -166,6 +219,12 @@ def fingerprint(model: ir.Model) -> str:
             content = constant(value)
             digest.update(b"" if content is None else content.tobytes())
     return digest.hexdigest()
+
+
+def _input_channels(node: ir.Node) -> int:
+    weight = constant(node.inputs[1])
+    assert weight is not None  # `find_layers` asks for it
+    return int(weight.shape[1]) * node.attributes.get_int("group", 1)
 
 
 def write_json(path: Path, fields: dict[str, Any]) -> None:

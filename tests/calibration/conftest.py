@@ -94,6 +94,11 @@ def small_graph(*, concat=False):
     return _frame_model(nodes, tensors, TensorProto.UINT8)
 
 
+@pytest.fixture(scope="session")
+def make_model():
+    return small_graph
+
+
 @pytest.fixture
 def model():
     return small_graph()

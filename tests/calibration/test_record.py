@@ -81,25 +81,83 @@ def test_a_calibration_fits_the_graph_of_another_frame_size(model, footage):
     assert sum(node.op_type == "QuantizeLinear" for node in model.graph) == 4
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda fields: fields.pop("ranges"),
-        lambda fields: fields.update(schema=99),
-        lambda fields: fields.update(int8=["nothing"]),
-        lambda fields: fields["ranges"].update(image=float("nan")),
-        lambda fields: fields.clear(),
-    ],
-    ids=["field", "schema", "layer", "range", "empty"],
-)
-def test_a_damaged_file_is_one_line(model, footage, tmp_path, change):
+DAMAGES = {
+    "field": lambda fields: fields.pop("ranges"),
+    "schema": lambda fields: fields.update(schema=99),
+    "layer": lambda fields: fields.update(int8=["nothing"]),
+    "NaN range": lambda fields: fields["ranges"].update(image=float("nan")),
+    "text for a range": lambda fields: fields["ranges"].update(image="1"),
+    "range beyond FP16": lambda fields: fields["ranges"].update(image=1e9),
+    "NaN mean": lambda fields: fields["means"]["r0"].__setitem__(3, float("nan")),
+    "endless mean": lambda fields: fields["means"]["r0"].__setitem__(3, 1e39),
+    "null for a mean": lambda fields: fields["means"]["r0"].__setitem__(3, None),
+    "number for means": lambda fields: fields["means"].update(r0=1.0),
+    "no multiplications": lambda fields: fields["macs"].update(conv1=0),
+    "text for factors": lambda fields: fields["factors"].update(r1="12345678"),
+    "factor of 0": lambda fields: fields["factors"].update(r1=[0.0] * 8),
+    "text for a cost": lambda fields: fields["costs"].update(conv1="low"),
+    "step": lambda fields: fields["curve"][-1].pop("psnr_db"),
+    "list for ranges": lambda fields: fields.update(ranges=[1.0]),
+    "empty": lambda fields: fields.clear(),
+}
+
+
+@pytest.fixture(scope="module")
+def written(make_model, tmp_path_factory, footage):
+    """A calibration file's content."""
+    path = tmp_path_factory.mktemp("calibration") / "c.json"
+    run_job(make_model(), SIZE, replace(job(footage), use_cache=False)).write(path)
+    return path.read_text()
+
+
+@pytest.mark.parametrize("change", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_one_line(written, tmp_path, change):
     path = tmp_path / "c.json"
-    run_job(model, SIZE, job(footage)).write(path)
-    fields = json.loads(path.read_text())
+    fields = json.loads(written)
     change(fields)
     path.write_text(json.dumps(fields))
     with pytest.raises(CalibrationError, match=r"c\.json is not a calibration file"):
         Calibration.read(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", "null", "[" * 100_000])
+def test_a_file_of_another_form_is_one_line(tmp_path, text):
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(CalibrationError, match=r"c\.json is not a calibration file"):
+        Calibration.read(tmp_path / "c.json")
+
+
+INCOMPLETE = {
+    "range of r0": lambda fields: fields["ranges"].pop("r0"),
+    "means of the 8 channels of r0": lambda fields: fields["means"].pop("r0"),
+    "means of the 8 channels of r1": lambda fields: fields["means"]["r1"].pop(),
+    "means of the 3 channels of image": lambda fields: fields["means"].update(
+        image=[0.5] * 8
+    ),
+    "layer conv0": lambda fields: (
+        fields["macs"].pop("conv0"),
+        fields["int8"].remove("conv0"),
+    ),
+    "layer conv7": lambda fields: (
+        fields["macs"].update(conv7=1),
+        fields["int8"].append("conv7"),
+    ),
+    "factors of r7": lambda fields: fields.update(factors={"r1": [1.0] * 8, "r7": [1]}),
+}
+
+
+@pytest.mark.parametrize("what", INCOMPLETE)
+def test_an_incomplete_file_is_one_line_and_changes_nothing(
+    model, written, tmp_path, what
+):
+    path = tmp_path / "c.json"
+    fields = json.loads(written)
+    INCOMPLETE[what](fields)
+    path.write_text(json.dumps(fields))
+    made, before = Calibration.read(path), graph_hash(model)
+    with pytest.raises(CalibrationError, match=f"is damaged: {what} missing"):
+        made.apply(model)
+    assert graph_hash(model) == before
 
 
 def test_a_missing_file_is_one_line(tmp_path):

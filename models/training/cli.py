@@ -16,9 +16,10 @@ NAMES = [name for name in MODELS if name != "nledn"]  # that one is not trained 
 @click.option("--model", required=True, type=click.Choice(NAMES), help="The network.")
 @click.option(
     "--pairs",
+    multiple=True,
     type=click.Path(path_type=Path),
     help="Folder of files, left half clean, right half rainy; or with folders rain "
-    "and clean.",
+    "and clean. May be repeated: each folder gives as many crops as another.",
 )
 @click.option(
     "--clean",
@@ -64,7 +65,7 @@ NAMES = [name for name in MODELS if name != "nledn"]  # that one is not trained 
 )
 def main(
     model: str,
-    pairs: Path | None,
+    pairs: tuple[Path, ...],
     clean: Path | None,
     not_in: tuple[Path, ...],
     weights: Path | None,
@@ -104,6 +105,7 @@ def main(
     config = with_changes(
         config,
         first_weights=checkpoint_hash(weights) if weights else "",
+        pair_sets=len(pairs),
         hours=hours,
         steps=steps,
         # Not whole: a record must not hold the paths of the machine it was made on.

@@ -81,6 +81,7 @@ class TrainingConfig:
         batch: Crops a step.
         steps: Length of the run in steps, or None where `hours` says it.
         hours: Length of the run in hours of computing, or None where `steps` says it.
+        pair_sets: Folders of pairs, which give as many crops each.
         not_in: Folders whose scenes were left out, by the last two parts of their path.
         vertical_flips: Whether crops are turned upside down too.
         mixture: Parts of rendered rain and of dry pictures.
@@ -106,6 +107,7 @@ class TrainingConfig:
     warmup_steps: int = 200
     steps: int | None = None
     hours: float | None = None
+    pair_sets: int = 1
     not_in: tuple[str, ...] = ()
     vertical_flips: bool = True
     mixture: Mixture = field(default_factory=Mixture)
@@ -141,7 +143,9 @@ class TrainingConfig:
             f"--steps {self.steps}" if self.hours is None else f"--hours {self.hours:g}"
         )
         words = [
-            f"derain-train --model {self.model} --pairs PAIRS --clean PHOTOGRAPHS",
+            f"derain-train --model {self.model}",
+            *(f"--pairs PAIRS{number}" for number in self._numbers()),
+            "--clean PHOTOGRAPHS",
             *(f"--not-in {shlex.quote(folder)}" for folder in self.not_in),
             length,
             f"--batch {self.batch} --crop {self.crop}",
@@ -154,6 +158,11 @@ class TrainingConfig:
         ]
         words += ["--weights WEIGHTS"] * bool(self.first_weights)
         return " ".join(words + ["--vgg VGG16"] * self.vgg)
+
+    def _numbers(self) -> list[str]:
+        if self.pair_sets == 1:
+            return [""]
+        return [str(number + 1) for number in range(self.pair_sets)]
 
     def departures(self) -> list[str]:
         """Where these settings differ from the paper's, one sentence each."""

@@ -134,7 +134,7 @@ class CropSource:
 
     def __init__(
         self,
-        pairs: Sequence[Pair],
+        pairs: Sequence[Sequence[Pair]],
         clean: Sequence[Picture],
         *,
         crop: int,
@@ -146,7 +146,8 @@ class CropSource:
         """Prepare to cut crops.
 
         Args:
-            pairs: Rainy and clean pictures.
+            pairs: Sets of rainy and clean pictures, which give as many crops each,
+                however many they are.
             clean: Pictures to render rain on, each crop turned by 0, 90, 180 or 270
                 degrees first.
             crop: Height and width of a crop.
@@ -161,12 +162,13 @@ class CropSource:
             MediaError: There is nothing to train on, or a picture is smaller than a
                 crop.
         """
+        pairs = [members for members in pairs if members]
         if not pairs and not clean:
             raise MediaError(
                 "there are no pictures to train on; give --pairs or --clean"
             )
         for height, width in {
-            *(pair.clean.shape[:2] for pair in pairs),
+            *(pair.clean.shape[:2] for members in pairs for pair in members),
             *(picture.shape[:2] for picture in clean),
         }:
             if min(height, width) < crop:
@@ -206,7 +208,8 @@ class CropSource:
                 return clean, clean
             seed = int(random.integers(2**31))
             return render_rain(clean, random_rain(random), seed), clean
-        pair = self._pairs[int(random.integers(len(self._pairs)))]
+        members = self._pairs[int(random.integers(len(self._pairs)))]
+        pair = members[int(random.integers(len(members)))]
         rainy, clean = self._cut(random, pair.rainy, pair.clean)
         return (clean if kind < dry else rainy), clean
 

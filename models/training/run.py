@@ -33,7 +33,7 @@ VALIDATION_SIDE = 256  # pixels of their middle that are measured
 
 def train(
     config: TrainingConfig,
-    pairs: Path | None,
+    pairs: Sequence[Path],
     clean: Path | None,
     folder: Path,
     report: Callable[[str], None],
@@ -46,7 +46,8 @@ def train(
 
     Args:
         config: The settings.
-        pairs: Folder of pairs, as `open_pairs` reads it, or a pack.
+        pairs: Folders of pairs, as `open_pairs` reads them, or packs; each gives as
+            many crops as another.
         clean: Folder of photographs to render rain on, or a pack.
         folder: Of the run; a run in it is resumed.
         report: Called with a line of text now and then.
@@ -58,25 +59,29 @@ def train(
         ConfigError: Scenes are to be left out of a pack.
         DerainError: The pictures, the checkpoint or the run cannot be read.
     """
-    for place in (pairs, clean):
+    for place in (*pairs, clean):
         if not_in and place and place.suffix == SUFFIX:
             raise ConfigError(
                 f"{place} holds only the middles of pictures, whose scenes cannot be "
                 "told; give --not-in to derain.models.training.pack instead"
             )
     scenes = Scenes(not_in)
-    training, validation, unwanted = split(pairs, scenes) if pairs else ([], [], [])
+    parts = [split(place, scenes) for place in pairs]
+    training = [part[0] for part in parts]
+    validation = [pair for part in parts for pair in part[1]]
+    unwanted = [name for part in parts for name in part[2]]
+    used = sum(map(len, training))
     found = list(_photographs(clean)) if clean else []
     photographs = [photograph for photograph in found if not scenes.hold(photograph)]
     if not_in:
         report(
             f"left out {len(unwanted)} of "
-            f"{len(training) + len(validation) + len(unwanted)} pairs and "
+            f"{used + len(validation) + len(unwanted)} pairs and "
             f"{len(found) - len(photographs)} of {len(found)} photographs that show a "
             f"scene in {', '.join(map(str, not_in))}"
         )
     report(
-        f"{len(training)} pairs to train on, {len(validation)} to validate, "
+        f"{used} pairs to train on, {len(validation)} to validate, "
         f"{len(photographs)} photographs"
     )
     crops = CropSource(

@@ -116,5 +116,5 @@ def full_disk():
 def finished_run(tmp_path, pairs_folder):
     """A run of two steps, in its folder."""
     config = with_changes(config_for("qsnet"), steps=2, crop=16, batch=2)
-    train(config, pairs_folder, None, tmp_path / "run", lambda line: None)
+    train(config, [pairs_folder], None, tmp_path / "run", lambda line: None)
     return tmp_path / "run"

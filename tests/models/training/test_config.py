@@ -78,6 +78,7 @@ def test_command_gives_the_settings_back(monkeypatch):
         compile=True,
         vgg=True,
         first_weights="0123",
+        pair_sets=2,
         not_in=("pairs/test", "my videos/a1"),
     )
     given = []

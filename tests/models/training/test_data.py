@@ -31,7 +31,7 @@ def _source(pairs, clean=(), **changes):
         "seed": 3,
         "mixture": Mixture(dry=0, rendered=0),
     }
-    return CropSource(pairs, clean, **(settings | changes))
+    return CropSource([pairs], clean, **(settings | changes))
 
 
 def test_crops_of_a_pair_come_from_one_place_and_are_flipped_alike():
@@ -129,6 +129,15 @@ def test_without_photographs_all_rain_is_that_of_the_pairs():
     source = _source([_numbered()], mixture=Mixture(dry=0.5, rendered=0.5), batch=40)
     rainy, _ = source.batch(0)
     assert set(np.unique(rainy[..., 2])) == {0, 100}
+
+
+def test_sets_of_pairs_give_as_many_crops_each():
+    dark, bright = (np.full((16, 16, 3), level, np.uint8) for level in (20, 200))
+    sets = [[Pair("dark", dark, dark)], [Pair("bright", bright, bright)] * 9, []]
+    mixture = Mixture(rendered=0, dry=0)
+    source = CropSource(sets, [], crop=16, batch=400, mixture=mixture, seed=1)
+    of_dark = np.count_nonzero(source.batch(0)[0][:, 0, 0, 0] == 20)
+    assert 150 < of_dark < 250  # 200 +- 10
 
 
 def test_without_pairs_rain_is_rendered():

@@ -31,7 +31,7 @@ def _config(**changes):
 
 def _trainer(config, pairs, folder):
     crops = CropSource(
-        pairs,
+        [pairs],
         [pairs[0].clean],
         crop=config.crop,
         batch=config.batch,
@@ -110,7 +110,7 @@ pairs, folder = map(Path, sys.argv[1:])
 config = with_changes(
     config_for("qsnet"), steps=60, crop=16, batch=1, save_minutes=1e-9
 )
-train(config, pairs, None, folder, lambda line: None)
+train(config, [pairs], None, folder, lambda line: None)
 """
 
 

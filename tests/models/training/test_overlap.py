@@ -116,7 +116,8 @@ def _train(tmp_path, pairs, clean, not_in):
         config_for("qsnet"), steps=1, crop=16, batch=1, not_in=("data/test",)
     )
     lines = []
-    train(config, pairs, clean, tmp_path / "run", lines.append, not_in=not_in)
+    places = [] if pairs is None else [pairs]
+    train(config, places, clean, tmp_path / "run", lines.append, not_in=not_in)
     return lines
 
 

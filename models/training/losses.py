@@ -1,6 +1,19 @@
 """The losses of the papers: one function a term, and one objective a network.
 
 Every ``|.|`` is a mean over elements. Pictures are `(N, 3, H, W)` float in [0, 1].
+
+Each docstring says where its formula stands, by the network of the paper:
+
+qsnet       "Multi-Decoding Deraining Network and Quasi-Sparsity Based Training", CVPR
+            2021, arXiv:1812.08348, by equation
+treefusion  Fu et al., "A deep tree-structured fusion model for single image deraining",
+            2018, arXiv:1811.08632, the section on its loss
+stagewise   Wang et al., "From Coarse to Fine: A Stage-Wise Deraining Net", IEEE Access
+            2019, the section on its loss
+granet      Yu et al., "Gradual Network for Single Image De-raining", MM 2019, the
+            section on its loss
+dcsfn       Wang et al., "DCSFN: Deep Cross-scale Fusion Network for Single Image Rain
+            Removal", MM 2020, the section on its loss
 """
 
 from __future__ import annotations
@@ -18,12 +31,20 @@ PictureLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def l1(image: Tensor, clean: Tensor) -> Tensor:
-    """Mean absolute difference (granet; qsnet's content loss L_C; stagewise)."""
+    """Mean absolute difference.
+
+    Of granet (section on the loss), in qsnet L_C (eq. 8 to 13), and of the refinement
+    in stagewise (section on the loss).
+    """
     return (image - clean).abs().mean()
 
 
 def mse(image: Tensor, clean: Tensor) -> Tensor:
-    """Mean squared difference (treefusion)."""
+    """Mean squared difference.
+
+    Of treefusion (section on the loss), and inside `stage_errors` and
+    `auxiliary_errors`.
+    """
     return (image - clean).square().mean()
 
 
@@ -31,8 +52,9 @@ def ssim(image: Tensor, clean: Tensor, window: int = 11, sigma: float = 1.5) -> 
     """Mean structural similarity, each colour by itself, where the window fits.
 
     Wang et al., "Image quality assessment: from error visibility to structural
-    similarity", 2004, eq. 13; K1 0.01, K2 0.03, of values in [0, 1]. In float32 at
-    least, whatever autocast says: variances are small differences of large numbers.
+    similarity", 2004, eq. 13; K1 0.01, K2 0.03, of values in [0, 1]. Of treefusion and
+    dcsfn (sections on the loss). In float32 at least, whatever autocast says: variances
+    are small differences of large numbers.
     """
     with torch.autocast(image.device.type, enabled=False):
         wide = [x.float() if x.dtype.itemsize < 4 else x for x in (image, clean)]
@@ -63,15 +85,19 @@ def _ssim(image: Tensor, clean: Tensor, window: int, sigma: float) -> Tensor:
 
 
 def stage_errors(rains: Sequence[Tensor], rain: Tensor) -> Tensor:
-    """Sum over the stages of MSE(R_t, R), equal weights (stagewise)."""
+    """Sum over the stages of MSE(R_t, R), equal weights.
+
+    Of stagewise (section on the loss).
+    """
     return torch.stack([mse(stage, rain) for stage in rains]).sum()
 
 
 def quasi_sparsity(rain: Tensor, clean: Tensor) -> Tensor:
-    """L_Q: first and second derivatives of both layers are sparse (qsnet).
+    """L_Q: first and second derivatives of both layers are sparse.
 
-    The sum of eight means: horizontal and vertical, [-1, 1] and [1, -2, 1], of the rain
-    and of the derained picture.
+    Of qsnet (eq. 8 to 13, which leave the reduction open). The sum of eight means:
+    horizontal and vertical, [-1, 1] and [1, -2, 1], of the rain and of the derained
+    picture.
     """
     means = []
     for layer in (rain, clean):
@@ -82,14 +108,18 @@ def quasi_sparsity(rain: Tensor, clean: Tensor) -> Tensor:
 
 
 def auxiliary_errors(rains: Sequence[Tensor], rain: Tensor) -> Tensor:
-    """L_A, eq. 12: mean over the auxiliary decoders of MSE(R_i, I - B) (qsnet)."""
+    """L_A: mean over the auxiliary decoders of MSE(R_i, I - B).
+
+    Of qsnet (eq. 12).
+    """
     return torch.stack([mse(layer, rain) for layer in rains]).mean()
 
 
 def detail(rain: Tensor, true_rain: Tensor, threshold: float = 0.01) -> Tensor:
-    """L_D: rain where there is none, ``|(1 - L) * R|`` (qsnet).
+    """L_D: rain where there is none, ``|(1 - L) * R|``.
 
-    L, the rain location map, is 1 where ``|I - B|`` exceeds `threshold`.
+    Of qsnet (eq. 8 to 13). L, the rain location map, is 1 where ``|I - B|`` exceeds
+    `threshold`.
     """
     return ((true_rain.abs() <= threshold) * rain).abs().mean()
 
@@ -97,7 +127,7 @@ def detail(rain: Tensor, true_rain: Tensor, threshold: float = 0.01) -> Tensor:
 def qsnet_objective(
     model: nn.Module, rainy: Tensor, clean: Tensor
 ) -> dict[str, Tensor]:
-    """1 L_C + 1e-3 L_Q + 1e-2 L_A + 1e-4 L_D (eq. 8 to 13)."""
+    """1 L_C + 1e-3 L_Q + 1e-2 L_A + 1e-4 L_D (qsnet, eq. 8 to 13)."""
     out = cast(Any, model).decode(rainy)
     true_rain = rainy - clean
     return {
@@ -111,7 +141,7 @@ def qsnet_objective(
 def treefusion_objective(
     model: nn.Module, rainy: Tensor, clean: Tensor
 ) -> dict[str, Tensor]:
-    """0.4 MSE + 0.6 (1 - SSIM)."""
+    """0.4 MSE + 0.6 (1 - SSIM) (treefusion, section on the loss)."""
     image = model(rainy)
     return {"mse": 0.4 * mse(image, clean), "ssim": 0.6 * (1 - ssim(image, clean))}
 
@@ -119,19 +149,22 @@ def treefusion_objective(
 def granet_objective(
     model: nn.Module, rainy: Tensor, clean: Tensor
 ) -> dict[str, Tensor]:
-    """L1 on the final picture; the coarse one is not supervised."""
+    """L1 on the final picture, not the coarse one (granet, section on the loss)."""
     return {"l1": l1(model(rainy), clean)}
 
 
 def dcsfn_objective(
     model: nn.Module, rainy: Tensor, clean: Tensor
 ) -> dict[str, Tensor]:
-    """Negative SSIM."""
+    """Negative SSIM (dcsfn, section on the loss)."""
     return {"negative_ssim": -ssim(model(rainy), clean)}
 
 
 class StageWiseObjective:
-    """Sum of MSE(R_t, R) over the stages + L1(refined, clean) + a perceptual term."""
+    """Sum of MSE(R_t, R) over the stages + L1(refined, clean) + a perceptual term.
+
+    Of stagewise (section on the loss).
+    """
 
     def __init__(self, perceptual: PictureLoss | None = None) -> None:
         """Choose the last term.

@@ -34,7 +34,10 @@ def _layers() -> nn.Sequential:
 
 
 class Perceptual(nn.Module):
-    """Mean absolute difference of relu3_3 features."""
+    """Mean absolute difference of relu3_3 features.
+
+    Of stagewise (Wang et al. 2019, section on the loss); the layer is our choice.
+    """
 
     def __init__(self, checkpoint: Path) -> None:
         """Load the first three blocks of a VGG-16.

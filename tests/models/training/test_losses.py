@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 
@@ -7,6 +8,7 @@ torch = pytest.importorskip("torch", reason="training needs derain[train]")
 from derain.models.networks.qsnet import QSNetOutput  # noqa: E402
 from derain.models.networks.stagewise import StageWiseOutput  # noqa: E402
 from derain.models.training import losses  # noqa: E402
+from derain.models.training.perceptual import Perceptual  # noqa: E402
 
 
 def _image(*values):
@@ -80,6 +82,25 @@ def test_auxiliary_errors_are_a_mean_over_the_decoders():
 def test_detail_counts_rain_only_where_there_is_none():
     rain, true_rain = _image(0.3, 0.2, -0.6), _image(0.5, 0.005, -0.01)
     assert float(losses.detail(rain, true_rain)) == pytest.approx((0.2 + 0.6) / 3)
+
+
+TERMS = [
+    losses.l1,
+    losses.mse,
+    losses.ssim,
+    losses.stage_errors,
+    losses.quasi_sparsity,
+    losses.auxiliary_errors,
+    losses.detail,
+    Perceptual,
+]
+
+
+@pytest.mark.parametrize("loss", [*TERMS, *losses.OBJECTIVES.values()])
+def test_every_loss_says_where_it_stands(loss):
+    text = " ".join(loss.__doc__.split())
+    assert any(name in text for name in losses.OBJECTIVES)
+    assert re.search(r"eq\. \d|sections? on the loss", text)
 
 
 class _Fixed(torch.nn.Module):

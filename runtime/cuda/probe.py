@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import closing
 from typing import Any
 
 from derain.runtime.cuda.facts import DeviceFacts
@@ -24,6 +25,8 @@ def probe(device: int = 0) -> DeviceFacts:
     try:
         runtime: Any = importlib.import_module(_BINDINGS)
     except ImportError as error:
+        if _has_pycuda():
+            return _ask_pycuda(device)
         raise EngineError(
             "no GPU: CUDA cannot be asked without the package cuda-bindings; run: "
             "pip install 'derain[tensorrt]'"
@@ -54,6 +57,21 @@ def probe(device: int = 0) -> DeviceFacts:
         memory_bytes=int(facts.totalGlobalMem),
         integrated=bool(facts.integrated),
     )
+
+
+def _has_pycuda() -> bool:
+    try:
+        importlib.import_module("pycuda")  # the package alone, which needs no driver
+    except ImportError:
+        return False
+    return True
+
+
+def _ask_pycuda(device: int) -> DeviceFacts:
+    from derain.runtime.cuda.pycuda_device import PycudaDevice
+
+    with closing(PycudaDevice(device)) as opened:
+        return opened.facts
 
 
 def _version(number: int) -> str:

@@ -34,7 +34,11 @@ class PycudaDevice:
     has_graphs = False
 
     def __init__(self, number: int = 0) -> None:
-        self._drv: Any = importlib.import_module("pycuda.driver")
+        try:
+            self._drv: Any = importlib.import_module("pycuda.driver")
+        except ImportError as error:  # libcuda.so.1, which comes with the driver
+            reason = " ".join(str(error).split())
+            raise EngineError(f"no GPU: pycuda does not load: {reason}") from error
         with self._checked("cuInit", prefix="no GPU: "):
             self._drv.init()
             count = self._drv.Device.count()

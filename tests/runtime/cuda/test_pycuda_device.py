@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from derain.runtime.cuda import DEVICES, open_device
+from derain.runtime.cuda.probe import probe
 from derain.runtime.errors import (
     EngineError,
     MissingDependencyError,
@@ -225,6 +226,29 @@ def test_no_gpu_is_one_line(install):
     driver.init = fail
     with pytest.raises(EngineError, match=r"^no GPU: cuInit failed: no CUDA-capable"):
         open_device("pycuda")
+
+
+def test_without_a_driver_it_is_one_line(monkeypatch):
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name == "pycuda.driver":
+                raise ImportError("libcuda.so.1: cannot open shared object file")
+
+    package = ModuleType("pycuda")
+    package.__path__ = []
+    monkeypatch.setitem(sys.modules, "pycuda", package)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    with pytest.raises(EngineError, match=r"^no GPU: pycuda does not load: libcuda"):
+        open_device("pycuda")
+
+
+def test_the_gpu_is_asked_through_pycuda_where_nothing_else_is(install, monkeypatch):
+    driver = install(Driver())
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
+    assert probe().name == "Orin"
+    assert driver.stack == []
+    with pytest.raises(EngineError, match="finds 1 devices, wanted number 3"):
+        probe(3)
 
 
 def test_a_device_that_is_not_there(install):

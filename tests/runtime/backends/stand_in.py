@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from derain.runtime.errors import EngineError
+
 INPUT, OUTPUT = "frame", "derained"
 
 
@@ -27,18 +29,22 @@ class Context:
         assert not any(work.name == "network" for work in device.pending), (
             "the shape changes while the network runs"
         )
-        device.called("set_input_shape")
+        if self.library.fails("set_input_shape"):
+            return False
         self.shape = tuple(shape) if self.library.takes_shapes else None
         return self.library.takes_shapes
 
     def set_tensor_address(self, name, address):
         self.library.device.memory(address)
+        if self.library.fails("set_tensor_address"):
+            return False
         self.addresses[name] = address
         return True
 
     def execute_async_v3(self, stream_handle):
         library, device = self.library, self.library.device
-        device.called("enqueue")
+        if library.fails("enqueue"):
+            return False
         if library.enqueue_fails:
             library.messages.errors.append("[executionContext.cpp] it went wrong")
             return False
@@ -90,6 +96,8 @@ class Engine:
         if self.library.no_room:
             self.library.messages.errors.append("[defaultAllocator.cpp] out of memory")
             return None
+        if self.library.fails("create_execution_context"):
+            return None
         self.library.contexts += 1
         return Context(self.library)
 
@@ -111,6 +119,8 @@ class Runtime:
     def deserialize_cuda_engine(self, plan):
         if plan != b"plan":
             self.library.messages.errors.append("[serialization] magic tag is wrong")
+            return None
+        if self.library.fails("deserialize_cuda_engine"):
             return None
         return Engine(self.library)
 
@@ -135,10 +145,27 @@ class Library:
         self.types = {INPUT: "uint8", OUTPUT: "uint8"}
         names = SimpleNamespace
         self.trt = names(
-            Runtime=lambda logger: Runtime(self, logger),
+            Runtime=self._runtime,
             TensorIOMode=names(INPUT="in", OUTPUT="out"),
             DataType=names(UINT8="uint8"),
             ProfilingVerbosity=names(NONE="NONE"),
             DynamicShapesKernelSpecializationStrategy=names(EAGER="EAGER"),
             CudaGraphStrategy=names(DISABLED="DISABLED"),
         )
+
+    def fails(self, name):
+        """Write a call down; whether it is the one that was chosen to fail.
+
+        TensorRT then returns nothing, and its logger has said why.
+        """
+        try:
+            self.device.called(name)
+        except EngineError as error:
+            self.messages.errors.append(str(error))
+            return True
+        return False
+
+    def _runtime(self, logger):
+        if self.fails("Runtime"):
+            raise TypeError("factory function returned nullptr")
+        return Runtime(self, logger)

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from importlib import import_module
 
 import numpy as np
@@ -15,6 +17,19 @@ def test_every_row_names_a_factory(name):
         getattr(import_module(f"derain.runtime.backends.{row.module}"), row.factory)
     )
     assert row.summary
+
+
+def test_cuda_and_tensorrt_are_imported_only_when_used():
+    code = (
+        "import sys, derain.runtime.backends.trt, derain.runtime.cuda.pycuda_device\n"
+        "import derain.runtime.tensorrt.child, derain.runtime.tensorrt.compile\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, check=True, text=True)
+    loaded = set(result.stdout.split())
+    assert "derain" in loaded
+    assert loaded.isdisjoint({"cuda", "pycuda", "tensorrt", "tensorrt_rtx"})
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -46,6 +46,23 @@ def test_a_note_is_shown(run):
     assert result.stderr.count("note: recording device has no CUDA graphs") == 1
 
 
+def test_an_engine_for_another_machine_is_one_line(
+    compiled, monkeypatch, recording, stand_in, invoke, picture_folder, tmp_path
+):
+    device = recording.RecordingDevice()
+    monkeypatch.setattr(trt, "open_device", lambda: device)
+    monkeypatch.setattr(trt, "open_api", lambda name: stand_in.Library(device))
+    folder = compiled(gpu="Thor", compute_capabilities=("11.0",))
+    arguments = ("--source", picture_folder(), "--sink", tmp_path / "out")
+    result = invoke(folder, *arguments, "--backend", "tensorrt")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "was built for tensorrt 10.3.0, Thor (11.0), " in line
+    assert "this is tensorrt 10.3.0, Orin (8.7), " in line
+    assert line.endswith(f"; run: derain-compile {folder} --backend tensorrt")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
 def test_no_gpu_is_one_line(bundles, invoke, picture_folder, tmp_path, name):
     from derain.runtime.cuda.probe import probe

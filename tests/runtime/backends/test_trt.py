@@ -363,8 +363,10 @@ def test_a_failure_at_any_call_leaves_nothing(
         assert library.alive == 0
         return device.count, device.calls, message
 
-    count, _, message = attempt(None)
+    count, calls, message = attempt(None)
     assert message is None
+    # TensorRT's own are among them.
+    assert {"Runtime", "deserialize_cuda_engine", "create_execution_context"} < {*calls}
     for number in range(1, count + 1):
         _, calls, message = attempt(number)
         # A graph that cannot be captured is a note. Else it is the failure itself that
@@ -470,18 +472,31 @@ def test_an_engine_that_gives_something_else_fails_its_self_test(
     assert library.alive == 0
 
 
-def test_an_engine_for_another_gpu_is_not_loaded(
-    compiled, monkeypatch, recording, stand_in
+@pytest.mark.parametrize(
+    ("changes", "plan", "why"),
+    [
+        ({"gpu": "Thor", "compute_capabilities": ("11.0",)}, b"plan", "Thor"),
+        ({"version": "10.4.0"}, b"plan", r"was built for tensorrt 10\.4\.0"),
+        ({"onnx_sha256": "2" * 64}, b"plan", r"was built from another model\.onnx"),
+        ({}, b"pla", "has 3 bytes, was built with 4"),
+        ({}, b"plaN", "has changed since it was built"),
+    ],
+    ids=["another gpu", "another tensorrt", "changed onnx", "truncated", "a byte"],
+)
+def test_a_mismatch_is_told_before_the_library_is_used(
+    compiled, monkeypatch, recording, stand_in, changes, plan, why
 ):
     device = recording.RecordingDevice()
     library = stand_in.Library(device)
     monkeypatch.setattr(trt, "open_device", lambda: device)
     monkeypatch.setattr(trt, "open_api", lambda name: library)
-    folder = compiled(gpu="Thor", compute_capabilities=("11.0",))
-    with pytest.raises(EngineError, match=r"was built for tensorrt 10\.3\.0, Thor"):
+    folder = compiled(**changes)
+    (path,) = folder.glob("*.plan")
+    path.write_bytes(plan)
+    with pytest.raises(EngineError, match=f"{why}.*; run: derain-compile"):
         open_backend("tensorrt", Bundle.open(folder))
     assert device.closed == 1
-    assert library.contexts == 0
+    assert device.calls == []  # of CUDA and of TensorRT: nothing was deserialised
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])

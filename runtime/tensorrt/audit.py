@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from derain.runtime.errors import EngineError
 from derain.runtime.manifest import Precision
+from derain.runtime.tensorrt import versions
 from derain.runtime.tensorrt.api import Api
 
 if TYPE_CHECKING:
@@ -23,13 +25,36 @@ _TYPES = {
 }
 
 
-def engine_layers(api: Api, plan: bytes) -> dict[str, int] | None:
+def check_precision(precision: Precision, types: dict[str, int]) -> None:
+    """Raise unless `precision` is the lowest of `types`.
+
+    Args:
+        precision: What the bundle says.
+        types: Of `arithmetic_types`.
+
+    Raises:
+        EngineError: The graph is of another precision than its bundle says.
+    """
+    got = next((each for each in get_args(Precision)[::-1] if each in types), precision)
+    if got != precision:
+        counts = ", ".join(f"{count} {name}" for name, count in types.items())
+        raise EngineError(
+            f"the bundle says {precision}, but its model is {got} (convolutions and "
+            f"matrix products: {counts}); export it again with --{precision} or --{got}"
+        )
+
+
+def engine_layers(
+    api: Api, plan: bytes, *, version_compatible: bool
+) -> dict[str, int] | None:
     """Layers of an engine, counted by the type of their first result.
 
     Returns:
         None where the engine cannot be loaded, or its layers say nothing.
     """
-    runtime: trt.Runtime = api.trt.Runtime(api.logger)
+    runtime: trt.Runtime = versions.create_runtime(
+        api, version_compatible=version_compatible
+    )
     engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         return None
@@ -55,7 +80,7 @@ def precision_note(
         return None
     return (
         f"the bundle is {precision}, but {full} of {total} {what} are FP32: export it "
-        f"again with --{precision}"
+        f"again with --{precision} --target tensorrt"
     )
 
 

@@ -62,7 +62,9 @@ def build(
             "--check to see them all, and what to do"
         )
     check_contract(api, network, request.model)
-    config = _configure(api, builder, options)
+    types = arithmetic_types(api, network)
+    audit.check_precision(request.precision, types)
+    config: trt.IBuilderConfig = _configure(api, builder, options)
     _set_sizes(api, builder, config, network, request.sizes)
     cache_file = _use_timing_cache(api, config, options, device, notes)
     config.progress_monitor = progress_monitor(api.trt, PhaseTree(report))
@@ -82,7 +84,9 @@ def build(
         _keep_timing_cache(config, cache_file, notes)
     layers = None
     if device is not None:
-        layers = audit.engine_layers(api, plan)
+        layers = audit.engine_layers(
+            api, plan, version_compatible=options.version_compatible
+        )
     if layers is None:
         why = "no GPU to load the engine on" if device is None else "it does not load"
         notes.append(f"layers of the engine not inspected: {why}")
@@ -96,7 +100,7 @@ def build(
         compute_capabilities=capabilities,
         seconds=round(seconds, 3),
         peak_bytes=_peak_bytes(),
-        network_types=arithmetic_types(api, network),
+        network_types=types,
         layers=layers,
         notes=(*notes, *api.messages.warnings),
     )

@@ -93,8 +93,14 @@ def _build(fields: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
             emit({"progress": [round(part, 4), phase]})
 
     plan, facts = build(api, request, device, report)
-    with os.fdopen(fields["plan_descriptor"], "wb") as file:
-        file.write(plan)
+    try:
+        with os.fdopen(fields["plan_descriptor"], "wb") as file:
+            file.write(plan)
+    except OSError as error:
+        raise EngineError(
+            f"the engine of {len(plan) / 1e6:.1f} MB cannot be written: "
+            f"{error.strerror}"
+        ) from error
     return facts.to_json()
 
 

@@ -72,7 +72,11 @@ def compile_bundle(
     bundle = Bundle.open(folder)
     sizes = _sizes(bundle.manifest, sizes)
     request = BuildRequest(
-        backend=backend, model=bundle.model_path, sizes=sizes, options=options
+        backend=backend,
+        model=bundle.model_path,
+        precision=bundle.manifest.precision,
+        sizes=sizes,
+        options=options,
     )
 
     def on_event(event: Mapping[str, Any]) -> None:

@@ -105,11 +105,8 @@ def check_contract(api: Api, network: trt.INetworkDefinition, model: Path) -> No
         *(network.get_output(k) for k in range(network.num_outputs)),
     ]
     got = [f"{t.name} {t.dtype.name} {shape_of(t)}" for t in tensors]
-    fits = all(
-        t.dtype == api.trt.DataType.UINT8 and shape_of(t)[::3] == (1, 3)
-        for t in tensors
-    )
-    if not (fits and network.num_inputs == network.num_outputs == 1):
+    fits = network.num_inputs == network.num_outputs == 1
+    if not (fits and all(_is_frame(api, tensor) for tensor in tensors)):
         raise EngineError(
             f"{model} is not a graph of derain-export: got "
             f"{', '.join(got) or 'nothing'}, wanted one input and one output, "
@@ -124,9 +121,10 @@ def shape_of(tensor: trt.ITensor) -> tuple[int, ...]:
 
 
 def arithmetic_types(api: Api, network: trt.INetworkDefinition) -> dict[str, int]:
-    """Convolutions and matrix products of a network, counted by their result's type.
+    """Convolutions and matrix products of a network, by the type they compute in.
 
-    In a strongly typed network these are the types that the engine computes in.
+    In a strongly typed network that is the type of the result; INT8 where both factors
+    were INT8 just before, which the builder makes one kernel of.
     """
     kinds = {
         api.trt.LayerType.CONVOLUTION,
@@ -134,14 +132,30 @@ def arithmetic_types(api: Api, network: trt.INetworkDefinition) -> dict[str, int
         api.trt.LayerType.MATRIX_MULTIPLY,
     }
     counts: Counter[str] = Counter()
+    dequantized: set[str | None] = set()  # a layer comes after those that it reads
     for index in range(network.num_layers):
         layer: trt.ILayer = network.get_layer(index)
-        if layer.type in kinds:
-            counts[_TYPES.get(layer.get_output_type(0).name, "other")] += 1
+        if layer.type == api.trt.LayerType.DEQUANTIZE:
+            dequantized.add(layer.get_output(0).name)
+        elif layer.type in kinds:
+            name = _TYPES.get(layer.get_output_type(0).name, "other")
+            counts["int8" if _reads(layer) <= dequantized else name] += 1
     return dict(sorted(counts.items()))
 
 
 _TYPES = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16", "INT8": "int8", "FP8": "fp8"}
+
+
+def _reads(layer: trt.ILayer) -> set[str | None]:
+    """Names of the two factors; None for one that is part of the layer."""
+    factors: list[trt.ITensor | None] = [
+        layer.get_input(k) if k < layer.num_inputs else None for k in range(2)
+    ]
+    return {None if each is None else each.name for each in factors}
+
+
+def _is_frame(api: Api, tensor: trt.ITensor) -> bool:
+    return tensor.dtype == api.trt.DataType.UINT8 and shape_of(tensor)[::3] == (1, 3)
 
 
 def _refused(error: trt.ParserError) -> RefusedNode:

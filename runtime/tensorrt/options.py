@@ -9,6 +9,7 @@ from typing import Any
 
 from derain.runtime.cuda.facts import DeviceFacts
 from derain.runtime.engines import EngineBackend
+from derain.runtime.manifest import Precision
 from derain.runtime.sizes import SizeRange
 
 
@@ -45,12 +46,14 @@ class BuildRequest:
     Attributes:
         backend: The library.
         model: The ONNX file.
+        precision: What the bundle says about it.
         sizes: Frame sizes the engine shall take.
         options: How to build it.
     """
 
     backend: EngineBackend
     model: Path
+    precision: Precision
     sizes: SizeRange
     options: BuildOptions
 
@@ -61,6 +64,7 @@ class BuildRequest:
         return {
             "backend": self.backend,
             "model": str(self.model),
+            "precision": self.precision,
             "sizes": str(self.sizes),
             "options": {**options, "timing_cache_file": file and str(file)},
         }
@@ -75,6 +79,7 @@ class BuildRequest:
         return cls(
             backend=fields["backend"],
             model=Path(fields["model"]),
+            precision=fields["precision"],
             sizes=SizeRange.parse(fields["sizes"]),
             options=BuildOptions(**options),
         )

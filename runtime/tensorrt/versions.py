@@ -116,21 +116,18 @@ def create_runtime(api: Api, *, version_compatible: bool) -> trt.Runtime:
     return runtime
 
 
-def create_context(api: Api, engine: Any) -> trt.IExecutionContext | None:
-    """What runs an engine; None if it cannot be made.
-
-    Args:
-        api: The library.
-        engine: Its engine; of a type that differs between the two.
-    """
+def create_context(api: Api, engine: trt.ICudaEngine) -> trt.IExecutionContext | None:
+    """What runs an engine; None if it cannot be made."""
+    context: trt.IExecutionContext | None
     if api.name == "tensorrt-rtx":
         # For a size that is new, TensorRT-RTX compiles kernels: by itself beside the
         # first frames, which a captured graph would keep running with the slow ones.
         strategies = api.trt.DynamicShapesKernelSpecializationStrategy
-        config = engine.create_runtime_config()
+        rtx: Any = engine  # of a type that TensorRT itself does not have
+        config = rtx.create_runtime_config()
         config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
         config.cuda_graph_strategy = api.trt.CudaGraphStrategy.DISABLED  # we capture
-        context: trt.IExecutionContext | None = engine.create_execution_context(config)
+        context = rtx.create_execution_context(config)
     else:
         context = engine.create_execution_context()
     if context is not None:

@@ -19,6 +19,13 @@ from derain.runtime.sizes import SizeRange
 STATIC, DYNAMIC = "64x48", "32x32,64x48,128x96"
 
 
+def pytest_collection_modifyitems(items):
+    """What asks for the real compiler is marked so: ``pytest -m tensorrt``."""
+    for item in items:
+        if "rtx" in getattr(item, "fixturenames", ()):
+            item.add_marker("tensorrt")
+
+
 @pytest.fixture(scope="session")
 def rtx():
     """Skips where TensorRT-RTX, the real compiler, is not installed."""
@@ -43,11 +50,31 @@ def _write_model(path, sizes, middle, opset=20):
             node("MaxPool", ["x"], ["v", "i"], name="pool", kernel_shape=[2, 2]),
             node("MaxUnpool", ["v", "i"], ["y"], name="unpool", kernel_shape=[2, 2]),
         ],
+        "mixed": [
+            node("Conv", ["x", "w"], ["a"], name="first", pads=[1] * 4),
+            node("Conv", ["a", "w"], ["b"], name="second", pads=[1] * 4),
+            node("Cast", ["b"], ["h"], to=Type.FLOAT16),
+            node("Conv", ["h", "w16"], ["g"], name="third", pads=[1] * 4),
+            node("Cast", ["g"], ["y"], to=Type.FLOAT),
+        ],
+        "int8": [
+            node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+            node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+            node("DequantizeLinear", ["w8", "scale", "zero"], ["v"]),
+            node("Conv", ["d", "v"], ["s"], name="small", pads=[1] * 4),
+            node("Conv", ["s", "w"], ["y"], name="large", pads=[1] * 4),
+        ],
     }.get(middle, [node("Conv", ["x", "w"], ["y"], name="conv", pads=[1] * 4)])
     axes = (sizes.optimum.height, sizes.optimum.width) if sizes.is_static else "HW"
     shape = [1, *axes, 3]
     weights = np.random.default_rng(0).normal(0, 0.1, (3, 3, 3, 3)).astype(array_type)
     limits = [np.array(value, array_type) for value in (0, 255)]
+    arrays = {"w": weights, "low": limits[0], "high": limits[1]}
+    if middle == "mixed":
+        arrays["w16"] = weights.astype(np.float16)
+    if middle == "int8":
+        arrays["w8"] = np.sign(weights).astype(np.int8)
+        arrays |= {"scale": np.array(2, array_type), "zero": np.array(0, np.int8)}
     graph = helper.make_graph(
         [
             node("Cast", ["frame"], ["c"], to=float_type),
@@ -60,10 +87,7 @@ def _write_model(path, sizes, middle, opset=20):
         middle,
         [helper.make_tensor_value_info("frame", Type.UINT8, shape)],
         [helper.make_tensor_value_info("derained", Type.UINT8, shape)],
-        [
-            onnx.numpy_helper.from_array(array, name)
-            for name, array in (("w", weights), ("low", limits[0]), ("high", limits[1]))
-        ],
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10

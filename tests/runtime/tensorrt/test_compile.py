@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -12,8 +15,9 @@ from derain.runtime.bundle import Bundle
 from derain.runtime.engines import read_plan
 from derain.runtime.errors import EngineError
 from derain.runtime.tensorrt import compile as compiler
+from derain.runtime.tensorrt import process
 from derain.runtime.tensorrt.cli import main
-from derain.runtime.tensorrt.options import BuildOptions, BuildRequest
+from derain.runtime.tensorrt.options import BuildFacts, BuildOptions, BuildRequest
 
 pytestmark = pytest.mark.usefixtures("rtx")
 
@@ -70,11 +74,115 @@ def test_the_engine_can_be_read_where_it_fits(make_bundle, compile_command, devi
         read_plan(opened, "tensorrt-rtx", version, device)
 
 
-def test_an_fp16_bundle_that_computes_in_fp32_is_reported(make_bundle, compile_command):
-    result = compile_command(make_bundle(precision="fp16"))
-    assert (
-        "note: the bundle is fp16, but 1 of 1 convolutions and matrix" in result.stderr
+def test_the_record_names_the_gpu_it_was_built_on(make_bundle, monkeypatch, device):
+    """As the other process tells it where there is one."""
+    facts = BuildFacts(
+        version="10.3.0",
+        device=device,
+        compute_capabilities=("8.7",),
+        seconds=60.0,
+        peak_bytes=1 << 30,
+        network_types={"fp16": 1},
+        layers={"fp16": 1, "fp32": 3},
+        notes=("a warning",),
     )
+
+    def build(request, on_event, descriptors):
+        on_event({"started": {"version": "10.3.0", "device": asdict(device)}})
+        os.write(descriptors[0], b"plan")
+        return json.loads(json.dumps(facts.to_json()))
+
+    monkeypatch.setattr(compiler, "run_child", build)
+    folder = make_bundle(middle="half", precision="fp16")
+
+    def compile_it():
+        return compiler.compile_bundle(
+            folder,
+            "tensorrt",
+            None,
+            BuildOptions(),
+            force=False,
+            report=lambda part, phase: None,
+        )
+
+    record = compile_it()
+    assert (record.version, record.gpu) == ("10.3.0", "Orin")
+    assert record.compute_capabilities == ("8.7",)
+    assert (record.driver, record.cuda) == ("12.6", "12.6")
+    assert record.seconds == 60.0
+    assert record.layers == {"fp16": 1, "fp32": 3}
+    reported, warning = record.notes
+    assert reported.startswith("the bundle is fp16, but 3 of 4 layers of the engine ")
+    assert warning == "a warning"
+    opened = Bundle.open(folder)
+    assert read_plan(opened, "tensorrt", "10.3.0", device) == (record, b"plan")
+    with pytest.raises(EngineError, match="has this engine already"):
+        compile_it()
+
+
+def test_the_compiler_says_how_far_it_is(make_bundle, monkeypatch):
+    code = (
+        "from derain.runtime.tensorrt import child\n"
+        "child._PROGRESS_PERIOD_S = 0.0\n"
+        "child.main()"
+    )
+    monkeypatch.setattr(process, "_COMMAND", (sys.executable, "-c", code))
+    told = []
+    compiler.compile_bundle(
+        make_bundle(),
+        "tensorrt-rtx",
+        None,
+        BuildOptions(compute_capabilities=("8.6",)),
+        force=False,
+        report=lambda part, phase: told.append((part, phase)),
+    )
+    parts = [part for part, phase in told if part is not None and phase]
+    assert parts[0] < parts[-1] <= 1
+
+
+def test_mostly_fp32_layers_of_an_fp16_bundle_are_reported(
+    make_bundle, compile_command
+):
+    result = compile_command(make_bundle("mixed", precision="fp16"))
+    assert result.returncode == 0, result.stderr
+    assert (
+        "note: the bundle is fp16, but 2 of 3 convolutions and matrix" in result.stderr
+    )
+
+
+def test_convolutions_that_read_int8_are_counted(make_bundle, compile_command):
+    result = compile_command(make_bundle("int8", precision="int8"), "--json")
+    engine = json.loads(result.stdout)["engine"]
+    assert engine["network_types"] == {"fp32": 1, "int8": 1}
+
+
+@pytest.mark.parametrize(
+    ("middle", "precision", "got"), [("conv", "fp16", "fp32"), ("half", "fp32", "fp16")]
+)
+def test_a_bundle_of_another_precision_than_it_says(
+    make_bundle, compile_command, one_line_error, content, middle, precision, got
+):
+    folder = make_bundle(middle, precision=precision)
+    before = content(folder)
+    one_line_error(
+        compile_command(folder),
+        f"the bundle says {precision}, but its model is {got} .*; export it again",
+    )
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize("precision", ["bf16", None])
+def test_a_bundle_without_a_known_precision(
+    make_bundle, compile_command, one_line_error, content, precision
+):
+    folder = make_bundle()
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["precision"] = precision
+    path.write_text(json.dumps(manifest))
+    before = content(folder)
+    one_line_error(compile_command(folder), f"precision {precision!r} is not known")
+    assert content(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -226,6 +334,8 @@ def test_a_changed_model_never_reaches_the_parser(
 def test_no_bundle(tmp_path, compile_command, one_line_error):
     one_line_error(compile_command(tmp_path), r"is not a bundle: it has no manifest")
     one_line_error(compile_command(tmp_path / "x"), "is not a bundle: .*nothing there")
+    (tmp_path / "file").touch()
+    one_line_error(compile_command(tmp_path / "file"), "is not a bundle: .*got a file")
 
 
 # Starts the command with a compiler that may allocate only a little more.
@@ -267,15 +377,34 @@ def test_too_little_memory(make_bundle, one_line_error, content):
     assert content(folder) == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_unwritable_folder(make_bundle, compile_command, one_line_error, content):
+# Starts a command as one who may not write everywhere: root gives that right up.
+_ANYBODY = """
+import ctypes, os, sys
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
+if os.geteuid() == 0 and ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE):
+    sys.exit(77)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def test_an_unwritable_folder(make_bundle, one_line_error, content):
     folder = make_bundle()
     before = content(folder)
+    options = ["--backend", "tensorrt-rtx", "--compute-capability", "8.6", "--quiet"]
+    command = ["-m", "derain.runtime.tensorrt.cli", folder, *options]
     folder.chmod(0o555)
     try:
-        one_line_error(compile_command(folder), "cannot be written: Permission denied")
+        result = subprocess.run(
+            [sys.executable, "-c", _ANYBODY, *command],
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
     finally:
         folder.chmod(0o755)
+    if result.returncode == 77:
+        pytest.skip("root may write everywhere, and cannot give that up here")
+    one_line_error(result, "cannot be written: Permission denied")
     assert content(folder) == before
 
 
@@ -291,6 +420,23 @@ def test_a_full_disk(make_bundle, monkeypatch, content):
     assert result.exit_code == 1
     assert (
         result.output == f"Error: {folder} cannot be written: No space left on device\n"
+    )
+    assert content(folder) == before
+
+
+def test_a_disk_that_is_full_when_the_engine_is_written(
+    make_bundle, monkeypatch, content
+):
+    folder = make_bundle()
+    before = content(folder)
+    full = Path("/dev/full")  # has no room for a single byte
+    monkeypatch.setattr(compiler, "_nameless_file", lambda folder: full.open("wb"))
+    options = ["--backend", "tensorrt-rtx", "--compute-capability", "8.6", "--quiet"]
+    result = CliRunner().invoke(main, [str(folder), *options])
+    assert result.exit_code == 1
+    assert re.fullmatch(
+        r"Error: the engine of \S+ MB cannot be written: No space left on device\n",
+        result.output,
     )
     assert content(folder) == before
 
@@ -311,6 +457,7 @@ def test_a_request_survives_its_way_to_the_other_process(tmp_path):
     request = BuildRequest(
         backend="tensorrt",
         model=tmp_path / "model.onnx",
+        precision="fp16",
         sizes=SizeRange.parse("1x1,2x2,3x3"),
         options=BuildOptions(
             compute_capabilities=("8.6",), timing_cache_file=tmp_path / "x"

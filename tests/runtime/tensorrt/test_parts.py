@@ -10,7 +10,7 @@ import pytest
 from derain.runtime.errors import EngineError
 from derain.runtime.sizes import SizeRange
 from derain.runtime.tensorrt import api as api_module
-from derain.runtime.tensorrt import audit, build, timing_cache, versions
+from derain.runtime.tensorrt import audit, build, cli, timing_cache, versions
 from derain.runtime.tensorrt.api import Api, Messages, installed, open_api
 from derain.runtime.tensorrt.monitor import PhaseTree
 from derain.runtime.tensorrt.options import BuildOptions
@@ -225,6 +225,58 @@ def test_mostly_fp32_layers_are_reported(precision, types, reported):
     assert (note is not None) == reported
 
 
+@pytest.mark.parametrize(
+    ("precision", "types", "got"),
+    [
+        ("fp16", {"fp32": 3}, "fp32"),
+        ("fp32", {"fp16": 1, "fp32": 3}, "fp16"),
+        ("int8", {"fp16": 3}, "fp16"),
+        ("fp16", {"fp16": 3, "int8": 1}, "int8"),
+    ],
+)
+def test_a_graph_of_another_precision_is_refused(precision, types, got):
+    expected = f"the bundle says {precision}, but its model is {got} .*; export it ag"
+    with pytest.raises(EngineError, match=expected):
+        audit.check_precision(precision, types)
+
+
+@pytest.mark.parametrize(
+    ("precision", "types"),
+    [
+        ("fp32", {"fp32": 3}),
+        ("fp16", {"fp16": 1, "fp32": 3}),  # the exporter may leave many in FP32
+        ("int8", {"fp16": 2, "fp32": 1, "int8": 1}),
+        ("fp16", {}),
+    ],
+)
+def test_the_lowest_precision_is_that_of_the_graph(precision, types):
+    audit.check_precision(precision, types)
+
+
+@pytest.mark.parametrize("compatible", [False, True])
+def test_a_version_compatible_engine_is_inspected_with_its_own_code(compatible):
+    layers = json.dumps({"Layers": [layer("Half")]})
+    inspector = types.SimpleNamespace(get_engine_information=lambda kind: layers)
+    engine = types.SimpleNamespace(create_engine_inspector=lambda: inspector)
+
+    class Runtime:
+        engine_host_code_allowed = False
+
+        def __init__(self, logger):
+            pass
+
+        def deserialize_cuda_engine(self, plan):
+            # TensorRT loads such an engine only where its code is allowed.
+            return engine if self.engine_host_code_allowed == compatible else None
+
+    module = types.SimpleNamespace(
+        Runtime=Runtime, LayerInformationFormat=types.SimpleNamespace(JSON=1)
+    )
+    api = Api("tensorrt", module, "10.3.0", None, Messages())
+    counts = audit.engine_layers(api, b"plan", version_compatible=compatible)
+    assert counts == {"fp16": 1}
+
+
 # Versions. These stand for modules that are not here; what names the real ones have is
 # checked in test_api.py.
 
@@ -238,7 +290,12 @@ class Level(enum.Enum):
 
 
 FAKE = types.SimpleNamespace(
-    NetworkDefinitionCreationFlag=Flag, HardwareCompatibilityLevel=Level
+    NetworkDefinitionCreationFlag=Flag,
+    HardwareCompatibilityLevel=Level,
+    BuilderFlag=types.SimpleNamespace(VERSION_COMPATIBLE="VERSION_COMPATIBLE"),
+    MemoryPoolType=types.SimpleNamespace(WORKSPACE="the workspace"),
+    ProfilingVerbosity=types.SimpleNamespace(DETAILED="DETAILED"),
+    Dims=tuple,
 )
 BUILDER = types.SimpleNamespace(create_network=lambda flags: flags)
 
@@ -268,11 +325,74 @@ def test_tensorrt_builds_for_the_gpu_that_is_there():
         versions.set_compute_capabilities(CLASSIC, None, ["8.7"])
 
 
-def test_a_graph_of_one_size_needs_no_profile():
-    frame = types.SimpleNamespace(shape=(1, 48, 64, 3))
-    network = types.SimpleNamespace(get_input=lambda index: frame)
-    build._set_sizes(CLASSIC, None, None, network, SizeRange.parse("64x48"))
-    assert frame.shape == (1, 48, 64, 3)
+def test_the_options_reach_the_builder():
+    limits, flags = {}, []
+    config = types.SimpleNamespace(
+        set_memory_pool_limit=limits.__setitem__, set_flag=flags.append
+    )
+    builder = types.SimpleNamespace(create_builder_config=lambda: config)
+    options = BuildOptions(
+        workspace_bytes=1 << 29,
+        optimization_level=1,
+        hardware_compatible=True,
+        version_compatible=True,
+    )
+    api = Api("tensorrt", FAKE, "10.3.0", None, Messages())
+    assert build._configure(api, builder, options) is config
+    assert limits == {"the workspace": 1 << 29}
+    assert config.builder_optimization_level == 1
+    assert config.hardware_compatibility_level is Level.AMPERE_PLUS
+    assert flags == ["VERSION_COMPATIBLE"]
+    assert config.profiling_verbosity == "DETAILED"
+
+
+def test_options_that_are_not_given_are_left_to_the_library():
+    config = types.SimpleNamespace()  # to set anything else is an error
+    builder = types.SimpleNamespace(create_builder_config=lambda: config)
+    api = Api("tensorrt", FAKE, "10.3.0", None, Messages())
+    build._configure(api, builder, BuildOptions())
+    assert vars(config) == {"profiling_verbosity": "DETAILED"}
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"), [("512M", 512 << 20), ("2GiB", 2 << 30), ("4096", 4096)]
+)
+def test_amounts_of_memory(text, amount):
+    assert cli._parse_bytes(text) == amount
+
+
+@pytest.fixture
+def set_sizes():
+    """What the builder is told: the frame's shape, and the profiles it gets."""
+
+    def run(shape, sizes):
+        frame = types.SimpleNamespace(name="frame", shape=shape)
+        network = types.SimpleNamespace(get_input=lambda index: frame)
+        profile = types.SimpleNamespace(
+            set_shape=lambda name, *shapes: setattr(profile, name, shapes)
+        )
+        builder = types.SimpleNamespace(create_optimization_profile=lambda: profile)
+        profiles = []
+        config = types.SimpleNamespace(add_optimization_profile=profiles.append)
+        api = Api("tensorrt", FAKE, "10.3.0", None, Messages())
+        build._set_sizes(api, builder, config, network, SizeRange.parse(sizes))
+        return frame.shape, [each.frame for each in profiles]
+
+    return run
+
+
+def test_a_graph_of_one_size_needs_no_profile(set_sizes):
+    assert set_sizes((1, 48, 64, 3), "64x48") == ((1, 48, 64, 3), [])
+
+
+def test_a_range_is_a_profile_of_height_and_width(set_sizes):
+    open_ = (1, -1, -1, 3)
+    shapes = (1, 32, 40, 3), (1, 48, 64, 3), (1, 96, 128, 3)
+    assert set_sizes(open_, "40x32,64x48,128x96") == (open_, [shapes])
+
+
+def test_one_size_of_a_range_closes_the_graph(set_sizes):
+    assert set_sizes((1, -1, -1, 3), "64x48") == ((1, 48, 64, 3), [])
 
 
 # Import

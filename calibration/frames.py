@@ -205,12 +205,13 @@ class FrameStore:
         return Stored(path, name, features, height, width)
 
     def _divide(self, kept: Sequence[Stored], count: int, held_out: int) -> None:
+        """Ranges get `count` frames; the gate what is left, but its share at least."""
         chosen = stratify([k.features for k in kept], count + held_out)
-        wanted = max(1, round(len(chosen) * held_out / (count + held_out)))
-        every = len(chosen) // wanted
+        share = round(len(chosen) * HELD_OUT / (FRAMES + HELD_OUT))
+        wanted = min(max(1, share, len(chosen) - count), held_out)
+        out = {(k + 1) * len(chosen) // wanted - 1 for k in range(wanted)}
         for position, index in enumerate(chosen):
-            out = position % every == every - 1 and len(self.held_out) < wanted
-            (self.held_out if out else self.chosen).append(kept[index])
+            (self.held_out if position in out else self.chosen).append(kept[index])
 
 
 def _looks(source: Source, most: int) -> Iterator[Frame]:

@@ -63,7 +63,8 @@ class Calibration:
     @property
     def float_layers(self) -> tuple[str, ...]:
         """Names of the convolutions that stay in floating point."""
-        return tuple(name for name in self.macs if name not in set(self.int8))
+        small = set(self.int8)
+        return tuple(name for name in self.macs if name not in small)
 
     @property
     def share(self) -> float:
@@ -89,13 +90,13 @@ class Calibration:
 
     def _check_whole(self, model: ir.Model) -> None:
         """Raise unless there is something for every layer in INT8, and nothing else."""
-        layers, nodes = find_layers(model), nodes_by_name(model)
+        layers, nodes, small = find_layers(model), nodes_by_name(model), set(self.int8)
         wrong = [f"layer {x}" for x in self.macs.keys() ^ {x.name for x in layers}]
         chains = {chain.tensor for chain in find_chains(model)}
         if self.factors:
             wrong += [f"factors of {x}" for x in self.factors.keys() ^ chains]
         for layer in layers:
-            if layer.name not in self.int8:
+            if layer.name not in small:
                 continue
             if layer.tensor not in self.ranges:
                 wrong.append(f"range of {layer.tensor}")

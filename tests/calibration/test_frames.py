@@ -45,6 +45,29 @@ def test_frames_for_ranges_and_for_the_gate_are_different(collect, rainy):
         assert len(set(paths)) == 6
 
 
+@pytest.mark.parametrize(
+    ("frames", "count", "wanted"),
+    [
+        (10, 4, (4, 6)),
+        (10, 64, (9, 1)),
+        (5, 4, (4, 1)),
+        (4, 4, (3, 1)),
+        (2, 64, (1, 1)),
+    ],
+)
+def test_ranges_get_theirs_first_and_the_gate_a_ninth_at_least(
+    collect, rainy, frames, count, wanted
+):
+    with collect(rainy[:frames], count=count, held_out=8) as store:
+        assert (len(store.chosen), len(store.held_out)) == wanted
+
+
+def test_the_frames_for_the_gate_are_taken_evenly(collect, rainy):
+    with collect(rainy[:10], count=5, held_out=5) as store:
+        held_out = [int(s.name.removesuffix(".png")) for s in store.held_out]
+    assert held_out == [1, 3, 5, 7, 9]
+
+
 def test_a_frame_comes_out_as_it_went_in(collect, rainy):
     with collect(rainy, count=10) as store:
         for stored in store.chosen:

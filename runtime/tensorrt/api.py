@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import logging
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ _INSTALL: dict[EngineBackend, str] = {
     "--system-site-packages; elsewhere run: pip install tensorrt",
     "tensorrt-rtx": "run: pip install 'derain[tensorrt-rtx]'",
 }
+_PARSING = re.compile(r"Parsing node: (.*) \[(\w+)\]")
 _LOG = logging.getLogger("derain.tensorrt")
 
 
@@ -34,10 +36,12 @@ class Messages:
     Attributes:
         warnings: Distinct warnings, in the order they came.
         errors: Errors, in the order they came.
+        node: Name and operator of the node that the parser came to last; empty before.
     """
 
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    node: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,8 @@ def _logger(trt: Any, messages: Messages) -> trt.ILogger:
                 messages.errors.append(text)
             elif level == logging.WARNING and text not in messages.warnings:
                 messages.warnings.append(text)
+            elif parsing := _PARSING.fullmatch(text):
+                messages.node = (parsing[1], parsing[2])
             _LOG.log(level, text)
 
     return Logger()

@@ -183,7 +183,7 @@ def _check(bundle: Path, backend: EngineBackend | None, *, as_json: bool) -> Non
     if result.refused:
         message = (
             f"{result.backend} {result.version} refuses {len(result.refused)} nodes of "
-            f"{bundle}"
+            f"{bundle}, and may refuse others that it has not come to"
         )
         manifest = opened.manifest
         if manifest.target != "tensorrt":

@@ -73,25 +73,28 @@ def parse(
 
     Returns:
         The network, and every node that was refused. The network is complete only if
-        there is none.
+        there is none. After one that it cannot build, as against one that it does not
+        know, the parser comes to no others.
 
     Raises:
         EngineError: The file is no ONNX model.
     """
     network: trt.INetworkDefinition = versions.create_network(api, builder)
     parser: trt.OnnxParser = api.trt.OnnxParser(network, api.logger)
+    api.messages.node = ("", "")
     if parser.parse_from_file(str(model)):
         return network, []
     errors: list[trt.ParserError] = [
         parser.get_error(index) for index in range(parser.num_errors)
     ]
-    if not any(error.node_operator() for error in errors):
+    refused = [_refused(error, api.messages.node) for error in errors]
+    if not any(node.operator for node in refused):
         reasons = [_reason(error) for error in errors] or api.messages.errors
         reason = "; ".join(reasons) or "no reason given"
         raise EngineError(
             f"{model} is not a model that {api.name} {api.version} can read: {reason}"
         )
-    return network, [_refused(error) for error in errors]
+    return network, refused
 
 
 def check_contract(api: Api, network: trt.INetworkDefinition, model: Path) -> None:
@@ -158,11 +161,15 @@ def _is_frame(api: Api, tensor: trt.ITensor) -> bool:
     return tensor.dtype == api.trt.DataType.UINT8 and shape_of(tensor)[::3] == (1, 3)
 
 
-def _refused(error: trt.ParserError) -> RefusedNode:
+def _refused(error: trt.ParserError, last: tuple[str, str]) -> RefusedNode:
     stack: Sequence[str] = error.local_function_stack() or ()
+    name, operator = error.node_name() or f"#{error.node()}", error.node_operator()
+    # Some importers name no node, such as that of ScatterElements: the last one it is.
+    if not operator and not re.search("GRAPH|MODEL", str(error.code())):
+        name, operator = last
     return RefusedNode(
-        name=error.node_name() or f"#{error.node()}",
-        operator=error.node_operator() or "?",
+        name=name,
+        operator=operator,
         reason=_reason(error),
         functions=tuple(stack),
     )

@@ -35,7 +35,8 @@ class Preflight:
         backend: Whose parser it is.
         version: Its version.
         layers: Layers of the network it made.
-        refused: Every node it does not take.
+        refused: Every node it does not take, of those that it came to: all, unless the
+            last is one that it knows but cannot build as it is.
     """
 
     backend: EngineBackend

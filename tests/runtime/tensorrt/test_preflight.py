@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from derain.runtime.errors import EngineError
@@ -26,6 +27,8 @@ def test_every_refused_node_is_listed(make_bundle, compile_command):
         "MaxUnpool unpool: it has no such operator; "
         "export the bundle with --target tensorrt"
     )
+    assert "refuses 2 nodes of " in result.stderr
+    assert "and may refuse others that it has not come to; run: " in result.stderr
     assert "run: derain-export --model qsnet --fp32 --target tensorrt" in result.stderr
 
 
@@ -44,6 +47,61 @@ def test_nothing_is_written(make_bundle, compile_command, content):
     before = content(folder)
     compile_command(folder, "--check")
     assert content(folder) == before
+
+
+@pytest.fixture
+def check_nodes(tmp_path, rtx):
+    """What the real parser says about these nodes, from "x" to "y"."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    def run(*nodes):
+        values = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8])
+            for name in "xy"
+        ]
+        zeros = onnx.numpy_helper.from_array(np.zeros((1, 8), np.int64), "zeros")
+        made = [
+            helper.make_node(operator, inputs, outputs, name=name, **attributes)
+            for name, operator, inputs, outputs, attributes in nodes
+        ]
+        graph = helper.make_graph(made, "g", values[:1], values[1:], [zeros])
+        opset = [helper.make_opsetid("", 20)]
+        model = helper.make_model(graph, opset_imports=opset, ir_version=10)
+        onnx.save(model, tmp_path / "model.onnx")
+        return preflight.check(tmp_path / "model.onnx", "tensorrt-rtx").refused
+
+    return run
+
+
+def test_all_unknown_operators_are_listed_with_or_without_a_name(check_nodes):
+    refused = check_nodes(
+        ("first", "NoSuchOperator", ["x"], ["a"], {}),
+        ("between", "Relu", ["a"], ["b"], {}),
+        ("", "NoSuchOperator", ["b"], ["c"], {}),
+        ("last", "NorThisOne", ["c"], ["y"], {}),
+    )
+    assert [(node.operator, node.name) for node in refused] == [
+        ("NoSuchOperator", "first"),
+        ("NoSuchOperator", "#2"),
+        ("NorThisOne", "last"),
+    ]
+
+
+def test_a_node_that_the_parser_does_not_name_is_named(check_nodes):
+    (node,) = check_nodes(
+        ("before", "Relu", ["x"], ["a"], {}),
+        (
+            "scatter",
+            "ScatterElements",
+            ["a", "zeros", "a"],
+            ["b"],
+            {"reduction": "add"},
+        ),
+        ("after", "Relu", ["b"], ["y"], {}),
+    )
+    assert str(node) == "ScatterElements scatter: Unsupported reduction type"
+    assert preflight.advice(node).startswith("no reduction: write it with")
 
 
 @pytest.mark.usefixtures("rtx")

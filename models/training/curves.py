@@ -22,7 +22,7 @@ def draw_curves(entries: Sequence[dict[str, Any]], path: Path) -> None:
     Raises:
         MediaError: It cannot be written.
     """
-    losses = [entry for entry in entries if "loss" in entry]
+    losses = [entry for entry in entries if entry.get("loss")]
     scores = [entry for entry in entries if "psnr_db" in entry]
     figure = Figure(figsize=(7, 8), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True)

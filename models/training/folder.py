@@ -2,7 +2,7 @@
 
 config.json   the settings
 origin.json   where and from which commit it started
-state.pt      network, moving average, optimiser, step, seconds, random state
+state.pt      network, moving average, optimiser, steps, seconds, random state
 log.jsonl     one JSON object a line: losses, and validations
 curves.png    the log, drawn
 sample.png    rainy, derained and clean crops of the validation pictures

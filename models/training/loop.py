@@ -95,7 +95,7 @@ class Trainer:
         self.optimiser = torch.optim.Adam(self.model.parameters(), config.learning_rate)
         loss = objective or OBJECTIVES[config.model]
         self._loss: Objective = torch.compile(loss) if config.compile else loss
-        self.step, self.seconds = 0, 0.0
+        self.step, self.skipped, self.seconds = 0, 0, 0.0
         self._saved_step = 0
         make_folder(folder)
         if (folder / STATE).exists():
@@ -134,15 +134,19 @@ class Trainer:
         saved = validated = self.seconds
         clock = time.monotonic() - self.seconds
         sums: dict[str, Tensor] = {}
+        taken = 0
         while (progress := self._progress()) < 1.0:
             rate = learning_rate(self.config, self.step, progress)
             terms = self._train_step(rate)
-            sums = {k: sums[k] + v if sums else v for k, v in terms.items()}
+            if terms:
+                sums = {k: sums[k] + v if sums else v for k, v in terms.items()}
+                taken += 1
             self.seconds = time.monotonic() - clock
             if self.step % LOG_EVERY == 0:
-                means = {k: float(v) / LOG_EVERY for k, v in sums.items()}
-                self._log({"learning_rate": rate, "loss": means})
-                sums = {}
+                means = {k: float(v) / taken for k, v in sums.items()}
+                entry = {"learning_rate": rate, "loss": means, "skipped": self.skipped}
+                self._log(entry)
+                sums, taken = {}, 0
                 self._report(self._status(means))
                 if self.seconds - saved > 60 * self.config.save_minutes:
                     self.save()
@@ -163,6 +167,7 @@ class Trainer:
         return self.seconds / (3600 * self.config.hours)
 
     def _train_step(self, rate: float) -> dict[str, Tensor]:
+        """The terms of the loss; none where the step overflowed and was left out."""
         rainy, clean = (self._tensor(x) for x in self._crops.batch(self.step))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -172,10 +177,15 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        if bool(torch.isfinite(norm)):  # a step that overflowed is left out
+        finite = bool(torch.isfinite(norm))
+        if finite:
             self.optimiser.step()
+        else:
+            self.skipped += 1
         self.step += 1
         self._follow()
+        if not finite:
+            return {}
         return {name: term.detach() for name, term in terms.items()}
 
     @torch.no_grad()
@@ -229,6 +239,7 @@ class Trainer:
         """
         state = {
             "step": self.step,
+            "skipped": self.skipped,
             "seconds": self.seconds,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -251,6 +262,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state["random"])
         self.step, self.seconds = state["step"], state["seconds"]
+        self.skipped = state.get("skipped", 0)  # not in older runs
         self._saved_step = self.step
         cut_log(self.folder, self.step)
         self._report(f"resumed at step {self.step}")
@@ -264,7 +276,8 @@ class Trainer:
         left = self.seconds * (1.0 - progress) / max(progress, 1e-9)
         terms = " ".join(f"{name} {value:.5f}" for name, value in means.items())
         bar = "#" * round(20 * min(progress, 1.0))
+        skipped = f" ({self.skipped} overflowed and left out)" if self.skipped else ""
         return (
-            f"[{bar:.<20}] {progress:.0%}, step {self.step}, {left / 60:.0f} min left: "
-            f"{terms}"
+            f"[{bar:.<20}] {progress:.0%}, step {self.step}{skipped}, "
+            f"{left / 60:.0f} min left: {terms}"
         )

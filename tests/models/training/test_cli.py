@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -40,6 +41,25 @@ def test_run_is_made_and_resumed(tmp_path, pairs_folder):
     again = _invoke(*TRAIN, "--pairs", pairs_folder, "-o", folder)
     assert again.exit_code == 0
     assert "resumed at step 2" in again.stderr
+
+
+def test_run_on_photographs_alone(tmp_path, two_folders):
+    folder = tmp_path / "run"
+    result = _invoke(*TRAIN, "--clean", two_folders / "clean", "-o", folder)
+    assert result.exit_code == 0, result.output
+    assert "0 pairs to train on, 0 to validate, 4 photographs" in result.stderr
+    assert (folder / "state.pt").is_file()
+
+
+def test_scenes_of_a_folder_are_left_out(tmp_path, two_folders, pairs_folder):
+    folder = tmp_path / "run"
+    (pairs_folder / "3.png").unlink()
+    photographs = ["--clean", two_folders / "clean", "--not-in", pairs_folder]
+    result = _invoke(*TRAIN, *photographs, "-o", folder)
+    assert result.exit_code == 0, result.output
+    assert "left out 0 of 0 pairs and 3 of 4 photographs" in result.stderr
+    config = json.loads((folder / "config.json").read_text())
+    assert config["not_in"] == [f"{tmp_path.name}/pairs"]
 
 
 def test_run_starts_from_given_weights(tmp_path, pairs_folder):

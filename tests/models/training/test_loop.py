@@ -1,14 +1,18 @@
+import itertools
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from derain.models.training import loop
 from derain.models.training.config import config_for, with_changes
 from derain.models.training.data import CropSource
 from derain.models.training.folder import (
@@ -16,6 +20,7 @@ from derain.models.training.folder import (
     ORIGIN,
     STATE,
     load_average,
+    read_config,
     read_log,
     read_state,
 )
@@ -29,7 +34,7 @@ def _config(**changes):
     )
 
 
-def _trainer(config, pairs, folder):
+def _trainer(config, pairs, folder, objective=None):
     crops = CropSource(
         [pairs],
         [pairs[0].clean],
@@ -38,7 +43,7 @@ def _trainer(config, pairs, folder):
         mixture=config.mixture,
         seed=config.seed,
     )
-    return Trainer(config, crops, pairs[:2], folder)
+    return Trainer(config, crops, pairs[:2], folder, objective=objective)
 
 
 def _same(a, b):
@@ -99,6 +104,131 @@ def test_channels_last_lays_memory_out_and_changes_nothing_else(tmp_path, pairs)
     # Other kernels sum in another order.
     for name, loss in ends[0].items():
         torch.testing.assert_close(ends[1][name], loss, rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_in_bfloat16(tmp_path, pairs):
+    losses, dtypes = [], []
+    for bf16 in (False, True):
+        trainer = _trainer(_config(bf16=bf16), pairs, tmp_path / str(bf16))
+        trainer.model.stem[0].register_forward_hook(
+            lambda module, inputs, output: dtypes.append(output.dtype)
+        )
+        losses.append(trainer._train_step(1e-3)["content"])
+        assert trainer.skipped == 0
+        assert {x.dtype for x in trainer.model.parameters()} == {torch.float32}
+    assert dtypes == [torch.float32, torch.bfloat16]
+    # 8 bits of mantissa.
+    torch.testing.assert_close(losses[1].float(), losses[0], rtol=0.02, atol=0)
+
+
+def test_gradient_is_clipped(tmp_path, pairs):
+    def norm(clip):
+        trainer = _trainer(_config(clip=clip), pairs, tmp_path / str(clip))
+        trainer._train_step(1e-3)
+        norms = [
+            x.grad.norm() for x in trainer.model.parameters() if x.grad is not None
+        ]
+        return float(torch.stack(norms).norm())
+
+    whole = norm(1e9)
+    assert norm(whole / 3) == pytest.approx(whole / 3, rel=1e-4)
+    assert norm(whole * 3) == pytest.approx(whole, rel=1e-4)
+
+
+@pytest.mark.parametrize("factor", [math.inf, math.nan])
+def test_step_that_overflows_is_left_out_and_counted(
+    tmp_path, pairs, monkeypatch, factor
+):
+    factors = iter([1.0, factor, 1.0])
+
+    def objective(model, rainy, clean):
+        return {"l1": next(factors) * (model(rainy) - clean).abs().mean()}
+
+    monkeypatch.setattr(loop, "LOG_EVERY", 3)
+    trainer = _trainer(_config(steps=3), pairs, tmp_path, objective)
+    train_step, weights = trainer._train_step, []
+
+    def watched(rate):
+        terms = train_step(rate)
+        weights.append(trainer.model.last.weight.detach().clone())
+        return terms
+
+    monkeypatch.setattr(trainer, "_train_step", watched)
+    trainer.run()
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+    assert trainer.skipped == read_state(tmp_path)["skipped"] == 1
+    entry = read_log(tmp_path)[0]
+    assert entry["skipped"] == 1
+    assert 0 < entry["loss"]["l1"] < 1  # the mean of the two that were taken
+    assert _trainer(trainer.config, pairs, tmp_path).skipped == 1
+
+
+def test_checkpoint_of_an_older_version_has_skipped_nothing(tmp_path, pairs):
+    trainer = _trainer(_config(), pairs, tmp_path)
+    trainer.save()
+    state = read_state(tmp_path)
+    del state["skipped"]
+    torch.save(state, tmp_path / STATE)
+    assert _trainer(trainer.config, pairs, tmp_path).skipped == 0
+
+
+def _kill_at_write(patch, number):
+    """Stops the program in the middle of a file: the first one or a later one."""
+    fsync, files = os.fsync, itertools.count(1)
+
+    def stop(descriptor):
+        if next(files) == number:
+            os.ftruncate(descriptor, 10)
+            raise _KilledError
+        fsync(descriptor)
+
+    patch.setattr(os, "fsync", stop)
+
+
+@pytest.mark.parametrize("number", [1, 4], ids=["config", "first checkpoint"])
+def test_run_killed_before_its_first_checkpoint_starts_again(tmp_path, pairs, number):
+    _trainer(_config(seed=1, steps=2), pairs, tmp_path / "whole").run()
+    folder = tmp_path / "killed"
+
+    def first_checkpoint():
+        trainer = _trainer(_config(), pairs, folder)
+        trainer._train_step(1e-3)
+        trainer.save()
+
+    with pytest.MonkeyPatch.context() as patch:
+        _kill_at_write(patch, number)
+        with pytest.raises(_KilledError):
+            first_checkpoint()
+    assert list(folder.glob("*.part"))
+    # There is nothing to resume: other settings are no obstacle.
+    again = _trainer(_config(seed=1, steps=2), pairs, folder)
+    assert again.step == 0
+    again.run()
+    whole, killed = (read_state(tmp_path / name) for name in ("whole", "killed"))
+    assert _same(_without_time(whole), _without_time(killed))
+    assert read_config(folder).seed == 1
+    assert [entry["step"] for entry in read_log(folder)] == [2]
+    assert not list(folder.glob("*.part"))
+
+
+def test_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, pairs):
+    trainer = _trainer(_config(steps=3), pairs, tmp_path)
+    trainer._train_step(1e-3)
+    trainer.save()
+    before = (tmp_path / STATE).read_bytes()
+    trainer._train_step(1e-3)
+    with pytest.MonkeyPatch.context() as patch:
+        _kill_at_write(patch, 1)
+        with pytest.raises(_KilledError):
+            trainer.save()
+    assert (tmp_path / (STATE + ".part")).stat().st_size == 10
+    assert (tmp_path / STATE).read_bytes() == before
+    again = _trainer(trainer.config, pairs, tmp_path)
+    assert again.step == 1
+    again.run()
+    assert read_state(tmp_path)["step"] == 3
+    assert not list(tmp_path.glob("*.part"))
 
 
 SCRIPT = """
@@ -227,11 +357,22 @@ def test_learning_rate_rises_then_falls_to_its_last():
     assert learning_rate(config, 99, 1.2) == pytest.approx(1e-5)
 
 
-def test_run_of_hours_ends_by_the_clock(tmp_path, pairs):
-    config = with_changes(_config(), steps=None, hours=1 / 3600)
+def test_run_of_hours_ends_by_the_clock(tmp_path, pairs, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
+    config = with_changes(_config(), steps=None, hours=1 / 60)
     trainer = _trainer(config, pairs, tmp_path)
-    started = time.monotonic()
+    train_step, rates = trainer._train_step, []
+
+    def of_seven_seconds(rate):
+        nonlocal now
+        now += 7.0
+        rates.append(rate)
+        return train_step(rate)
+
+    monkeypatch.setattr(trainer, "_train_step", of_seven_seconds)
     trainer.run()
-    assert 1 <= time.monotonic() - started < 20
-    assert trainer.step > 1
-    assert math.isclose(read_state(tmp_path)["seconds"], trainer.seconds)
+    assert trainer.step == 9  # the first that ends after 60 s
+    assert read_state(tmp_path)["seconds"] == trainer.seconds == 63.0
+    wanted = [learning_rate(config, step, step * 7 / 60) for step in range(9)]
+    assert rates == pytest.approx(wanted)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from derain.calibration.options import FRAMES, NAMES, given, int8_options
+from derain.calibration.stopping import sigterm_unwinds
 from derain.models.allocator import use_huge_pages
 from derain.models.registry import MODELS, NetworkFacts
 from derain.runtime.commands import SIZE, Command, Parsed
@@ -216,24 +217,25 @@ def main(
     export_bundle = load("derain.export.pipeline", "export_bundle", extra="export")
     request_type = load("derain.export.pipeline", "ExportRequest", extra="export")
     stages_type = load("derain.export.stages", "Stages", extra="export")
-    result: ExportResult = export_bundle(
-        request_type(
-            model=model,
-            sizes=dynamic or SizeRange.static(size or DEFAULT_SIZE),
-            precision=precision,
-            target=target,
-            weights=weights,
-            random_weights=random_weights,
-            facts=facts,
-            opset=opset,
-            min_psnr_db=tolerance,
-            frames=frames,
-            output=output,
-            force=force,
-            int8=int8,
-        ),
-        stages_type(quiet=quiet),
-    )
+    with sigterm_unwinds():
+        result: ExportResult = export_bundle(
+            request_type(
+                model=model,
+                sizes=dynamic or SizeRange.static(size or DEFAULT_SIZE),
+                precision=precision,
+                target=target,
+                weights=weights,
+                random_weights=random_weights,
+                facts=facts,
+                opset=opset,
+                min_psnr_db=tolerance,
+                frames=frames,
+                output=output,
+                force=force,
+                int8=int8,
+            ),
+            stages_type(quiet=quiet),
+        )
     click.echo(
         json.dumps(_as_json(result), indent=2) if as_json else "\n".join(_table(result))
     )

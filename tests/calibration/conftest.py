@@ -9,9 +9,11 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
+from derain.runtime.bundle import MODEL_FILE, sha256
+from derain.runtime.manifest import Golden, Manifest
 from derain.runtime.pictures import write_picture
 from derain.runtime.rain import PRESETS, render_rain
-from derain.runtime.sizes import Size
+from derain.runtime.sizes import Size, SizeRange
 from derain.runtime.street import Street
 
 WIDTH, HEIGHT, CHANNELS = 48, 32, 8
@@ -214,6 +216,29 @@ def footage(rainy, tmp_path_factory):
     for k, frame in enumerate(rainy):
         write_picture(folder / f"{k}.png", frame)
     return folder
+
+
+@pytest.fixture
+def bundle(model, rainy, tmp_path):
+    """Makes a bundle of the small graph."""
+
+    def make(precision="fp32"):
+        folder = tmp_path / precision
+        folder.mkdir()
+        ir.save(model, folder / MODEL_FILE)
+        for name in ("in.png", "out.png"):
+            write_picture(folder / name, rainy[0])
+        Manifest(
+            model="qsnet",
+            precision=precision,
+            target="any",
+            sizes=SizeRange.parse("48x32"),
+            golden=Golden(input="in.png", output="out.png", min_psnr_db=30.0),
+            files={path.name: sha256(path) for path in folder.iterdir()},
+        ).write(folder)
+        return folder
+
+    return make
 
 
 @pytest.fixture(autouse=True)

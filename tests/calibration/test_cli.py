@@ -1,40 +1,13 @@
 import json
 import sys
 
-import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
 
 from derain.calibration.cli import main
-from derain.runtime.bundle import MODEL_FILE, sha256
-from derain.runtime.manifest import Golden, Manifest
 from derain.runtime.pictures import read_picture, write_picture
-from derain.runtime.sizes import SizeRange
 
 LOOSE = ("--max-drop-db", "9", "--min-psnr-db", "20", "--method", "minmax")
-
-
-@pytest.fixture
-def bundle(model, rainy, tmp_path):
-    """Makes a bundle of the small graph."""
-
-    def make(precision="fp32"):
-        folder = tmp_path / precision
-        folder.mkdir()
-        ir.save(model, folder / MODEL_FILE)
-        for name in ("in.png", "out.png"):
-            write_picture(folder / name, rainy[0])
-        Manifest(
-            model="qsnet",
-            precision=precision,
-            target="any",
-            sizes=SizeRange.parse("48x32"),
-            golden=Golden(input="in.png", output="out.png", min_psnr_db=30.0),
-            files={path.name: sha256(path) for path in folder.iterdir()},
-        ).write(folder)
-        return folder
-
-    return make
 
 
 @pytest.fixture

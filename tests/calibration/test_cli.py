@@ -34,6 +34,25 @@ def test_a_bundle_becomes_a_calibration_file(bundle, calibrate, footage):
     assert json.loads(output.read_text())["int8"] == [f"conv{k}" for k in range(4)]
 
 
+def test_frames_come_out_of_a_video(bundle, calibrate, rainy, tmp_path):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "rainy.mp4"), "w") as file:
+        video = file.add_stream("libx264", rate=25, options={"crf": "12"})
+        video.height, video.width = rainy[0].shape[:2]
+        video.pix_fmt = "yuv420p"
+        for frame in (frame for frame in rainy for _ in range(3)):
+            file.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+        file.mux(video.encode())
+    source = tmp_path / "rainy.mp4"
+    result, output = calibrate(bundle(), "--source", source, "--frames", 8, *LOOSE)
+    assert result.exit_code == 0, result.output
+    frames = json.loads(output.read_text())["frames"]
+    assert frames["seen"] == 3 * len(rainy)
+    assert frames["repeated"] == 2 * len(rainy)
+    assert (frames["frames"], frames["held_out"]) == (8, len(rainy) - 8)
+    assert "rainy.mp4" in frames["source"]
+
+
 def test_the_report_has_frames_table_and_plot(bundle, calibrate, footage, tmp_path):
     pytest.importorskip("matplotlib")
     folder = tmp_path / "report"

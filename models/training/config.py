@@ -82,6 +82,7 @@ class TrainingConfig:
         steps: Length of the run in steps, or None where `hours` says it.
         hours: Length of the run in hours of computing, or None where `steps` says it.
         pair_sets: Folders of pairs, which give as many crops each.
+        photographs: Whether there are photographs to render rain on.
         not_in: Folders whose scenes were left out, by the last two parts of their path.
         vertical_flips: Whether crops are turned upside down too.
         mixture: Parts of rendered rain and of dry pictures.
@@ -108,6 +109,7 @@ class TrainingConfig:
     steps: int | None = None
     hours: float | None = None
     pair_sets: int = 1
+    photographs: bool = True
     not_in: tuple[str, ...] = ()
     vertical_flips: bool = True
     mixture: Mixture = field(default_factory=Mixture)
@@ -145,7 +147,7 @@ class TrainingConfig:
         words = [
             f"derain-train --model {self.model}",
             *(f"--pairs PAIRS{number}" for number in self._numbers()),
-            "--clean PHOTOGRAPHS",
+            *["--clean PHOTOGRAPHS"] * self.photographs,
             *(f"--not-in {shlex.quote(folder)}" for folder in self.not_in),
             length,
             f"--batch {self.batch} --crop {self.crop}",
@@ -178,11 +180,22 @@ class TrainingConfig:
             f"learning rate along half a cosine to {self.last_learning_rate:g} "
             f"(paper: {recipe.schedule})"
         )
+        if self.warmup_steps > 1:
+            found.append(f"warm-up of the learning rate over {self.warmup_steps} steps")
         if recipe.steps is not None and recipe.steps != self.steps:
             length = f"{self.hours:g} hours" if self.steps is None else f"{self.steps}"
             found.append(f"steps: {length} (paper: {recipe.steps})")
         if recipe.flips == "horizontal" and self.vertical_flips:
             found.append("vertical flips too (paper: horizontal)")
+        if self.pair_sets > 1:
+            found.append(f"{self.pair_sets} sets of pairs give as many crops each")
+        mixture = self.mixture.out_of(
+            pairs=self.pair_sets > 0, photographs=self.photographs
+        )
+        if mixture.rendered:
+            found.append(f"{mixture.rendered:.0%} of the crops in rendered rain")
+        if mixture.dry:
+            found.append(f"{mixture.dry:.0%} of the crops without rain")
         found.append(f"moving average of the weights, decay {self.ema:g}")
         found.append(f"gradient norm at most {self.clip:g}")
         if self.model == "stagewise" and not self.vgg:

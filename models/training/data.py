@@ -105,6 +105,15 @@ class Mixture:
     rendered: float = 0.25
     dry: float = 0.12
 
+    def out_of(self, *, pairs: bool, photographs: bool) -> Mixture:
+        """This, where there may be no pairs or no photographs to render rain on.
+
+        What is missing gives its part to the other.
+        """
+        if not photographs:
+            return replace(self, rendered=0.0)
+        return self if pairs else replace(self, rendered=1.0 - self.dry)
+
     def __post_init__(self) -> None:
         if not (self.rendered >= 0 and self.dry >= 0 and self.rendered + self.dry <= 1):
             raise ValueError(f"{self}: parts must be positive and at most 1 together")
@@ -178,11 +187,7 @@ class CropSource:
         self._pairs, self._clean = pairs, clean
         self._crop, self._batch, self._seed = crop, batch, seed
         self._vertical_flips = vertical_flips
-        if not clean:
-            mixture = replace(mixture, rendered=0.0)
-        elif not pairs:
-            mixture = replace(mixture, rendered=1.0 - mixture.dry)
-        self._mixture = mixture
+        self._mixture = mixture.out_of(pairs=bool(pairs), photographs=bool(clean))
 
     def batch(self, step: int) -> tuple[Picture, Picture]:
         """Batch number `step`.

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -6,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from derain.models.training.cli import main
+from derain.models.training.config import config_for, with_changes
 
 TRAIN = ("--model", "qsnet", "--steps", "2", "--crop", "16", "--batch", "1")
 
@@ -30,6 +32,16 @@ def test_help_lists_the_networks_without_torch():
     assert done.returncode == 0, done.stderr
     assert "treefusion" in done.stdout
     assert "--bundle" in done.stdout
+
+
+def test_help_says_what_stands_in_the_commands_of_the_records():
+    help_text = _invoke("--help").output
+    command = with_changes(
+        config_for("stagewise"), first_weights="0", vgg=True, pair_sets=2
+    ).command()
+    places = re.findall(r"[A-Z0-9]{4,}", command)
+    assert places == ["PAIRS1", "PAIRS2", "PHOTOGRAPHS", "WEIGHTS", "VGG16"]
+    assert all(place in help_text for place in places)
 
 
 def test_run_is_made_and_resumed(tmp_path, pairs_folder):

@@ -59,7 +59,38 @@ def test_departures_name_what_differs_from_the_paper():
     assert "crop 64 (paper: 100)" in departures
     assert "half a cosine to 1e-06 (paper: times 0.1 at 1/3" in departures
     assert "batch" not in departures
-    assert "steps" not in departures.replace("2/3 of the steps", "")
+    assert not any(line.startswith("steps") for line in config.departures())
+
+
+def test_departures_name_warm_up_and_mixture():
+    mixture = Mixture(rendered=0.3, dry=0.15)
+    config = with_changes(config_for("qsnet"), mixture=mixture, pair_sets=2)
+    departures = config.departures()
+    assert "warm-up of the learning rate over 200 steps" in departures
+    assert "30% of the crops in rendered rain" in departures
+    assert "15% of the crops without rain" in departures
+    assert "2 sets of pairs give as many crops each" in departures
+
+
+@pytest.mark.parametrize(
+    ("changes", "absent"),
+    [
+        ({"warmup_steps": 0}, "warm-up"),
+        ({"mixture": Mixture(rendered=0, dry=0.1)}, "rendered"),
+        ({"mixture": Mixture(rendered=0.1, dry=0)}, "without rain"),
+        ({"photographs": False}, "rendered"),
+        ({}, "sets of pairs"),
+    ],
+)
+def test_departures_name_only_what_a_run_has(changes, absent):
+    config = with_changes(config_for("qsnet"), **changes)
+    assert absent not in "; ".join(config.departures())
+
+
+def test_without_pairs_all_rain_is_rendered():
+    mixture = Mixture(rendered=0.3, dry=0.2)
+    config = with_changes(config_for("qsnet"), mixture=mixture, pair_sets=0)
+    assert "80% of the crops in rendered rain" in config.departures()
 
 
 def test_departures_of_stagewise_name_the_stand_in():
@@ -68,9 +99,11 @@ def test_departures_of_stagewise_name_the_stand_in():
     assert not any("SSIM" in line for line in with_vgg.departures())
 
 
-def test_command_gives_the_settings_back(monkeypatch):
+@pytest.mark.parametrize("photographs", [True, False])
+def test_command_gives_the_settings_back(monkeypatch, photographs):
     config = with_changes(
         config_for("stagewise"),
+        photographs=photographs,
         steps=7,
         batch=3,
         bf16=True,

@@ -89,10 +89,10 @@ def main(
 
     `python -m derain.models.training.ship RUN` makes weights of a run: one file, in
     float16 where that keeps every PSNR to 0.01 dB, and a JSON record, which holds the
-    command of the run. There PAIRS (PAIRS1, PAIRS2, ...) stands for the folders after --pairs,
-    PHOTOGRAPHS for that after --clean, WEIGHTS for the file that ship made of the run
-    before, the last of "earlier_runs", and VGG16 for the checkpoint after --vgg; a
-    folder after --not-in goes by the last two parts of its path.
+    command of the run. There PAIRS (PAIRS1, PAIRS2, ...) stands for the folders after
+    --pairs, PHOTOGRAPHS for that after --clean, WEIGHTS for the file that ship made of
+    the run before, the last of "earlier_runs", and VGG16 for the checkpoint after
+    --vgg; a folder after --not-in goes by the last two parts of its path.
     """
     if hours is not None and steps is not None:
         raise click.UsageError("give --hours or --steps, not both")

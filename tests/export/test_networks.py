@@ -42,7 +42,10 @@ def export(export_once, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("sizes", [STATIC, DYNAMIC], ids=["static", "dynamic"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(x, marks=[pytest.mark.slow] * (x == "dcsfn")) for x in MODELS],
+)
 def test_every_network_exports_and_runs(export, model, sizes, precision):
     result = export(model, sizes, precision=precision)
     bundle = Bundle.open(result.folder)

@@ -66,8 +66,8 @@ class EngineRecord:
         seconds: How long the build took.
         peak_bytes: Most host memory of the build.
         options: Options of the build that do not change where the engine runs.
-        network_types: Layers that do arithmetic on many values, counted by the type of
-            their result, in the network that the builder was given.
+        network_types: Layers that do arithmetic on many values, counted by the type
+            they compute in, in the network that the builder was given.
         layers: Layers of the engine, counted by the type of their result; None where
             the engine could not be loaded to be inspected.
         notes: What was remarkable about the build.

@@ -13,7 +13,10 @@ RUNTIME = [
     if path.name != "__init__.py"
 ]
 TRAINING = {"torch", "onnx", "onnx_ir", "onnxscript", "safetensors"}
-HEAVY = TRAINING | {"numpy", "cv2", "av", "onnxruntime", "tensorrt"}
+HEAVY = TRAINING | {
+    *("numpy", "cv2", "av", "onnxruntime"),
+    *("tensorrt", "tensorrt_rtx", "cuda", "pycuda"),
+}
 
 
 def loaded(code, *arguments):

@@ -14,6 +14,7 @@ from typing import Any
 from derain.benchmarks.errors import BenchmarkError
 
 _PRECISIONS = re.compile("fp32|fp16|int8")
+_ORDER = ("PyTorch", "FP32 bundle", "FP16 bundle", "INT8 bundle")
 
 
 def quality_rows(folder: Path) -> list[list[str]]:
@@ -32,12 +33,14 @@ def quality_rows(folder: Path) -> list[list[str]]:
     if not files:
         raise BenchmarkError(f"no answer of derain-eval --json in {folder}")
     answers = {file.stem: _read(file) for file in files}
-    columns = dict.fromkeys(name for row in answers.values() for name in row)
-    rows = [["network", "rainy", *columns]]
+    names = {name for row in answers.values() for name in row}
+    columns = [name for name in _ORDER if name in names]
+    rows = [["network", "pictures", "rainy", *columns]]
     for model, row in answers.items():
-        rainy = next(iter(row.values()))["rainy"]
+        first = next(iter(row.values()))
         cells = [_cell(row.get(name)) for name in columns]
-        rows.append([f"`{model}`", _cell(rainy), *cells])
+        head = [f"`{model}`", str(first["pictures"]), _cell(first["rainy"])]
+        rows.append([*head, *cells])
     return rows
 
 
@@ -46,8 +49,10 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     try:
         answer = json.loads(file.read_text(encoding="utf-8"))
         found = {_column(name): dict(figures) for name, figures in answer.items()}
-        for figures in found.values():
-            _cell(figures), _cell(figures["rainy"])
+        for name, figures in found.items():
+            _ORDER.index(name), _cell(figures), _cell(figures["rainy"])
+        if len({figures["pictures"] for figures in found.values()}) != 1:
+            raise BenchmarkError(f"{file} has figures of different pictures")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchmarkError(
             f"{file} is not what derain-eval --json printed: {error!r}"

@@ -12,7 +12,7 @@ RAINY = {"psnr_db": 22.571, "ssim": 0.6892}
 def write(folder, model, **subjects):
     folder.mkdir(exist_ok=True)
     answer = {
-        name: {"psnr_db": psnr, "ssim": 0.8, "rainy": RAINY}
+        name: {"pictures": 9, "psnr_db": psnr, "ssim": 0.8, "rainy": RAINY}
         for name, psnr in subjects.items()
     }
     (folder / f"{model}.json").write_text(json.dumps(answer))
@@ -22,9 +22,9 @@ def test_a_line_for_each_network_and_a_column_for_each_precision(tmp_path):
     write(tmp_path, "b", **{"b, PyTorch": 25.004, "/x/b-fp32-dynamic": 25.0})
     write(tmp_path, "a", **{"a, PyTorch": 24.0, "a-int8": 23.9})
     assert quality_rows(tmp_path) == [
-        ["network", "rainy", "PyTorch", "INT8 bundle", "FP32 bundle"],
-        ["`a`", "22.57 / 0.6892", "24.00 / 0.8000", "23.90 / 0.8000", "-"],
-        ["`b`", "22.57 / 0.6892", "25.00 / 0.8000", "-", "25.00 / 0.8000"],
+        ["network", "pictures", "rainy", "PyTorch", "FP32 bundle", "INT8 bundle"],
+        ["`a`", "9", "22.57 / 0.6892", "24.00 / 0.8000", "-", "23.90 / 0.8000"],
+        ["`b`", "9", "22.57 / 0.6892", "25.00 / 0.8000", "25.00 / 0.8000", "-"],
     ]
 
 
@@ -32,9 +32,18 @@ def test_the_table_stands_between_its_marks(tmp_path):
     write(tmp_path / "test", "a", **{"a, PyTorch": 24.0})
     text = "A\n<!-- quality:test -->\nold\n<!-- /quality -->\nB"
     filled = fill_tables(text, tmp_path, tmp_path)
-    assert "| `a` | 22.57 / 0.6892 | 24.00 / 0.8000 |" in filled
+    assert "| `a` | 9 | 22.57 / 0.6892 | 24.00 / 0.8000 |" in filled
     assert "old" not in filled
     assert fill_tables(filled, tmp_path, tmp_path) == filled
+
+
+def test_figures_of_different_pictures_are_no_row(tmp_path):
+    write(tmp_path, "a", **{"a, PyTorch": 24.0, "a-fp16": 24.0})
+    answer = json.loads((tmp_path / "a.json").read_text())
+    answer["a-fp16"]["pictures"] = 8
+    (tmp_path / "a.json").write_text(json.dumps(answer))
+    with pytest.raises(BenchmarkError, match="different pictures"):
+        quality_rows(tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, "[]", "{", '{"a, PyTorch": {"psnr_db": 1}}'])

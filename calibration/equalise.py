@@ -165,7 +165,7 @@ def _reach(
     for index, tensor in enumerate(tensors):
         probes.largest(f"{index}", values[tensor])
     probes.finish()
-    session = Session(copy, probed=True)
+    session = Session(copy)
     reach: dict[str, NDArray[np.float64]] = {}
     for frame in frames:
         for name, ends in session.run(frame).items():

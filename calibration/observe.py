@@ -51,7 +51,7 @@ class Observation:
         """Take note of a frame's tensor.
 
         Args:
-            sample: `(1, C, h, w)`, some of it.
+            sample: Some of it, of any shape.
             mean: `(C,)` of all of it.
             largest: Greatest magnitude of all of it.
             name: What it is called, for messages.
@@ -100,7 +100,7 @@ def observe(
     for done, frame in enumerate(frames, 1):
         if session is None:
             probes = _instrumented(model, layers, tensors, frame.shape[:2])
-            session = Session(probes, probed=True)
+            session = Session(probes)
         seen = session.run(frame)
         for index, tensor in enumerate(tensors):
             ends = (seen.get(f"largest_{index}{end}") for end in ("", "_below"))

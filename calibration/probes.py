@@ -24,11 +24,25 @@ class Probes:
         self._outputs: list[ir.Value] = []
 
     def finish(self) -> None:
-        """Make the probes the graph's only results."""
-        self._graph.outputs[:] = self._outputs
+        """Make the probes the graph's only results.
+
+        Where several nodes lead nowhere, ONNX Runtime computes what the last of them
+        needs, then what the last but one needs, and so on. So what the first tensor
+        shows comes last, and no tensor is kept longer than the network needs it: qsnet
+        at 1280x720 takes 3.8 GB in place of 6.4 GB. (Flatten, since the runtime puts
+        nodes of its own behind pools, in any order.)
+        """
+        shown = []
+        for value in self._outputs:
+            node = ir.Node("", "Flatten", [value], name=f"show_{value.name}")
+            node.outputs[0].name, value.name = value.name, f"{value.name}_inside"
+            node.outputs[0].type = value.type
+            shown.append(node)
+        self._graph.extend(reversed(shown))
+        self._graph.outputs[:] = [node.outputs[0] for node in shown]
 
     def mean(self, name: str, value: ir.Value) -> None:
-        """Result `name`: the mean of each channel, `(1, C, 1, 1)`.
+        """Result `name`: the mean of each channel, `(1, C)`.
 
         It is not finite where any value of the channel is not.
         """
@@ -37,7 +51,7 @@ class Probes:
     def largest(self, name: str, value: ir.Value) -> None:
         """Results that start with `name`: the greatest x and -x of each channel.
 
-        Each `(1, C, 1, 1)`. Behind a ReLU there is no negative one to look for.
+        Each `(1, C)`. Behind a ReLU there is no negative one to look for.
         """
         self._show(self._behind(value, "GlobalMaxPool", name))
         producer = value.producer()
@@ -46,7 +60,7 @@ class Probes:
             self._show(self._behind(negative, "GlobalMaxPool", f"{name}_below"))
 
     def sample(self, name: str, value: ir.Value, step: int) -> None:
-        """Result `name`: every `step`-th row and column of `value`."""
+        """Result `name`: every `step`-th row and column of `value`, `(1, n)`."""
         attributes = [
             ir.AttrInt64s("kernel_shape", [1, 1]),
             ir.AttrInt64s("strides", [step, step]),
@@ -54,7 +68,7 @@ class Probes:
         self._show(self._behind(value, "MaxPool", name, attributes))
 
     def shape(self, name: str, value: ir.Value) -> None:
-        """Result `name`: the shape of `value`, int64."""
+        """Result `name`: the shape of `value`, int64, in some shape itself."""
         self._show(self._behind(value, "Shape", name), ir.DataType.INT64)
 
     def _behind(

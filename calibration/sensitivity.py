@@ -30,7 +30,7 @@ def local_errors(
     Returns:
         Squared error over squared result, 0 for a layer whose result is all zero.
     """
-    session = Session(_beside(model, layers, ranges, means), probed=True)
+    session = Session(_beside(model, layers, ranges, means))
     errors = np.zeros(len(layers))
     powers = np.zeros(len(layers))
     for frame in frames:
@@ -113,7 +113,7 @@ def _beside(
     nodes = nodes_by_name(copy)
     graph = copy.graph
     twins: dict[str, ir.Node] = {}
-    outputs: list[ir.Value] = []
+    sums: list[ir.Node] = []
     for layer in layers:
         node = nodes[layer.name]
         twin = ir.Node(
@@ -141,7 +141,7 @@ def _beside(
             )
             node.outputs[0].name = f"{name}_{index}"
             node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-            graph.insert_after(difference, node)
-            outputs.append(node.outputs[0])
-    graph.outputs[:] = outputs
+            sums.append(node)
+    graph.extend(reversed(sums))  # see Probes.finish
+    graph.outputs[:] = [node.outputs[0] for node in sums]
     return copy

@@ -24,25 +24,16 @@ class Session:
 
     Args:
         model: The graph; ``derain`` nodes have bodies.
-        probed: Many of its tensors are looked at by nodes that follow at once: run them
-            at once. In ONNX Runtime's own order they come last and keep every tensor,
-            and so do copies out of its blocked layout: qsnet at 1280x720 takes 2.5 GB
-            in place of 6.4 GB.
 
     Raises:
         CalibrationError: ONNX Runtime refuses the graph.
     """
 
-    def __init__(self, model: ir.Model, *, probed: bool = False) -> None:
+    def __init__(self, model: ir.Model) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-        if probed:
-            options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
-            options.graph_optimization_level = (
-                ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-            )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             try:

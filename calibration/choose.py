@@ -18,9 +18,6 @@ from derain.calibration.session import Frame
 
 # Methods are compared on as many frames as make four of 640x360, two to eight.
 _AUTO_FRAMES, _AUTO_MOST, _AUTO_PIXELS = 2, 8, 4 * 640 * 360
-# A layer's own error is an average over many more values than a picture has, and takes
-# ten times as long as a frame in FP32: half as many frames do.
-_LOCAL_PART = 2
 # Sharing a range over a concatenation costs its narrower parts this factor in
 # resolution at most (1.9 dB of their own noise).
 _SHARED_FACTOR = 1.25
@@ -98,9 +95,7 @@ def choose_ranges(
     candidates = {method: of(method) for method in METHODS}
     candidates["each tensor's best"] = share_ranges(
         groups,
-        _best_each(
-            model, layers, candidates, means, [f.rainy for f in frames[::_LOCAL_PART]]
-        ),
+        _best_each(model, layers, candidates, means, [f.rainy for f in frames]),
     )
     judge = Judge(model, frames)
     best, best_db = "", -1.0

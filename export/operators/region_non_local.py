@@ -23,10 +23,15 @@ from derain.runtime.sizes import Size
 # The scores of one tile. Large enough that 1280x720 needs at most some 200 tiles,
 # small enough for the 8 GB that an Orin Nano shares between processor and GPU.
 TILE_BYTES = 64 << 20
+# Scores grow with the square of the pixels: granet for up to 3920x2224 came to 4541
+# tiles of 64 MB, 54,000 nodes, and ONNX Runtime took more than 6 minutes to open it.
+MOST_TILES = 256
 
 
 def tile_count(regions: int, queries: int, keys: int, bytes_per_score: int) -> int:
     """How many tiles keep the scores of one below `TILE_BYTES`.
+
+    At most about `MOST_TILES`: beyond them, tiles grow instead.
 
     Args:
         regions: Regions in all (r x r).
@@ -35,7 +40,7 @@ def tile_count(regions: int, queries: int, keys: int, bytes_per_score: int) -> i
         bytes_per_score: 4 for FP32, 2 for FP16.
     """
     tiles = -(-regions * queries * keys * bytes_per_score // TILE_BYTES)
-    tiles = max(1, min(tiles, queries))
+    tiles = max(1, min(tiles, queries, MOST_TILES))
     # Split makes pieces of ceil(queries / tiles), of which the last must not be empty.
     while -(-queries // tiles) * (tiles - 1) >= queries:
         tiles += 1

@@ -6,7 +6,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from derain.export.operators import DOMAIN
-from derain.export.operators.region_non_local import TILE_BYTES, tile_count
+from derain.export.operators.region_non_local import (
+    MOST_TILES,
+    TILE_BYTES,
+    tile_count,
+)
 from derain.models.operators import region_non_local
 from derain.models.registry import NetworkFacts
 from derain.runtime.errors import ExportError
@@ -182,6 +186,13 @@ def test_tiles_are_small_enough_and_none_is_empty(queries):
     piece = -(-queries // tiles)
     assert 64 * piece * 3680 * 4 <= TILE_BYTES + 64 * 3680 * 4
     assert piece * (tiles - 1) < queries
+
+
+def test_large_frames_have_larger_tiles_not_more():
+    queries, keys = 136_255, 34_064  # granet's 4x4 regions at 3920x2224
+    tiles = tile_count(16, queries, keys, 4)
+    assert tiles <= 2 * MOST_TILES
+    assert -(-queries // tiles) * (tiles - 1) < queries
 
 
 class TwoNonLocals(nn.Module):

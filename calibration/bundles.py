@@ -8,8 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from derain.calibration.errors import CalibrationError
-from derain.calibration.job import Job, run_job
-from derain.calibration.pairs import read_pairs
+from derain.calibration.job import Job, gather, run_job
 from derain.calibration.record import Calibration
 from derain.runtime.bundle import Bundle
 
@@ -19,7 +18,6 @@ def calibrate_bundle(
     job: Job,
     output: Path,
     *,
-    pairs: Path | None,
     force: bool,
     note: Callable[[str], None],
 ) -> Calibration:
@@ -29,13 +27,13 @@ def calibrate_bundle(
         folder: A bundle in FP32, of any target.
         job: What to calibrate on, and how.
         output: Calibration file; appears whole or not at all.
-        pairs: Folder of pairs to judge on besides.
         force: Replace an existing file.
         note: Told what is going on, a line at a time.
 
     Raises:
         BundleError: `folder` is no bundle, or damaged.
         CalibrationError: It cannot, or must not, become INT8; or `output` exists.
+        MediaError: The job's frames cannot be read.
     """
     if output.exists() and not force:
         raise CalibrationError(f"{output} exists; replace it with --force")
@@ -46,12 +44,7 @@ def calibrate_bundle(
             f"{folder} is in {manifest.precision}, wanted fp32: run derain-export "
             f"--model {manifest.model} --fp32"
         )
-    made = run_job(
-        ir.load(bundle.model_path),
-        manifest.sizes.optimum,
-        job,
-        pairs=() if pairs is None else read_pairs(pairs),
-        note=note,
-    )
+    with gather(job, manifest.sizes.optimum, note) as material:
+        made = run_job(ir.load(bundle.model_path), material, note)
     made.write(output)
     return made

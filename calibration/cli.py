@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from derain.calibration.options import FRAMES, METHODS, int8_options
-from derain.calibration.stopping import sigterm_unwinds
+from derain.calibration.stopping import signals_unwind
 from derain.runtime.commands import Command
 from derain.runtime.optional import load
 
 if TYPE_CHECKING:
+    from derain.calibration.options import Settings
     from derain.calibration.record import Calibration
 
 _EPILOG = f"""\b
@@ -57,14 +58,7 @@ def main(
     bundle: Path,
     source: str,
     frames: int,
-    dry: bool,
-    pairs: Path | None,
-    method: str,
-    max_drop_db: float,
-    min_psnr_db: float,
-    max_flicker: float,
-    report: Path | None,
-    no_cache: bool,
+    settings: Settings,
     output: Path,
     force: bool,
     quiet: bool,
@@ -83,22 +77,11 @@ def main(
         "derain.calibration.bundles", "calibrate_bundle", extra="export"
     )
     make_job = load("derain.calibration.job", "make_job", extra="export")
-    with sigterm_unwinds():
+    with signals_unwind():
         made: Calibration = calibrate_bundle(
             bundle,
-            make_job(
-                source,
-                dry=dry,
-                frames=frames,
-                method=method,
-                max_drop_db=max_drop_db,
-                min_psnr_db=min_psnr_db,
-                max_flicker=max_flicker,
-                report=report,
-                use_cache=not no_cache,
-            ),
+            make_job(source, frames, settings),
             output,
-            pairs=pairs,
             force=force,
             note=(lambda text: None)
             if quiet

@@ -168,14 +168,9 @@ class Gate:
         """The largest set of layers found that passes, or why there is none.
 
         Raises:
-            CalibrationError: No layer may be in INT8.
+            CalibrationError: Too few layers may be in INT8.
         """
-        start = frozenset(x.name for x in self._layers if not x.stays)
-        if not start:
-            reasons = " or ".join(sorted({x.stays for x in self._layers}))
-            raise CalibrationError(
-                f"no convolution can be INT8: every one {reasons}; use --fp16"
-            )
+        start = self._candidates()
         verdict = Verdict(start)
         reason = self._try(verdict, start)
         while reason and not verdict.refusal:
@@ -195,6 +190,23 @@ class Gate:
     def share(self, layers: Collection[str]) -> float:
         """Part of the graph's multiplications in `layers`."""
         return sum(self._macs[name] for name in layers) / self._total
+
+    def _candidates(self) -> frozenset[str]:
+        """Every layer that may be INT8.
+
+        Raises:
+            CalibrationError: They are too few.
+        """
+        found = frozenset(x.name for x in self._layers if not x.stays)
+        share = self.share(found)
+        if share < LEAST_SHARE:
+            reasons = " or ".join(sorted({x.stays for x in self._layers if x.stays}))
+            raise CalibrationError(
+                f"only {share:.0%} of the multiplications can be INT8 (every other "
+                f"convolution {reasons}), and less than {LEAST_SHARE:.0%} is not worth "
+                "it: use --fp16"
+            )
+        return found
 
     def _try(self, verdict: Verdict, layers: frozenset[str]) -> str:
         """Judge `layers` in INT8; why they do not pass, or an empty text."""

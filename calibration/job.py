@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from derain.calibration.cache import Cache, default_folder
 from derain.calibration.errors import CalibrationError
 from derain.calibration.frames import FRAMES, FrameStore, held_out_pairs
 from derain.calibration.gate import Limits
+from derain.calibration.judge import HeldOut
+from derain.calibration.options import Settings
+from derain.calibration.pairs import read_pairs
 from derain.calibration.plan import Options, calibrate
-from derain.calibration.ranges import Method
 from derain.calibration.record import Calibration, RefusedError
 from derain.calibration.report import require_matplotlib, write_report
 from derain.calibration.sheet import contact_sheet
 from derain.runtime.pictures import write_picture
 from derain.runtime.sizes import Size
 
-Picture = NDArray[np.uint8]
+Note: TypeAlias = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class Job:
         source: Rainy frames: what `derain.runtime.video.open_source` takes.
         dry: `source` has no rain; some is rendered.
         frames: How many frames ranges are taken from.
+        pairs: Folder of pairs to judge on besides; see `read_pairs`.
         options: How.
         report: Folder for the contact sheet, the table and the plot.
         use_cache: Whether to look for what was measured before.
@@ -42,85 +45,97 @@ class Job:
     source: str
     dry: bool = False
     frames: int = FRAMES
+    pairs: Path | None = None
     options: Options = field(default_factory=Options)
     report: Path | None = None
     use_cache: bool = True
 
 
-def make_job(
-    source: str,
-    *,
-    dry: bool,
-    frames: int,
-    method: Method,
-    max_drop_db: float,
-    min_psnr_db: float,
-    max_flicker: float,
-    report: Path | None,
-    use_cache: bool,
-) -> Job:
-    """The job that a command line describes; see `Job`, `Options` and `Limits`."""
+def make_job(source: str, frames: int, settings: Settings) -> Job:
+    """The job that a command line describes."""
     limits = Limits(
-        max_drop_db=max_drop_db, min_psnr_db=min_psnr_db, max_flicker=max_flicker
+        max_drop_db=settings.max_drop_db,
+        min_psnr_db=settings.min_psnr_db,
+        max_flicker=settings.max_flicker,
     )
     return Job(
         source=source,
-        dry=dry,
+        dry=settings.dry,
         frames=frames,
-        options=Options(method=method, limits=limits),
-        report=report,
-        use_cache=use_cache,
+        pairs=settings.pairs,
+        options=Options(method=settings.method, limits=limits),
+        report=settings.report,
+        use_cache=not settings.no_cache,
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What a job reads, ready for a graph.
+
+    Attributes:
+        job: The job.
+        store: Its frames.
+        pairs: Its pairs, fitted to the frames.
+    """
+
+    job: Job
+    store: FrameStore
+    pairs: tuple[HeldOut, ...]
+
+
+@contextlib.contextmanager
+def gather(job: Job, size: Size, note: Note = lambda text: None) -> Iterator[Material]:
+    """Read everything that `job` names: what is wrong with it shows before slow work.
+
+    Args:
+        job: What to calibrate on, and how.
+        size: Of the frames that the graph will run on.
+        note: Told what is going on, a line at a time.
+
+    Raises:
+        CalibrationError: Too few frames; or the report cannot be written.
+        MediaError: The frames or pairs cannot be read.
+    """
+    if job.report is not None:
+        require_matplotlib()
+        _make_folder(job.report)
+    pairs = () if job.pairs is None else held_out_pairs(read_pairs(job.pairs), size)
+    with FrameStore() as store:
+        store.collect(job.source, size, dry=job.dry, count=job.frames)
+        note(_summary(store, job.frames))
+        if job.report is not None:
+            write_picture(job.report / "frames.jpg", contact_sheet(store.chosen))
+        yield Material(job=job, store=store, pairs=tuple(pairs))
+
+
 def run_job(
-    model: ir.Model,
-    size: Size,
-    job: Job,
-    *,
-    pairs: Sequence[tuple[Picture, Picture]] = (),
-    note: Callable[[str], None] = lambda text: None,
+    model: ir.Model, material: Material, note: Note = lambda text: None
 ) -> Calibration:
     """Calibrate `model`.
 
     Args:
         model: A frame-to-frame FP32 graph; ``derain`` nodes have bodies.
-        size: Of the frames to run it on.
-        job: What to calibrate on, and how.
-        pairs: Rainy and clean pictures to judge on besides, `(H, W, 3)` uint8 BGR.
+        material: What to calibrate on, and how.
         note: Told what is going on, a line at a time.
 
     Raises:
         CalibrationError: The graph cannot be INT8, or must not; the report then shows
             the curve.
-        MediaError: The frames cannot be read.
     """
-    report = job.report
-    if report is not None:
-        require_matplotlib()
-        _make_folder(report)
+    job = material.job
     cache = Cache(default_folder() if job.use_cache else None)
-    with FrameStore() as store:
-        store.collect(job.source, size, dry=job.dry, count=job.frames)
-        note(_summary(store, job.frames))
-        if report is not None:
-            write_picture(report / "frames.jpg", contact_sheet(store.chosen))
-        try:
-            made = calibrate(
-                model,
-                store,
-                job.options,
-                cache,
-                pairs=held_out_pairs(pairs, size),
-                note=note,
-            )
-        except RefusedError as refused:
-            if report is not None:
-                write_report(refused.calibration, report, refusal=str(refused))
-                note(f"the curve is in {report}")
-            raise
-    if report is not None:
-        write_report(made, report)
+    try:
+        made = calibrate(
+            model, material.store, job.options, cache, pairs=material.pairs, note=note
+        )
+    except RefusedError as refused:
+        if job.report is not None:
+            write_report(refused.calibration, job.report, refusal=str(refused))
+            note(f"the curve is in {job.report}")
+        raise
+    if job.report is not None:
+        write_report(made, job.report)
     return made
 
 

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+if TYPE_CHECKING:
+    from derain.calibration.ranges import Method
+
 METHODS = ("auto", "minmax", "percentile", "entropy", "mse")
 FRAMES = 64
 
-# What `int8_options` adds, as a command's function calls it.
-NAMES = (
-    "dry",
-    "pairs",
-    "method",
-    "max_drop_db",
-    "min_psnr_db",
-    "max_flicker",
-    "report",
-    "no_cache",
-)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `int8_options` adds to a command, and its function gets as ``settings``.
+
+    Attributes:
+        dry: The source has no rain; some is rendered.
+        pairs: Folder of pairs to judge on besides.
+        method: How ranges are found.
+        max_drop_db: Most that is lost against the truth, in dB.
+        min_psnr_db: Least PSNR against FP32, in dB.
+        max_flicker: Most that a still scene may flicker, 1 being FP32.
+        report: Folder for what was found.
+        no_cache: Measure again.
+    """
+
+    dry: bool
+    pairs: Path | None
+    method: Method
+    max_drop_db: float
+    min_psnr_db: float
+    max_flicker: float
+    report: Path | None
+    no_cache: bool
+
+
+NAMES = tuple(field.name for field in fields(Settings))
 
 _OPTIONS = (
     click.option(
@@ -75,8 +96,14 @@ _OPTIONS = (
 )
 
 
-def int8_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give `command` the options that calibration and export share."""
+def int8_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command's `function` the options of INT8, as one argument ``settings``."""
+
+    @functools.wraps(function)
+    def command(*arguments: Any, **options: Any) -> Any:
+        settings = Settings(**{name: options.pop(name) for name in NAMES})
+        return function(*arguments, settings=settings, **options)
+
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -1,4 +1,4 @@
-"""SIGTERM as an orderly end: what was made on the way is removed."""
+"""SIGTERM and SIGHUP as an orderly end: what was made on the way is removed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ from types import FrameType
 
 import click
 
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
 
 @contextlib.contextmanager
-def sigterm_unwinds() -> Iterator[None]:
-    """While active, the first SIGTERM ends the program as Ctrl-C does; a second kills.
+def signals_unwind() -> Iterator[None]:
+    """While active, a first SIGTERM or SIGHUP ends the program as Ctrl-C does.
 
-    Temporary folders and half-made bundles go on the way out, which the signal's own
-    effect does not let them. The exit status is 143. Unlike
-    `derain.runtime.interrupts`, it waits for no frame: nothing is worth keeping before
-    the end. For the main thread.
+    A second one kills. Temporary folders and half-made bundles go on the way out, which
+    the signals' own effect does not let them. The exit status is 143 or 129. Under
+    ``nohup`` SIGHUP stays ignored. Unlike `derain.runtime.interrupts`, it waits for no
+    frame: nothing is worth keeping before the end. For the main thread.
     """
-    before = signal.signal(signal.SIGTERM, _leave)
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, _leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
-    click.echo("stopped by SIGTERM", err=True)
+    # The terminal that SIGHUP tells of may be gone, and standard error with it.
+    with contextlib.suppress(OSError):
+        click.echo(f"stopped by {signal.Signals(number).name}", err=True)
     raise SystemExit(128 + number)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from derain.calibration.options import FRAMES, NAMES, given, int8_options
-from derain.calibration.stopping import sigterm_unwinds
+from derain.calibration.stopping import signals_unwind
 from derain.models.allocator import use_huge_pages
 from derain.models.registry import MODELS, NetworkFacts
 from derain.runtime.commands import SIZE, Command, Parsed
@@ -18,6 +18,7 @@ from derain.runtime.optional import load
 from derain.runtime.sizes import Size, SizeRange
 
 if TYPE_CHECKING:
+    from derain.calibration.options import Settings
     from derain.export.pipeline import ExportResult
 
 DEFAULT_SIZE = Size(1280, 720)
@@ -151,14 +152,7 @@ def main(
     calibrate_on: str | None,
     calibration_frames: int,
     calibration: Path | None,
-    dry: bool,
-    pairs: Path | None,
-    method: str,
-    max_drop_db: float,
-    min_psnr_db: float,
-    max_flicker: float,
-    report: Path | None,
-    no_cache: bool,
+    settings: Settings,
     target: Target,
     output: Path | None,
     force: bool,
@@ -201,23 +195,12 @@ def main(
     use_huge_pages()  # before torch is there
     int8 = None
     if precision == "int8":
-        int8 = load("derain.export.quantized", "int8_request", extra="export")(
-            calibrate_on,
-            calibration,
-            pairs=pairs,
-            dry=dry,
-            frames=calibration_frames,
-            method=method,
-            max_drop_db=max_drop_db,
-            min_psnr_db=min_psnr_db,
-            max_flicker=max_flicker,
-            report=report,
-            use_cache=not no_cache,
-        )
+        int8_request = load("derain.export.quantized", "int8_request", extra="export")
+        int8 = int8_request(calibrate_on, calibration, calibration_frames, settings)
     export_bundle = load("derain.export.pipeline", "export_bundle", extra="export")
     request_type = load("derain.export.pipeline", "ExportRequest", extra="export")
     stages_type = load("derain.export.stages", "Stages", extra="export")
-    with sigterm_unwinds():
+    with signals_unwind():
         result: ExportResult = export_bundle(
             request_type(
                 model=model,

@@ -1,7 +1,8 @@
 """From a model's name to a proven bundle: the road every export takes.
 
-open the network -> PyTorch's exporter -> passes -> frame contract -> precision ->
-operator bodies -> model.onnx -> comparison with PyTorch -> manifest -> rename
+open the network -> frames for INT8 -> PyTorch's exporter -> passes -> frame contract ->
+precision -> operator bodies -> model.onnx -> comparison with PyTorch -> manifest ->
+rename
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from derain.calibration.job import Job, Material
 from derain.calibration.record import Calibration
 from derain.calibration.report import summary
 from derain.export import verify
@@ -31,7 +33,7 @@ from derain.export.other_kernels import other_kernels
 from derain.export.passes import optimize
 from derain.export.passes.cleanup import remove_dead
 from derain.export.precision import to_fp16
-from derain.export.quantized import Int8Request, plan_int8
+from derain.export.quantized import plan_int8, read_int8
 from derain.export.reference import derain_with_torch
 from derain.export.stages import Stages
 from derain.export.to_onnx import CoreGraph, to_onnx
@@ -83,7 +85,7 @@ class ExportRequest:
         frames: Picture or folder to verify on; None takes the package's photographs.
         output: Folder of the bundle; None names it after the model.
         force: Replace an existing bundle.
-        int8: Where ranges come from, for INT8.
+        int8: What to calibrate on, or what came of it before; for INT8.
     """
 
     model: str
@@ -98,7 +100,7 @@ class ExportRequest:
     frames: Path | None = None
     output: Path | None = None
     force: bool = False
-    int8: Int8Request | None = None
+    int8: Job | Calibration | None = None
 
     def __post_init__(self) -> None:
         if (self.precision == "int8") != (self.int8 is not None):
@@ -149,6 +151,17 @@ def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
             random_weights=request.random_weights,
             facts=request.facts,
         )
+    with read_int8(request.int8, request.sizes.optimum, stages) as material:
+        return _export(request, loaded, material, stages)
+
+
+def _export(
+    request: ExportRequest,
+    loaded: LoadedNetwork,
+    material: Material | Calibration | None,
+    stages: Stages,
+) -> ExportResult:
+    """Everything behind the opened network and what INT8 is calibrated on."""
     facts = loaded.facts
     with stages.stage("exporting with PyTorch"):
         core = to_onnx(loaded.network, facts, request.sizes, request.opset)
@@ -165,9 +178,9 @@ def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
         least = request.min_psnr_db if request.precision == "fp16" else None
         verify.require_fp16(half.comparison, least)
     calibration: Calibration | None = None
-    if request.int8 is not None:
+    if material is not None:
         with stages.stage("calibrating INT8"):
-            calibration = plan_int8(core, request.sizes.optimum, request.int8, stages)
+            calibration = plan_int8(core, material, stages)
         calibration.apply(core.model)
     if _has_halves(request):
         to_fp16(core.model, half.keep_fp32)

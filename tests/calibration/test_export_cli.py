@@ -49,7 +49,7 @@ each_option = pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)
 
 def test_all_that_calibration_and_export_share_is_tried_below():
     assert OPTIONS.keys() == {"calibration_frames", *NAMES}
-    shared = int8_options(click.command()(lambda: None))
+    shared = click.command()(int8_options(lambda settings: None))
     assert {parameter.name for parameter in shared.params} == set(NAMES)
 
 
@@ -72,10 +72,27 @@ def test_a_file_and_frames_are_a_usage_error(export, footage):
     assert result.exit_code == 2
 
 
-def test_a_missing_file_is_one_line(export):
-    result = export("--int8", "--target", "onnxruntime", "--calibration", "none.json")
+@pytest.fixture
+def no_export(monkeypatch):
+    def called(*arguments):
+        raise AssertionError("PyTorch's export, which takes minutes, came first")
+
+    monkeypatch.setattr("derain.export.pipeline.to_onnx", called)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--calibration", "none.json"), "none.json cannot be read"),
+        (("--calibrate-on", "none.mp4"), "none.mp4"),
+        (("--calibrate-on", "{footage}", "--pairs", "none"), "none cannot be read"),
+    ],
+)
+@pytest.mark.usefixtures("no_export")
+def test_what_is_missing_is_one_line_and_at_once(export, footage, options, said):
+    result = export("--int8", *(x.format(footage=footage) for x in options))
     assert result.exit_code == 1
-    assert "none.json cannot be read" in result.stderr
+    assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

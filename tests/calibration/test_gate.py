@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,10 +26,10 @@ def make_gate(model, rainy, street):
         for wet, dry in zip(rainy[6:9], street[6:9], strict=True)
     ]
 
-    def make(changes=None, *, notes=None, **limits):
+    def make(changes=None, *, notes=None, stays=(), **limits):
         return Gate(
             model,
-            layers,
+            [replace(x, stays="is odd" if x.name in stays else "") for x in layers],
             macs,
             ranges=ranges | (changes or {}),
             means=None,
@@ -71,6 +72,20 @@ def test_what_cannot_pass_is_refused(make_gate):
     verdict = make_gate(min_psnr_db=90).decide()
     assert re.search(r"wanted 90\.0 dB.*use --fp16", verdict.refusal)
     assert verdict.curve[-1].layers == len(verdict.int8) < verdict.curve[0].layers
+
+
+@pytest.mark.parametrize(
+    ("stays", "most"),
+    [(("conv0", "conv1", "conv2", "conv3"), 0), (("conv0", "conv1", "conv2"), 14)],
+)
+def test_too_few_layers_are_an_error_before_anything_is_judged(
+    make_gate, monkeypatch, stays, most
+):
+    gate = make_gate(stays=stays, min_psnr_db=1, max_drop_db=9)
+    monkeypatch.setattr(Judge, "score", None)
+    said = rf"only {most}% of the multiplications .*\(every other convolution is odd\)"
+    with pytest.raises(CalibrationError, match=said):
+        gate.decide()
 
 
 def test_a_loss_against_the_truth_is_a_reason(make_gate):

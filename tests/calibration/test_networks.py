@@ -16,7 +16,6 @@ from derain.calibration.record import Calibration
 from derain.export import pipeline
 from derain.export.half import HalfChoice
 from derain.export.pipeline import CALIBRATION_FILE, ExportRequest, export_bundle
-from derain.export.quantized import Int8Request
 from derain.export.stages import Stages
 from derain.export.verify import Comparison
 from derain.models.registry import MODELS
@@ -50,9 +49,7 @@ def export(export_once, tmp_path, footage, monkeypatch):
             precision="int8",
             target=target,
             output=tmp_path / "bundle",
-            int8=Int8Request(
-                job=Job(source=str(footage), frames=3, options=LOOSE, use_cache=False)
-            ),
+            int8=Job(source=str(footage), frames=3, options=LOOSE, use_cache=False),
             min_psnr_db=15,
             **{"random_weights": True, **options},
         )

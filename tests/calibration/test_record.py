@@ -12,8 +12,9 @@ import pytest
 from derain.calibration import cache, plan
 from derain.calibration.cache import Cache, graph_hash, key_of
 from derain.calibration.errors import CalibrationError
+from derain.calibration.frames import held_out_pairs
 from derain.calibration.gate import Limits
-from derain.calibration.job import Job, run_job
+from derain.calibration.job import Job, gather, run_job
 from derain.calibration.plan import Options
 from derain.calibration.record import Calibration, RefusedError
 from derain.calibration.report import table
@@ -35,6 +36,12 @@ def job(footage, **changes):
     return Job(source=str(footage), frames=4, options=options)
 
 
+def calibrate(model, job, pairs=()):
+    with gather(job, SIZE) as material:
+        fitted = tuple(held_out_pairs(pairs, SIZE))
+        return run_job(model, replace(material, pairs=fitted))
+
+
 def weight_of(model):
     return model.graph.initializers["w1"]
 
@@ -49,13 +56,13 @@ def change_a_weight(model):
 
 
 def test_a_file_gives_back_what_was_written(model, footage, tmp_path):
-    made = run_job(model, SIZE, job(footage))
+    made = calibrate(model, job(footage))
     made.write(tmp_path / "c.json")
     assert Calibration.read(tmp_path / "c.json") == made
 
 
 def test_a_calibration_makes_its_graph_int8(model, footage):
-    made = run_job(model, SIZE, job(footage))
+    made = calibrate(model, job(footage))
     made.apply(model)
     kinds = [node.op_type for node in model.graph]
     assert kinds.count("QuantizeLinear") == 4
@@ -64,7 +71,7 @@ def test_a_calibration_makes_its_graph_int8(model, footage):
 
 
 def test_a_calibration_of_other_weights_is_refused(model, footage):
-    made = run_job(model, SIZE, job(footage))
+    made = calibrate(model, job(footage))
     change_a_weight(model)
     with pytest.raises(CalibrationError, match="for another graph"):
         made.apply(model)
@@ -73,7 +80,7 @@ def test_a_calibration_of_other_weights_is_refused(model, footage):
 def test_a_calibration_fits_the_graph_of_another_frame_size(model, footage):
     import onnx_ir as ir
 
-    made = run_job(model, SIZE, job(footage))
+    made = calibrate(model, job(footage))
     for node in model.graph:
         if node.name == "conv1":
             node.attributes["pads"] = ir.AttrInt64s("pads", [1, 1, 2, 2])
@@ -106,7 +113,7 @@ DAMAGES = {
 def written(make_model, tmp_path_factory, footage):
     """A calibration file's content."""
     path = tmp_path_factory.mktemp("calibration") / "c.json"
-    run_job(make_model(), SIZE, replace(job(footage), use_cache=False)).write(path)
+    calibrate(make_model(), replace(job(footage), use_cache=False)).write(path)
     return path.read_text()
 
 
@@ -180,19 +187,19 @@ def measured_again(monkeypatch):
 
 
 def test_a_second_run_measures_nothing(model, footage, measured_again):
-    first = run_job(model, SIZE, job(footage))
+    first = calibrate(model, job(footage))
     measured_again()
-    again = run_job(model, SIZE, job(footage))
+    again = calibrate(model, job(footage))
     assert replace(again, created="") == replace(first, created="")
 
 
 def test_what_was_refused_is_refused_again(model, footage, measured_again):
     strict = job(footage, limits=Limits(min_psnr_db=110))
     with pytest.raises(RefusedError) as first:
-        run_job(model, SIZE, strict)
+        calibrate(model, strict)
     measured_again()
     with pytest.raises(RefusedError) as again:
-        run_job(model, SIZE, strict)
+        calibrate(model, strict)
     assert str(again.value) == str(first.value)
     assert again.value.calibration.curve == first.value.calibration.curve
 
@@ -200,13 +207,13 @@ def test_what_was_refused_is_refused_again(model, footage, measured_again):
 def test_what_is_found_says_where_the_frames_came_from_now(
     model, footage, tmp_path, measured_again, monkeypatch
 ):
-    first = run_job(model, SIZE, job(footage))
+    first = calibrate(model, job(footage))
     shutil.copytree(footage, tmp_path / "elsewhere")
     measured_again()
     monkeypatch.setattr(
         plan, "datetime", SimpleNamespace(datetime=Later, timezone=datetime.timezone)
     )
-    again = run_job(model, SIZE, job(tmp_path / "elsewhere"))
+    again = calibrate(model, job(tmp_path / "elsewhere"))
     assert again.frames["sha256"] == first.frames["sha256"]
     assert "elsewhere" in again.frames["source"]
     assert again.created.startswith("2099")
@@ -215,7 +222,7 @@ def test_what_is_found_says_where_the_frames_came_from_now(
 def test_other_pairs_are_judged_again(model, footage, rainy, street):
     def drops(count, clean):
         pairs = list(zip(rainy[:count], clean[:count], strict=True))
-        made = run_job(model, SIZE, job(footage), pairs=pairs)
+        made = calibrate(model, job(footage), pairs=pairs)
         return made.frames["pairs"], made.curve[-1]["float_db"]
 
     none, one, other = drops(0, street), drops(1, street), drops(1, rainy)
@@ -225,15 +232,15 @@ def test_other_pairs_are_judged_again(model, footage, rainy, street):
 
 
 def test_another_method_looks_at_the_same_histograms(model, footage, monkeypatch):
-    run_job(model, SIZE, job(footage))
+    calibrate(model, job(footage))
     monkeypatch.setattr("derain.calibration.plan.observe", None)
-    assert run_job(model, SIZE, job(footage, method="mse")).method == "mse"
+    assert calibrate(model, job(footage, method="mse")).method == "mse"
 
 
 def test_other_weights_are_measured_again(model, footage):
-    first = run_job(model, SIZE, job(footage))
+    first = calibrate(model, job(footage))
     change_a_weight(model)
-    assert run_job(model, SIZE, job(footage)).graph != first.graph
+    assert calibrate(model, job(footage)).graph != first.graph
 
 
 def test_keys_follow_all_they_are_made_of(model):
@@ -268,19 +275,19 @@ def test_keys_follow_the_libraries(library, monkeypatch):
 
 
 def test_other_frames_and_limits_are_judged_again(model, footage, rainy, tmp_path):
-    first = run_job(model, SIZE, job(footage))
+    first = calibrate(model, job(footage))
     (tmp_path / "less").mkdir()
     for k, frame in enumerate(rainy[:8]):
         write_picture(tmp_path / "less" / f"{k}.png", frame)
-    less = run_job(model, SIZE, job(tmp_path / "less"))
+    less = calibrate(model, job(tmp_path / "less"))
     assert less.frames["sha256"] != first.frames["sha256"]
     limits = Limits(max_drop_db=5, min_psnr_db=110)
     with pytest.raises(CalibrationError, match=r"wanted 110\.0 dB"):
-        run_job(model, SIZE, job(footage, limits=limits))
+        calibrate(model, job(footage, limits=limits))
 
 
 def test_a_full_disk_leaves_no_file(model, footage, tmp_path, monkeypatch):
-    made = run_job(model, SIZE, job(footage))
+    made = calibrate(model, job(footage))
 
     def full(path, content):
         path.touch()
@@ -315,10 +322,10 @@ def test_a_changed_figure_is_no_cache(tmp_path):
 
 @pytest.mark.parametrize("text", ["{}", "[]"])
 def test_a_damaged_cache_is_measured_again(model, footage, own_cache, text):
-    first = run_job(model, SIZE, job(footage))
+    first = calibrate(model, job(footage))
     for path in own_cache.iterdir():
         path.write_text(text)
-    again = run_job(model, SIZE, job(footage))
+    again = calibrate(model, job(footage))
     assert replace(again, created="") == replace(first, created="")
 
 
@@ -330,7 +337,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
 
 def test_auto_is_at_least_as_good_as_each_method(model, footage):
     scores = {
-        method: run_job(model, SIZE, job(footage, method=method)).curve[-1]["psnr_db"]
+        method: calibrate(model, job(footage, method=method)).curve[-1]["psnr_db"]
         for method in ("auto", "minmax", "entropy")
     }
     # It was chosen on other frames than it is judged on.
@@ -344,16 +351,16 @@ def test_nan_weights_are_one_line(model, footage):
     array = np.full_like(value.const_value.numpy(), np.nan)
     value.const_value = ir.tensor(array, name=value.name)
     with pytest.raises(CalibrationError, match="r1 is not finite"):
-        run_job(model, SIZE, job(footage))
+        calibrate(model, job(footage))
 
 
 def test_the_table_tells_the_curve(model, footage):
-    lines = table(run_job(model, SIZE, job(footage)))
+    lines = table(calibrate(model, job(footage)))
     assert lines[1].split()[:2] == ["4/4", "100.0%"]
 
 
 def test_the_table_says_why_layers_were_not_tried(depthwise_model, footage):
-    made = run_job(depthwise_model, SIZE, job(footage))
+    made = calibrate(depthwise_model, job(footage))
     assert made.int8 == ("conv0", "conv2", "conv3")
     (line,) = (x for x in table(made) if x.startswith("in floating point"))
     assert line.startswith("in floating point: conv1, ")

@@ -1,4 +1,4 @@
-"""SIGTERM leaves nothing behind."""
+"""SIGTERM and SIGHUP leave nothing behind."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from derain.calibration.stopping import sigterm_unwinds
+from derain.calibration.stopping import signals_unwind
 
 # The command after a function that says where it is and goes on for ever.
 _COMMAND = """
@@ -33,7 +33,7 @@ def stop(tmp_path):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
 
-    def run(package, module, function, *options):
+    def run(package, module, function, *options, by=signal.SIGTERM):
         code = _COMMAND.format(package=package, module=module, function=function)
         process = subprocess.Popen(
             [sys.executable, "-c", code, *map(str, options)],
@@ -44,7 +44,7 @@ def stop(tmp_path):
         )
         assert process.stdout.readline() == "under way\n", process.communicate()
         assert list(temporary.glob("derain-calibration-*"))
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(by)
         _, said = process.communicate(timeout=120)
         left = list(temporary.glob("[!.]*"))  # ONNX Runtime itself leaves a .ses
         return process.returncode, said.splitlines()[-1], left
@@ -55,10 +55,12 @@ def stop(tmp_path):
 STOPPED = 143, "stopped by SIGTERM", []
 
 
-def test_calibration_leaves_nothing_behind(stop, bundle, footage, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_calibration_leaves_nothing_behind(stop, bundle, footage, tmp_path, number):
     options = (bundle(), "--source", footage, "-o", tmp_path / "c.json")
     package = "derain.calibration"
-    assert stop(package, f"{package}.job", "calibrate", *options) == STOPPED
+    stopped = stop(package, f"{package}.job", "calibrate", *options, by=number)
+    assert stopped == (128 + number, f"stopped by {number.name}", [])
     assert not (tmp_path / "c.json").exists()
 
 
@@ -71,7 +73,7 @@ def test_export_leaves_nothing_behind(stop):
 
 def test_a_second_signal_is_not_caught():
     def terminate():
-        with sigterm_unwinds():
+        with signals_unwind():
             try:
                 signal.raise_signal(signal.SIGTERM)
             finally:
@@ -82,3 +84,13 @@ def test_a_second_signal_is_not_caught():
         terminate()
     assert during[1:] == [signal.SIG_DFL]
     assert signal.getsignal(signal.SIGTERM) == during[0]
+
+
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup starts a program
+    try:
+        with signals_unwind():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

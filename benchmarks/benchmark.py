@@ -115,7 +115,7 @@ def _measure_case(
     def tell(text: str) -> None:
         tools.tell(f"{network.model} {network.size}: {text}")
 
-    rows, left_out = usable_rows(plan.rows if case.exports else [])
+    rows, left_out = usable_rows(plan.rows if case.exports else [], network)
     backends, absent = usable_backends(plan)
     left_out |= {f"backend {name}": reason for name, reason in absent.items()}
     if plan.processes == "one":

@@ -116,6 +116,18 @@ def main() -> None:
 )
 @click.option("--random-weights", is_flag=True, help="Untrained weights.")
 @click.option(
+    "--calibrate-on",
+    default="",
+    metavar="SOURCE",
+    help="Rainy footage to calibrate INT8 rows on, as of derain-export.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File of derain-calibrate for the INT8 rows of the one --model.",
+)
+@click.option(
     "--pairs",
     type=click.Path(path_type=Path),
     help="Measure PSNR and SSIM, too, on files with a clean left and a rainy right "
@@ -182,6 +194,8 @@ def run(
     threads: int,
     weights: Path | None,
     random_weights: bool,
+    calibrate_on: str,
+    calibration: Path | None,
     pairs: Path | None,
     most_pairs: int,
     duration: float,
@@ -201,9 +215,13 @@ def run(
         raise click.UsageError("give --model, --bundle or both")
     if weights is not None and random_weights:
         raise click.UsageError("--weights and --random-weights exclude each other")
+    if calibration is not None and calibrate_on:
+        raise click.UsageError("--calibration and --calibrate-on exclude each other")
     chosen = list(MODELS) if _ALL in models else list(dict.fromkeys(models))
     if weights is not None and len(chosen) != 1:
         raise click.UsageError("--weights needs exactly one --model")
+    if calibration is not None and len(chosen) != 1:
+        raise click.UsageError("--calibration needs exactly one --model")
     for path in (output, markdown):
         _require_free(path, force=force)
 
@@ -233,6 +251,8 @@ def run(
                 threads=threads or usable_cores(),
                 weights=weights,
                 random_weights=random_weights,
+                calibration=calibration,
+                calibrate_on=calibrate_on,
                 pairs=pairs,
                 most_pairs=most_pairs,
                 pace=Pace(

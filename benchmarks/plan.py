@@ -36,6 +36,8 @@ class Plan:
         threads: Processor threads of every row.
         weights: Checkpoint for the one model.
         random_weights: Untrained weights.
+        calibration: File of ``derain-calibrate`` for the one model, for INT8; or
+        calibrate_on: frames to calibrate on. Without both there are no INT8 rows.
         pairs: Folder of rainy and clean pictures.
         most_pairs: Take no more of them.
         pace: How long to measure.
@@ -51,6 +53,8 @@ class Plan:
     threads: int
     weights: Path | None
     random_weights: bool
+    calibration: Path | None
+    calibrate_on: str
     pairs: Path | None
     most_pairs: int
     pace: Pace
@@ -87,6 +91,8 @@ def plan_cases(plan: Plan) -> list[PlannedCase]:
                 size=size,
                 weights=plan.weights,
                 random_weights=plan.random_weights or not _has_weights(model, plan),
+                calibration=plan.calibration,
+                calibrate_on=plan.calibrate_on,
             )
         )
         for model in plan.models
@@ -131,11 +137,16 @@ def usable_backends(plan: Plan) -> tuple[list[str], dict[str, str]]:
     return [CPU_BACKEND], others
 
 
-def usable_rows(names: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+def usable_rows(
+    names: Iterable[str], network: Network
+) -> tuple[list[str], dict[str, str]]:
     """The rows that this machine can have, and why it cannot have the others."""
+    calibrated = network.calibration is not None or bool(network.calibrate_on)
     usable, left_out = [], {}
     for name in names:
         reason = _obstacle(ROWS[name])
+        if ROWS[name].precision == "int8" and not calibrated:
+            reason = reason or "needs --calibrate-on or --calibration"
         if reason:
             left_out[name] = reason
         else:

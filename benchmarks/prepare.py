@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -25,12 +24,16 @@ class Network:
         size: Of the frames.
         weights: Checkpoint; None takes what ships.
         random_weights: Untrained weights.
+        calibration: File of ``derain-calibrate``, for INT8; or
+        calibrate_on: frames to calibrate on. Without both there is no INT8.
     """
 
     model: str
     size: Size
     weights: Path | None = None
     random_weights: bool = False
+    calibration: Path | None = None
+    calibrate_on: str = ""
 
     @property
     def name(self) -> str:
@@ -68,8 +71,6 @@ def prepare(network: Network, artefact: Artefact, folder: Path, into: Prepared) 
     facts = _facts(facts_path)
     if not (path.exists() and facts.get("request") == request):
         facts_path.unlink(missing_ok=True)
-        if path.is_dir():
-            shutil.rmtree(path)
         started = time.perf_counter()
         done = subprocess.run(
             _command(network, artefact, path), capture_output=True, text=True
@@ -98,7 +99,11 @@ def _command(network: Network, artefact: Artefact, path: Path) -> list[str]:
     else:
         precision, _, target = artefact.partition("-")
         command = [sys.executable, "-m", "derain.export.cli", f"--{precision}"]
-        command += ["--quiet", "--target", target or "any"]
+        command += ["--quiet", "--force", "--target", target or "any"]
+        if precision == "int8" and network.calibration is not None:
+            command += ["--calibration", str(network.calibration)]
+        elif precision == "int8":
+            command += ["--calibrate-on", network.calibrate_on]
     command += ["--model", network.model, "--size", str(network.size)]
     if network.weights is not None:
         command += ["--weights", str(network.weights)]
@@ -110,13 +115,26 @@ def _command(network: Network, artefact: Artefact, path: Path) -> list[str]:
 def _request(network: Network, artefact: Artefact) -> dict[str, Any]:
     """All that the artefact depends on, but for the versions of the tools."""
     weights = network.weights
+    calibration: Any = ""
+    if artefact.startswith("int8"):
+        file = network.calibration
+        calibration = _stats(network.calibrate_on) if file is None else _digest(file)
     return {
         "artefact": artefact,
         "model": network.model,
         "size": str(network.size),
         "random_weights": network.random_weights,
         "weights": "" if weights is None else _digest(weights),
+        "calibration": calibration,
     }
+
+
+def _stats(source: str) -> list[Any]:
+    """What tells whether a source is as it was: names, lengths, dates."""
+    path = Path(source)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [(f.name, f.stat()) for f in files if f.is_file()]
+    return [source, *([name, x.st_size, x.st_mtime_ns] for name, x in stats)]
 
 
 def _digest(path: Path) -> str:

@@ -4,7 +4,8 @@ Run it as ``python -m derain.benchmarks.readme [FILE] [--check]``.
 
 Between ``<!-- bench:DEVICE/MODEL-SIZE -->`` and ``<!-- /bench -->`` stands the table of
 that case, and between ``<!-- bench:DEVICE/all-SIZE -->`` and the same end a table with
-a line for each network. DEVICE is a folder of ``benchmarks/results``; where several
+a line for each network; with ``int8`` in the place of ``all`` it compares INT8 with
+FP32. DEVICE is a folder of ``benchmarks/results``; where several
 records have a case, the newest counts. Between ``<!-- quality:DATASET -->`` and
 ``<!-- /quality -->`` stands what ``derain-eval`` found there.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 import click
 
 from derain.benchmarks.errors import BenchmarkError
+from derain.benchmarks.latency import speed_up
 from derain.benchmarks.quality_table import quality_rows
 from derain.benchmarks.record import Case, Record, Row, read_record, write_text
 from derain.benchmarks.report import case_table, markdown_table, milliseconds
@@ -37,6 +39,13 @@ _QUALITY = re.compile(
     re.DOTALL,
 )
 _OVERVIEW = ("network", "PyTorch eager", "best PyTorch", "plain ONNX", "our bundle")
+_INT8 = (
+    "network",
+    "ONNX Runtime, FP32",
+    "ONNX Runtime, INT8",
+    "OpenVINO, FP32",
+    "OpenVINO, INT8",
+)
 _OURS = "bundle-fp"  # not the row that runs our graph on another's library
 
 
@@ -60,13 +69,16 @@ def fill_tables(text: str, results: Path = RESULTS, quality: Path = QUALITY) -> 
     def table(match: re.Match[str]) -> str:
         name, size = match["name"], match["size"]
         newest = _newest(results / match["device"], size)
-        chosen = [pair for model, pair in newest.items() if name in (model, "all")]
+        chosen = [
+            pair for model, pair in newest.items() if name in (model, *_OVERVIEWS)
+        ]
         if not chosen:
             raise BenchmarkError(
                 f"no record in {results / match['device']} has {name} at {size}"
             )
         record, case = chosen[-1]
-        rows = _overview(chosen) if name == "all" else case_table(case)
+        cases = [case for _, case in chosen]
+        rows = _OVERVIEWS[name](cases) if name in _OVERVIEWS else case_table(case)
         note = (
             f"{record.machine.device}, {record.threads} threads, "
             f"{record.created[:10]}, `derain-bench`."
@@ -92,8 +104,8 @@ def _newest(folder: Path, size: str) -> dict[str, tuple[Record, Case]]:
     return found
 
 
-def _overview(cases: Sequence[tuple[Record, Case]]) -> list[list[str]]:
-    return [list(_OVERVIEW), *(_line(case) for _, case in cases)]
+def _overview(cases: Sequence[Case]) -> list[list[str]]:
+    return [list(_OVERVIEW), *(_line(case) for case in cases)]
 
 
 def _line(case: Case) -> list[str]:
@@ -116,6 +128,43 @@ def _line(case: Case) -> list[str]:
         _median(_fastest(plain)),
         cell,
     ]
+
+
+def _int8(cases: Sequence[Case]) -> list[list[str]]:
+    return [list(_INT8), *(_int8_line(case) for case in cases)]
+
+
+def _int8_line(case: Case) -> list[str]:
+    def rows(beginning: str, end: str) -> list[Row]:
+        return [
+            row
+            for row in case.rows
+            if row.key.startswith(beginning) and row.key.endswith(end)
+        ]
+
+    cells = [f"`{case.model}`"]
+    for large, small in (
+        (rows("bundle-fp32", "/onnxruntime"), rows("bundle-int8", "/onnxruntime")),
+        (rows("bundle-openvino", ""), rows("bundle-int8-openvino", "")),
+    ):
+        fp32, int8 = _fastest(large), _fastest(small)
+        cells += [_median(fp32), _int8_cell(fp32, int8)]
+    return cells
+
+
+def _int8_cell(fp32: Row | None, int8: Row | None) -> str:
+    cell = _median(int8)
+    if fp32 is None or int8 is None or not (fp32.rounds_ms and int8.rounds_ms):
+        return cell
+    speed = speed_up(int8.rounds_ms, fp32.rounds_ms)
+    cell += f", {speed.ratio:.2f} x FP32 [{speed.low:.2f}-{speed.high:.2f}]"
+    if int8.quality is not None and int8.quality.psnr_db is not None:
+        cell += f", {int8.quality.psnr_db:.1f} dB"
+    return cell
+
+
+# What stands in a marker in the place of a network.
+_OVERVIEWS = {"all": _overview, "int8": _int8}
 
 
 def _fastest(rows: Sequence[Row]) -> Row | None:

@@ -17,7 +17,9 @@ from derain.runtime.sizes import Size
 if TYPE_CHECKING:
     from derain.benchmarks.subject import Subject
 
-Artefact = Literal["", "plain", "fp32", "fp16", "fp32-onnxruntime"]
+Artefact = Literal[
+    "", "plain", "fp32", "fp16", "int8", "fp32-onnxruntime", "int8-onnxruntime"
+]
 REFERENCE = "eager"  # the row that speed and quality are measured against
 
 
@@ -132,6 +134,26 @@ ROWS = {
         artefact="fp16",
         backends=True,
     ),
+    "bundle-int8": RowEntry(
+        module="bundle_row",
+        factory="open_bundle",
+        summary="our INT8 bundle, the rest in FP16",
+        extra="",
+        package="",
+        precision="int8",
+        artefact="int8",
+        backends=True,
+    ),
+    "bundle-int8-onnxruntime": RowEntry(
+        module="bundle_row",
+        factory="open_bundle",
+        summary="our INT8 bundle, --target onnxruntime: the rest in FP32",
+        extra="",
+        package="",
+        precision="int8",
+        artefact="int8-onnxruntime",
+        backends=True,
+    ),
     "bundle-openvino": RowEntry(
         module="openvino_row",
         factory="open_bundle",
@@ -139,6 +161,15 @@ ROWS = {
         extra="openvino",
         package="openvino",
         artefact="fp32",
+    ),
+    "bundle-int8-openvino": RowEntry(
+        module="openvino_row",
+        factory="open_bundle",
+        summary="our INT8 bundle's graph on OpenVINO",
+        extra="openvino",
+        package="openvino",
+        precision="int8",
+        artefact="int8",
     ),
     "bundle": RowEntry(
         module="bundle_row",

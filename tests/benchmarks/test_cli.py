@@ -172,6 +172,38 @@ def test_rows_that_fail_are_rows_with_their_errors(measured):
     assert eager["latency"] is ours["latency"] is None
 
 
+def test_int8_is_calibrated_on_the_footage_given(measured):
+    from derain.export.frames import verification_frames
+    from derain.runtime.pictures import write_picture
+    from derain.runtime.sizes import Size
+
+    folder, _ = measured
+    (folder / "rain").mkdir()
+    for k, frame in enumerate(verification_frames(Size(64, 48), 6)):
+        write_picture(folder / "rain" / f"{k}.png", frame)
+    arguments = (
+        *("--model", "nets:Tiny", "--size", "64x48", *FAST, "--json", "--work", "w8"),
+        *("--row", "eager", "--row", "bundle-int8-onnxruntime"),
+    )
+    done = bench(folder, *arguments)
+    (case,) = json.loads(done.stdout)["cases"]
+    assert [row["key"] for row in case["rows"]] == ["eager"]
+    left_out = case["left_out"]["bundle-int8-onnxruntime"]
+    assert left_out == "needs --calibrate-on or --calibration"
+
+    done = bench(folder, *arguments, "--calibrate-on", "rain")
+    assert done.returncode == 0, done.stderr
+    _, small = json.loads(done.stdout)["cases"][0]["rows"]
+    assert (small["precision"], small["error"]) == ("int8", None)
+    assert 42 < small["quality"]["psnr_db"] < 70
+    (bundle,) = folder.glob("w8/*-int8-onnxruntime")
+
+    file = str(bundle / "calibration.json")
+    done = bench(folder, *arguments, "--calibration", file)
+    again = json.loads(done.stdout)["cases"][0]["rows"][1]
+    assert again["quality"] == small["quality"]
+
+
 @pytest.fixture
 def no_ceilings(monkeypatch):
     """What takes seconds, and is seen elsewhere."""
@@ -234,6 +266,12 @@ def test_quality_against_the_truth_is_measured_with_pairs(bundle, tmp_path, fram
         (["--model", "qsnet", "--size", "big"], 2, "WIDTHxHEIGHT"),
         (["--model", "qsnet", "--weights", "x", "--random-weights"], 2, "exclude"),
         (["--models", "all", "--weights", "x"], 2, "exactly one --model"),
+        (["--models", "all", "--calibration", "x"], 2, "exactly one --model"),
+        (
+            ["--model", "qsnet", "--calibration", "x", "--calibrate-on", "y"],
+            2,
+            "exclude",
+        ),
         (["--bundle", "nowhere"], 1, "nowhere is not a bundle"),
     ],
 )

@@ -61,6 +61,29 @@ def test_tables_are_made_from_the_newest_record(results):
     assert "old" not in filled
 
 
+def test_int8_is_compared_with_fp32_on_each_runtime(
+    tmp_path, make_record, make_case, make_row
+):
+    from derain.benchmarks.record import Quality
+
+    near = Quality(psnr_db=45.04, identical=0.5, max_levels=9)
+    rows = [
+        make_row("eager", [[50.0], [50.0]]),
+        make_row("bundle-fp32/onnxruntime", [[10.0], [10.0]]),
+        make_row("bundle-int8-onnxruntime/onnxruntime", [[20.0], [20.0]], quality=near),
+        make_row("bundle-openvino", [[12.0], [12.0]]),
+        make_row("bundle-int8-openvino", (), error="no memory"),
+    ]
+    write_record(make_record(make_case(*rows)), tmp_path / "board" / "a.json")
+    marked = "<!-- bench:board/int8-32x24 -->\n<!-- /bench -->"
+    lines = fill_tables(marked, tmp_path).splitlines()
+    (line,) = (x for x in lines if x.startswith("| `qsnet`"))
+    assert line == (
+        "| `qsnet` | 10.0 ms | 20.0 ms, 0.50 x FP32 [0.50-0.50], 45.0 dB "
+        "| 12.0 ms | failed |"
+    )
+
+
 def test_the_rest_stays_and_a_second_time_changes_nothing(results):
     filled = fill_tables(README, results)
     for line in ("Before.", "Between.", "After."):

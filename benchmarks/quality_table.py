@@ -1,7 +1,8 @@
 """PSNR and SSIM of the shipped weights, from the committed answers of ``derain-eval``.
 
 ``benchmarks/quality/DATASET/MODEL.json`` is what ``derain-eval --json`` printed for
-PyTorch and for bundles of the same network.
+PyTorch and for bundles of the same network; ``MODEL-*.json`` beside it is what it
+printed for more bundles on the same pictures.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ def quality_rows(folder: Path) -> list[list[str]]:
     files = sorted(folder.glob("*.json"))
     if not files:
         raise BenchmarkError(f"no answer of derain-eval --json in {folder}")
-    answers = {file.stem: _read(file) for file in files}
+    answers: dict[str, dict[str, dict[str, Any]]] = {}
+    for file in files:
+        row = answers.setdefault(file.stem.partition("-")[0], {})
+        row |= _read(file)
+        _require_same_pictures(row, file)
     names = {name for row in answers.values() for name in row}
     columns = [name for name in _ORDER if name in names]
     rows = [["network", "pictures", "rainy", *columns]]
@@ -51,13 +56,17 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
         found = {_column(name): dict(figures) for name, figures in answer.items()}
         for name, figures in found.items():
             _ORDER.index(name), _cell(figures), _cell(figures["rainy"])
-        if len({figures["pictures"] for figures in found.values()}) != 1:
-            raise BenchmarkError(f"{file} has figures of different pictures")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchmarkError(
             f"{file} is not what derain-eval --json printed: {error!r}"
         ) from error
     return found
+
+
+def _require_same_pictures(row: dict[str, dict[str, Any]], file: Path) -> None:
+    seen = {(figures["pictures"], _cell(figures["rainy"])) for figures in row.values()}
+    if len(seen) != 1:
+        raise BenchmarkError(f"{file} has figures of different pictures")
 
 
 def _column(name: str) -> str:

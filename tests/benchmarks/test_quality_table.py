@@ -37,6 +37,24 @@ def test_the_table_stands_between_its_marks(tmp_path):
     assert fill_tables(filled, tmp_path, tmp_path) == filled
 
 
+def test_what_was_measured_later_joins_its_line(tmp_path):
+    write(tmp_path, "a", **{"a, PyTorch": 24.0, "/x/a-fp16-dynamic": 24.01})
+    write(tmp_path, "a-int8", **{"/x/a-int8-dynamic": 23.99})
+    assert quality_rows(tmp_path)[1][3:] == [
+        "24.00 / 0.8000",
+        "24.01 / 0.8000",
+        "23.99 / 0.8000",
+    ]
+
+
+def test_what_was_measured_later_is_of_the_same_pictures(tmp_path, monkeypatch):
+    write(tmp_path, "a", **{"a, PyTorch": 24.0})
+    monkeypatch.setitem(RAINY, "psnr_db", 22.6)
+    write(tmp_path, "a-int8", **{"a-int8": 23.99})
+    with pytest.raises(BenchmarkError, match="different pictures"):
+        quality_rows(tmp_path)
+
+
 def test_figures_of_different_pictures_are_no_row(tmp_path):
     write(tmp_path, "a", **{"a, PyTorch": 24.0, "a-fp16": 24.0})
     answer = json.loads((tmp_path / "a.json").read_text())

@@ -103,6 +103,19 @@ def find_layers(model: ir.Model) -> tuple[Layer, ...]:
     return layers
 
 
+def tensor_keys(layers: Iterable[Layer]) -> dict[str, str]:
+    """For each tensor that layers read, a name that holds for every frame size.
+
+    PyTorch numbers additions and the like through, and those that compute sizes count:
+    a graph of any size calls ``add_9`` what is ``add_429`` in one of a fixed size.
+    Convolutions keep their names, so a tensor is the input of one of its readers.
+    """
+    keys: dict[str, str] = {}
+    for layer in sorted(layers, key=lambda x: x.name):  # graphs differ in their order
+        keys.setdefault(layer.tensor, f"input of {layer.name}")
+    return keys
+
+
 def nodes_by_name(model: ir.Model) -> dict[str, ir.Node]:
     """The nodes of the graph by name."""
     return {str(node.name): node for node in model.graph}

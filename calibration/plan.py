@@ -20,7 +20,7 @@ from derain.calibration.frames import FrameStore
 from derain.calibration.gate import Gate, Limits
 from derain.calibration.histograms import Histogram
 from derain.calibration.judge import HeldOut, Judge, psnr_of
-from derain.calibration.layers import Layer, find_layers
+from derain.calibration.layers import Layer, find_layers, tensor_keys
 from derain.calibration.observe import Observation, observe
 from derain.calibration.ranges import Method
 from derain.calibration.record import Calibration, RefusedError, fingerprint
@@ -106,12 +106,15 @@ def calibrate(
         note=note,
     )
     verdict = gate.decide()
+    keys = tensor_keys(layers)
     made = Calibration(
         graph=graph,
         method=method,
-        ranges={k: float(v) for k, v in ranges.items()},
-        means={k: [float(f"{x:.7g}") for x in v] for k, v in (means or {}).items()},
-        factors={k: v.tolist() for k, v in factors.items()},
+        ranges={keys[k]: float(v) for k, v in ranges.items()},
+        means={
+            keys[k]: [float(f"{x:.7g}") for x in v] for k, v in (means or {}).items()
+        },
+        factors={keys[k]: v.tolist() for k, v in factors.items()},
         int8=tuple(layer.name for layer in layers if layer.name in verdict.int8),
         macs=macs,
         curve=[step.to_json() for step in verdict.curve],

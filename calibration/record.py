@@ -15,11 +15,16 @@ import onnx_ir as ir
 
 from derain.calibration.equalise import equalise, find_chains
 from derain.calibration.errors import CalibrationError
-from derain.calibration.layers import constant, find_layers, nodes_by_name
+from derain.calibration.layers import (
+    constant,
+    find_layers,
+    nodes_by_name,
+    tensor_keys,
+)
 from derain.calibration.qdq import insert_qdq
 from derain.calibration.ranges import LEVELS
 
-SCHEMA = 2  # 2: factors
+SCHEMA = 3  # 2: factors; 3: tensors by `tensor_keys`
 _FARTHEST = LEVELS * float(np.finfo(np.float16).max)  # with a scale that FP16 holds
 
 
@@ -28,6 +33,7 @@ class Calibration:
     """Ranges, the layers that run in INT8, and where both come from.
 
     Frame sizes do not matter: what was measured at one size is good for any other.
+    Tensors are called as `tensor_keys` calls them.
 
     Attributes:
         graph: Fingerprint of the convolutions it is for; see `fingerprint`.
@@ -84,25 +90,34 @@ class Calibration:
                 "must be those it was made with; run derain-calibrate again"
             )
         self._check_whole(model)
-        equalise(model, {k: np.asarray(v, np.float32) for k, v in self.factors.items()})
-        means = {k: np.asarray(v, np.float32) for k, v in self.means.items()}
-        insert_qdq(model, self.ranges, set(self.int8), means or None)
+        tensors = {v: k for k, v in tensor_keys(find_layers(model)).items()}
+        factors = {
+            tensors[k]: np.asarray(v, np.float32) for k, v in self.factors.items()
+        }
+        means = {tensors[k]: np.asarray(v, np.float32) for k, v in self.means.items()}
+        ranges = {tensors[k]: reach for k, reach in self.ranges.items()}
+        equalise(model, factors)
+        insert_qdq(model, ranges, set(self.int8), means or None)
 
     def _check_whole(self, model: ir.Model) -> None:
         """Raise unless there is something for every layer in INT8, and nothing else."""
         layers, nodes, small = find_layers(model), nodes_by_name(model), set(self.int8)
+        keys = tensor_keys(layers)
         wrong = [f"layer {x}" for x in self.macs.keys() ^ {x.name for x in layers}]
-        chains = {chain.tensor for chain in find_chains(model)}
+        for what, found in (("range", self.ranges), ("means", self.means)):
+            wrong += [f"{what} of {x}" for x in found.keys() - set(keys.values())]
+        chains = {keys[chain.tensor] for chain in find_chains(model)}
         if self.factors:
             wrong += [f"factors of {x}" for x in self.factors.keys() ^ chains]
         for layer in layers:
             if layer.name not in small:
                 continue
-            if layer.tensor not in self.ranges:
-                wrong.append(f"range of {layer.tensor}")
+            key = keys[layer.tensor]
+            if key not in self.ranges:
+                wrong.append(f"range of {key}")
             channels = _input_channels(nodes[layer.name])
-            if self.means and len(self.means.get(layer.tensor, ())) != channels:
-                wrong.append(f"means of the {channels} channels of {layer.tensor}")
+            if self.means and len(self.means.get(key, ())) != channels:
+                wrong.append(f"means of the {channels} channels of {key}")
         if wrong:
             raise CalibrationError(
                 f"the calibration is damaged: {sorted(set(wrong))[0]} missing, or not "
@@ -204,18 +219,21 @@ class RefusedError(CalibrationError):
 def fingerprint(model: ir.Model) -> str:
     """SHA-256 of a float graph's convolutions: names, weights, biases, attributes.
 
-    Pads are left out: they follow the frame size, odd, even or any, and ranges do not.
+    Pads, the other tensors' names and the order are left out: they follow the frame
+    size, odd, even or any, and ranges do not.
     """
     digest = hashlib.sha256()
     nodes = nodes_by_name(model)
-    for layer in find_layers(model):
+    layers = find_layers(model)
+    keys = tensor_keys(layers)
+    for layer in sorted(layers, key=lambda x: x.name):
         node = nodes[layer.name]
         attributes = sorted(
             (name, str(attribute.value))
             for name, attribute in node.attributes.items()
             if name != "pads"
         )
-        digest.update(f"{layer.name} {layer.tensor} {attributes}\n".encode())
+        digest.update(f"{layer.name} {keys[layer.tensor]} {attributes}\n".encode())
         for value in node.inputs[1:]:
             content = constant(value)
             digest.update(b"" if content is None else content.tobytes())

@@ -12,12 +12,15 @@ pytest.importorskip("torch", reason="the exporter needs derain[export]")
 from derain.calibration.gate import Limits
 from derain.calibration.job import Job
 from derain.calibration.plan import Options
-from derain.calibration.record import Calibration
+from derain.calibration.record import Calibration, fingerprint
 from derain.export import pipeline
+from derain.export.frame_graph import wrap_frame
 from derain.export.half import HalfChoice
+from derain.export.passes import optimize
 from derain.export.pipeline import CALIBRATION_FILE, ExportRequest, export_bundle
 from derain.export.stages import Stages
 from derain.export.verify import Comparison
+from derain.models.loading import open_network
 from derain.models.registry import MODELS
 from derain.runtime.bundle import Bundle
 from derain.runtime.derainer import Derainer
@@ -25,7 +28,8 @@ from derain.runtime.sizes import SizeRange
 from derain.runtime.tensorrt.compile import compile_bundle
 from derain.runtime.tensorrt.options import BuildOptions
 
-SIZE = "72x56"  # as in tests/export, whose exports are used again
+# As in tests/export, whose exports are used again.
+SIZE, SIZES = "72x56", "48x40,72x56,96x80"
 # The weights are untrained: this is about graphs, not about pictures.
 LOOSE = Options(
     method="minmax",
@@ -89,6 +93,21 @@ def test_every_network_compiles(export, model, record_property):
     record_property("seconds", record.seconds)
     assert record.bytes > 0
     assert record.network_types["int8"] > 0
+
+
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(x, marks=[pytest.mark.slow] * (x == "dcsfn")) for x in MODELS],
+)
+def test_a_calibration_of_one_size_fits_the_graph_of_any_size(export_once, model):
+    loaded = open_network(model, weights=None, random_weights=True)
+    prints = set()
+    for sizes in map(SizeRange.parse, (SIZE, SIZES)):
+        core = export_once(loaded.network, loaded.facts, sizes, 20)
+        wrap_frame(core, loaded.facts, sizes)
+        optimize(core.model, "any")
+        prints.add(fingerprint(core.model))
+    assert len(prints) == 1
 
 
 def test_the_rest_of_the_graph_is_fp16(export):

@@ -18,11 +18,14 @@ from derain.calibration.job import Job, gather, run_job
 from derain.calibration.plan import Options
 from derain.calibration.record import Calibration, RefusedError
 from derain.calibration.report import table
+from derain.calibration.session import Session
 from derain.runtime.pictures import write_picture
 from derain.runtime.sizes import Size
 
 LOOSE = Limits(max_drop_db=5, min_psnr_db=25)
 SIZE = Size(48, 32)
+# Tensors of the small graph, as a calibration calls them.
+IMAGE, R0, R1 = (f"input of conv{k}" for k in range(3))
 
 
 class Later(datetime.datetime):
@@ -53,6 +56,22 @@ def change_a_weight(model):
     array = value.const_value.numpy().copy()
     array[0, 0, 0, 0] += 0.01
     value.const_value = ir.tensor(array, name=value.name)
+
+
+def test_a_calibration_fits_a_graph_whose_tensors_have_other_names(
+    make_model, rainy, footage
+):
+    model, renamed = make_model(), make_model()
+    for node in renamed.graph:
+        for value in node.outputs:
+            value.name += "_of_any_size"
+    made = calibrate(model, job(footage, equalise=False))
+    made = replace(made, factors={R1: [0.5, 2.0] * 4})
+    pictures = []
+    for graph in (model, renamed):
+        made.apply(graph)
+        pictures.append(Session(graph).derain(rainy[0]))
+    np.testing.assert_array_equal(*pictures)
 
 
 def test_a_file_gives_back_what_was_written(model, footage, tmp_path):
@@ -92,12 +111,12 @@ DAMAGES = {
     "field": lambda fields: fields.pop("ranges"),
     "schema": lambda fields: fields.update(schema=99),
     "layer": lambda fields: fields.update(int8=["nothing"]),
-    "NaN range": lambda fields: fields["ranges"].update(image=float("nan")),
-    "text for a range": lambda fields: fields["ranges"].update(image="1"),
-    "range beyond FP16": lambda fields: fields["ranges"].update(image=1e9),
-    "NaN mean": lambda fields: fields["means"]["r0"].__setitem__(3, float("nan")),
-    "endless mean": lambda fields: fields["means"]["r0"].__setitem__(3, 1e39),
-    "null for a mean": lambda fields: fields["means"]["r0"].__setitem__(3, None),
+    "NaN range": lambda fields: fields["ranges"].update({IMAGE: float("nan")}),
+    "text for a range": lambda fields: fields["ranges"].update({IMAGE: "1"}),
+    "range beyond FP16": lambda fields: fields["ranges"].update({IMAGE: 1e9}),
+    "NaN mean": lambda fields: fields["means"][R0].__setitem__(3, float("nan")),
+    "endless mean": lambda fields: fields["means"][R0].__setitem__(3, 1e39),
+    "null for a mean": lambda fields: fields["means"][R0].__setitem__(3, None),
     "number for means": lambda fields: fields["means"].update(r0=1.0),
     "no multiplications": lambda fields: fields["macs"].update(conv1=0),
     "text for factors": lambda fields: fields["factors"].update(r1="12345678"),
@@ -135,12 +154,14 @@ def test_a_file_of_another_form_is_one_line(tmp_path, text):
 
 
 INCOMPLETE = {
-    "range of r0": lambda fields: fields["ranges"].pop("r0"),
-    "means of the 8 channels of r0": lambda fields: fields["means"].pop("r0"),
-    "means of the 8 channels of r1": lambda fields: fields["means"]["r1"].pop(),
-    "means of the 3 channels of image": lambda fields: fields["means"].update(
-        image=[0.5] * 8
+    f"range of {R0}": lambda fields: fields["ranges"].pop(R0),
+    f"means of the 8 channels of {R0}": lambda fields: fields["means"].pop(R0),
+    f"means of the 8 channels of {R1}": lambda fields: fields["means"][R1].pop(),
+    f"means of the 3 channels of {IMAGE}": lambda fields: fields["means"].update(
+        {IMAGE: [0.5] * 8}
     ),
+    "range of r7": lambda fields: fields["ranges"].update(r7=1.0),
+    "means of r7": lambda fields: fields["means"].update(r7=[1.0]),
     "layer conv0": lambda fields: (
         fields["macs"].pop("conv0"),
         fields["int8"].remove("conv0"),
@@ -149,7 +170,7 @@ INCOMPLETE = {
         fields["macs"].update(conv7=1),
         fields["int8"].append("conv7"),
     ),
-    "factors of r7": lambda fields: fields.update(factors={"r1": [1.0] * 8, "r7": [1]}),
+    "factors of r7": lambda fields: fields.update(factors={R1: [1.0] * 8, "r7": [1]}),
 }
 
 

@@ -107,7 +107,7 @@ def tensor_keys(layers: Iterable[Layer]) -> dict[str, str]:
     """For each tensor that layers read, a name that holds for every frame size.
 
     PyTorch numbers additions and the like through, and those that compute sizes count:
-    a graph of any size calls ``add_9`` what is ``add_429`` in one of a fixed size.
+    a graph of any size calls ``add_429`` what is ``add_9`` in one of a fixed size.
     Convolutions keep their names, so a tensor is the input of one of its readers.
     """
     keys: dict[str, str] = {}

@@ -66,7 +66,7 @@ def find_chains(model: ir.Model) -> tuple[Chain, ...]:
     chains = []
     for tensor in dict.fromkeys(x.tensor for x in found):
         value = values[tensor]
-        readers = tuple(str(use.node.name) for use in value.uses())
+        readers = tuple(str(node.name) for node in _readers(value))
         first = None if value in results else _source(value, results)
         if first is not None and {str(first.name), *readers} <= layers:
             chains.append(Chain(tensor, str(first.name), readers))
@@ -141,12 +141,20 @@ def equalise(model: ir.Model, factors: Factors) -> None:
             _replace(reader, 1, scaled.reshape(weights.shape))
 
 
+def _readers(value: ir.Value) -> list[ir.Node]:
+    """What reads numbers of `value`: in a graph of any size some ask its shape alone.
+
+    A node counts once for each input that it is.
+    """
+    return [use.node for use in value.uses() if use.node.op_type != "Shape"]
+
+
 def _source(value: ir.Value, results: set[ir.Value]) -> ir.Node | None:
     """The convolution that `value` is the result of, but for a ReLU; or None."""
     node = value.producer()
     while node is not None and node.op_type in _HOMOGENEOUS and not node.domain:
         inner = node.inputs[0]
-        if inner is None or inner in results or len(inner.uses()) > 1:
+        if inner is None or inner in results or len(_readers(inner)) > 1:
             return None
         node = inner.producer()
     if node is None or node.op_type != "Conv" or node.domain:

@@ -9,7 +9,7 @@ from derain.calibration.equalise import equalise, find_chains, find_factors
 from derain.calibration.errors import CalibrationError
 from derain.calibration.frames import FrameStore
 from derain.calibration.judge import HeldOut, Judge
-from derain.calibration.layers import find_layers, nodes_by_name
+from derain.calibration.layers import find_layers, tensor_keys, nodes_by_name
 from derain.calibration.observe import observe
 from derain.calibration.qdq import insert_qdq
 from derain.calibration.record import Calibration, fingerprint
@@ -121,14 +121,15 @@ def test_a_calibration_equalises_the_graph_it_is_applied_to(uneven_model, rainy)
     layers = find_layers(uneven_model)
     observations, macs = observe(changed, layers, rainy[:3])
     ranges = {name: seen.histogram.largest for name, seen in observations.items()}
+    keys = tensor_keys(layers)
     made = Calibration(
         graph=fingerprint(uneven_model),
         method="minmax",
-        ranges=ranges,
+        ranges={keys[name]: reach for name, reach in ranges.items()},
         means={},
         int8=tuple(layer.name for layer in layers),
         macs=macs,
-        factors={name: factor.tolist() for name, factor in factors.items()},
+        factors={keys[name]: factor.tolist() for name, factor in factors.items()},
     )
     insert_qdq(changed, ranges, set(made.int8))
     made.apply(uneven_model)

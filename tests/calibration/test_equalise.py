@@ -9,7 +9,7 @@ from derain.calibration.equalise import equalise, find_chains, find_factors
 from derain.calibration.errors import CalibrationError
 from derain.calibration.frames import FrameStore
 from derain.calibration.judge import HeldOut, Judge
-from derain.calibration.layers import find_layers, tensor_keys, nodes_by_name
+from derain.calibration.layers import find_layers, nodes_by_name, tensor_keys
 from derain.calibration.observe import observe
 from derain.calibration.qdq import insert_qdq
 from derain.calibration.record import Calibration, fingerprint

@@ -18,9 +18,11 @@ from derain.runtime.backends import BACKENDS
 from derain.runtime.bundle import Bundle
 from derain.runtime.sizes import Size
 
-# Runs on any processor; the other backends want an NVIDIA GPU.
+# Runs on any processor; but for OpenVINO, the other backends want an NVIDIA GPU.
 CPU_BACKEND = "onnxruntime"
-_PLAIN_BACKENDS = ("onnxruntime", "onnxruntime-cuda")
+_OPENVINO = "openvino"
+# What runs a plain export, and what is written for ONNX Runtime's own kernels.
+_ONNXRUNTIME = ("onnxruntime", "onnxruntime-cuda")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,10 +133,13 @@ def usable_backends(plan: Plan) -> tuple[list[str], dict[str, str]]:
     """The backends to measure, and why others are not."""
     if plan.backends:
         return list(plan.backends), {}
-    if has_cuda_device():
-        return list(BACKENDS), {}
-    others = {name: "no NVIDIA GPU" for name in BACKENDS if name != CPU_BACKEND}
-    return [CPU_BACKEND], others
+    others = {}
+    if not has_cuda_device():
+        on_processors = (CPU_BACKEND, _OPENVINO)
+        others = {x: "no NVIDIA GPU" for x in BACKENDS if x not in on_processors}
+    if find_spec(_OPENVINO) is None:
+        others[_OPENVINO] = f"{_OPENVINO} is not installed"
+    return [x for x in BACKENDS if x not in others], others
 
 
 def usable_rows(
@@ -165,8 +170,8 @@ def row_specs(
             if name == GIVEN:
                 continue
             wanted = backends if entry.backends else [""]
-            if entry.artefact == "plain" and entry.backends:
-                wanted = [b for b in backends if b in _PLAIN_BACKENDS]
+            if entry.backends and entry.artefact.endswith(("plain", "onnxruntime")):
+                wanted = [b for b in backends if b in _ONNXRUNTIME]
             specs += [_spec(name, name, b, entry.precision, case, plan) for b in wanted]
     names = [bundle.folder.name for bundle in case.bundles]
     for bundle, name in zip(case.bundles, names, strict=True):

@@ -135,20 +135,14 @@ def _int8(cases: Sequence[Case]) -> list[list[str]]:
 
 
 def _int8_line(case: Case) -> list[str]:
-    def rows(beginning: str, end: str) -> list[Row]:
-        return [
-            row
-            for row in case.rows
-            if row.key.startswith(beginning) and row.key.endswith(end)
-        ]
+    def fastest(beginning: str, backend: str) -> Row | None:
+        rows = [x for x in case.rows if x.key.startswith(beginning)]
+        return _fastest([x for x in rows if x.key.endswith(f"/{backend}")])
 
     cells = [f"`{case.model}`"]
-    for large, small in (
-        (rows("bundle-fp32", "/onnxruntime"), rows("bundle-int8", "/onnxruntime")),
-        (rows("bundle-openvino", ""), rows("bundle-int8-openvino", "")),
-    ):
-        fp32, int8 = _fastest(large), _fastest(small)
-        cells += [_median(fp32), _int8_cell(fp32, int8)]
+    for backend in ("onnxruntime", "openvino"):
+        fp32 = fastest("bundle-fp32", backend)
+        cells += [_median(fp32), _int8_cell(fp32, fastest("bundle-int8", backend))]
     return cells
 
 

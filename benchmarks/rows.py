@@ -154,23 +154,6 @@ ROWS = {
         artefact="int8-onnxruntime",
         backends=True,
     ),
-    "bundle-openvino": RowEntry(
-        module="openvino_row",
-        factory="open_bundle",
-        summary="our FP32 bundle's graph on OpenVINO",
-        extra="openvino",
-        package="openvino",
-        artefact="fp32",
-    ),
-    "bundle-int8-openvino": RowEntry(
-        module="openvino_row",
-        factory="open_bundle",
-        summary="our INT8 bundle's graph on OpenVINO",
-        extra="openvino",
-        package="openvino",
-        precision="int8",
-        artefact="int8",
-    ),
     "bundle": RowEntry(
         module="bundle_row",
         factory="open_bundle",

@@ -34,8 +34,8 @@ from derain.runtime.views import View, ViewedSink, view_info
 _SLOWER = {
     "fp16": "processors emulate FP16: a bundle exported with --fp32 is as fast here "
     "or faster",
-    "int8": "processors run this INT8 slower: a bundle exported with --fp32 is faster "
-    "here",
+    "int8": "ONNX Runtime's processor runs INT8 slower than FP32: give --backend "
+    "openvino on x86 (pip install 'derain[openvino]'), or export with --fp32",
 }
 
 

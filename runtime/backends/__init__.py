@@ -40,6 +40,12 @@ BACKENDS = {
     "onnxruntime-cuda": BackendEntry(
         "ort", "open_cuda", "gpu", "ONNX Runtime on an NVIDIA GPU"
     ),
+    "openvino": BackendEntry(
+        "openvino",
+        "open_openvino",
+        "openvino",
+        "OpenVINO on the processor; fastest INT8 on x86",
+    ),
     "tensorrt": BackendEntry(
         "trt",
         "open_tensorrt",

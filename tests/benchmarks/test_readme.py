@@ -71,8 +71,8 @@ def test_int8_is_compared_with_fp32_on_each_runtime(
         make_row("eager", [[50.0], [50.0]]),
         make_row("bundle-fp32/onnxruntime", [[10.0], [10.0]]),
         make_row("bundle-int8-onnxruntime/onnxruntime", [[20.0], [20.0]], quality=near),
-        make_row("bundle-openvino", [[12.0], [12.0]]),
-        make_row("bundle-int8-openvino", (), error="no memory"),
+        make_row("bundle-fp32/openvino", [[12.0], [12.0]]),
+        make_row("bundle-int8/openvino", (), error="no memory"),
     ]
     write_record(make_record(make_case(*rows)), tmp_path / "board" / "a.json")
     marked = "<!-- bench:board/int8-32x24 -->\n<!-- /bench -->"

@@ -1,0 +1,139 @@
+"""OpenVINO against ONNX Runtime, on the processor."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("openvino", reason="openvino is not installed")
+pytest.importorskip("onnx")
+
+from onnx import TensorProto, helper, numpy_helper
+
+from derain.runtime.backends import open_backend
+from derain.runtime.bundle import MODEL_FILE, Bundle, sha256
+from derain.runtime.errors import EngineError
+from derain.runtime.manifest import Manifest
+from derain.runtime.sizes import Size
+
+
+@pytest.fixture
+def with_model(bundles, tmp_path):
+    """A bundle with another model.onnx."""
+
+    def make(model):
+        folder = tmp_path / "bundle"
+        folder.mkdir()
+        for path in bundles("darken").iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+        path = folder / MODEL_FILE
+        path.write_bytes(
+            model if isinstance(model, bytes) else model.SerializeToString()
+        )
+        manifest = Manifest.read(folder)
+        manifest.files[MODEL_FILE] = sha256(path)
+        manifest.write(folder)
+        return Bundle.open(folder)
+
+    return make
+
+
+def graph_of(nodes, shape, constants=()):
+    """A model from `frame` to `derained`, both uint8."""
+    values = (
+        helper.make_tensor_value_info(name, TensorProto.UINT8, shape)
+        for name in ("frame", "derained")
+    )
+    graph = helper.make_graph(nodes, "g", *([value] for value in values))
+    graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in constants
+    )
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("mine", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def test_functions_are_read(with_model, image):
+    """Operators of ours are functions in a bundle, which OpenVINO cannot read."""
+    frame = image()[None]
+    model = graph_of(
+        [helper.make_node("Halve", ["frame"], ["derained"], domain="mine")], frame.shape
+    )
+    two = helper.make_tensor("two", TensorProto.UINT8, [1], [2])
+    body = [
+        helper.make_node("Constant", [], ["two"], value=two),
+        helper.make_node("Div", ["a", "two"], ["b"]),
+    ]
+    opset = [helper.make_opsetid("", 20)]
+    model.functions.append(
+        helper.make_function("mine", "Halve", ["a"], ["b"], body, opset)
+    )
+    backend = open_backend("openvino", with_model(model))
+    np.testing.assert_array_equal(backend.infer(frame), frame >> 1)
+
+
+def test_a_concatenation_in_int8_is_what_onnxruntime_makes_of_it(with_model, image):
+    """OpenVINO 2026.4 alone is tens of levels off."""
+    random = np.random.default_rng(0)
+    weights = random.integers(-127, 128, (3, 6, 3, 3)).astype(np.int8)
+    constants = (
+        ("scale", np.float32(1 / 255)),
+        ("half", np.float32(-0.5)),
+        ("step", np.float32(1 / 127)),
+        ("zero", np.int8(0)),
+        ("weights", weights),
+        ("steps", np.full(3, 4e-4, np.float32)),
+        ("zeros", np.zeros(3, np.int8)),
+        ("bias", np.full(3, 0.5, np.float32)),
+        ("none", np.float32(0)),
+        ("one", np.float32(1)),
+        ("peak", np.float32(255)),
+    )
+    node = helper.make_node
+    nodes = [
+        node("Transpose", ["frame"], ["planes"], perm=[0, 3, 1, 2]),
+        node("Cast", ["planes"], ["float"], to=TensorProto.FLOAT),
+        node("Mul", ["float", "scale"], ["image"]),
+        node("Add", ["image", "half"], ["other"]),
+        node("Concat", ["image", "other"], ["both"], axis=1),
+        node("QuantizeLinear", ["both", "step", "zero"], ["small"]),
+        node("DequantizeLinear", ["small", "step", "zero"], ["back"]),
+        node("DequantizeLinear", ["weights", "steps", "zeros"], ["taps"], axis=0),
+        node("Conv", ["back", "taps", "bias"], ["result"], pads=[1, 1, 1, 1]),
+        node("Clip", ["result", "none", "one"], ["clipped"]),
+        node("Mul", ["clipped", "peak"], ["levels"]),
+        node("Round", ["levels"], ["rounded"]),
+        node("Transpose", ["rounded"], ["pixels"], perm=[0, 2, 3, 1]),
+        node("Cast", ["pixels"], ["derained"], to=TensorProto.UINT8),
+    ]
+    frame = image()[None]
+    bundle = with_model(graph_of(nodes, frame.shape, constants))
+    wanted = open_backend("onnxruntime", bundle).infer(frame).astype(int)
+    got = open_backend("openvino", bundle).infer(frame).astype(int)
+    assert wanted.std() > 15
+    assert np.abs(got - wanted).max() <= 1
+
+
+def test_frames_come_in_order_and_say_how_long_they_took(bundles, image):
+    backend = open_backend("openvino", Bundle.open(bundles("darken")), 1)
+    assert backend.description.startswith("openvino 20")
+    assert backend.description.endswith("processor, 1 thread")
+    assert backend.times is None
+    frames = [image(shift=shift)[None] for shift in range(4)]
+    for frame, derained in zip(frames, backend.stream(frames), strict=True):
+        np.testing.assert_array_equal(derained, frame >> 1)
+        assert backend.times.compute_ms > 0
+        assert (backend.times.upload_ms, backend.times.download_ms) == (0, 0)
+    backend.close()
+    backend.close()
+
+
+def test_a_failure_is_one_line(bundles, image):
+    backend = open_backend("openvino", Bundle.open(bundles("darken")))
+    with pytest.raises(EngineError, match=r"^openvino failed: .*") as caught:
+        backend.infer(image(Size(8, 8))[None])
+    assert "\n" not in str(caught.value)
+    assert "src/" not in str(caught.value)
+
+
+def test_a_graph_that_does_not_load_is_one_line(with_model):
+    with pytest.raises(EngineError, match="does not load") as caught:
+        open_backend("openvino", with_model(b"no graph"))
+    assert "\n" not in str(caught.value)

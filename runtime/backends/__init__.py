@@ -44,7 +44,7 @@ BACKENDS = {
         "openvino",
         "open_openvino",
         "openvino",
-        "OpenVINO on the processor; fastest INT8 on x86",
+        "OpenVINO on the processor; INT8 faster than FP32 on x86",
     ),
     "tensorrt": BackendEntry(
         "trt",

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -27,7 +28,10 @@ class Broken(Tiny):
     def forward(self, x):
         raise RuntimeError("this network is out of order")
 """
-FAST = ["--duration", "0", "--min-rounds", "3", "--warm-up", "0.3", "--quiet"]
+FAST = [
+    *("--duration", "0", "--min-rounds", "3", "--warm-up", "0.3", "--quiet"),
+    *("--backend", "onnxruntime"),
+]
 
 
 def bench(folder, *arguments):
@@ -224,6 +228,18 @@ def test_a_bundle_made_elsewhere_is_measured_in_one_process(bundle):
     assert row["start_up"] is None
     assert row["peak_host_bytes"] is None
     assert len(row["rounds_ms"]) == 3
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_openvino_is_a_backend_where_it_is_installed(monkeypatch, installed):
+    from derain.benchmarks import plan
+
+    monkeypatch.setattr(plan, "has_cuda_device", lambda: False)
+    monkeypatch.setattr(plan, "find_spec", lambda name: object() if installed else None)
+    backends, left_out = plan.usable_backends(SimpleNamespace(backends=()))
+    assert backends == ["onnxruntime", *["openvino"] * installed]
+    reasons = [] if installed else ["openvino is not installed"]
+    assert [x for x in left_out.values() if x != "no NVIDIA GPU"] == reasons
 
 
 @pytest.mark.usefixtures("no_ceilings")

@@ -135,14 +135,15 @@ def _int8(cases: Sequence[Case]) -> list[list[str]]:
 
 
 def _int8_line(case: Case) -> list[str]:
-    def fastest(beginning: str, backend: str) -> Row | None:
+    def fastest(beginning: str, backend: str = "") -> Row | None:
         rows = [x for x in case.rows if x.key.startswith(beginning)]
-        return _fastest([x for x in rows if x.key.endswith(f"/{backend}")])
+        return _fastest([x for x in rows if x.key.endswith(backend)])
 
+    best = fastest("bundle-fp32")
     cells = [f"`{case.model}`"]
-    for backend in ("onnxruntime", "openvino"):
-        fp32 = fastest("bundle-fp32", backend)
-        cells += [_median(fp32), _int8_cell(fp32, fastest("bundle-int8", backend))]
+    for backend in ("/onnxruntime", "/openvino"):
+        cells.append(_median(fastest("bundle-fp32", backend)))
+        cells.append(_int8_cell(best, fastest("bundle-int8", backend)))
     return cells
 
 

@@ -58,8 +58,11 @@ class OpenVinoBackend:
             compiled = core.compile_model(model, "CPU", settings)
             self._request = compiled.create_infer_request()
         except _ANY_ERROR as error:
+            what_to_do = ""
+            if bundle.manifest.target == "onnxruntime":
+                what_to_do = "; export it without --target onnxruntime"
             raise EngineError(
-                f"{bundle.model_path} does not load: {_line(error)}"
+                f"{bundle.model_path} does not load: {_line(error)}{what_to_do}"
             ) from error
         self.times: StageTimes | None = None
         self.description = f"openvino {ov.get_version().partition('-')[0]}, processor"
@@ -133,4 +136,6 @@ def _line(error: Exception) -> str:
     """What OpenVINO says, without the places in its own sources."""
     lines = [" ".join(line.split()) for line in str(error).splitlines()]
     said = [x for x in lines if x and not x.startswith(("Exception from", "Check '"))]
+    if "Summary:" in said:  # after a page of what came of it
+        said = [said[said.index("Summary:") + 1].removeprefix("-- ")]
     return " ".join(said or lines)

@@ -1,5 +1,7 @@
 """OpenVINO against ONNX Runtime, on the processor."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -131,6 +133,24 @@ def test_a_failure_is_one_line(bundles, image):
         backend.infer(image(Size(8, 8))[None])
     assert "\n" not in str(caught.value)
     assert "src/" not in str(caught.value)
+
+
+def test_operators_that_it_does_not_have_are_one_line(with_model, image):
+    node = helper.make_node("MaxUnpool", ["a", "b"], ["c"], kernel_shape=[2, 2])
+    nodes = [
+        helper.make_node("Cast", ["frame"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("MaxPool", ["float"], ["a", "b"], kernel_shape=[2, 2]),
+        node,
+        helper.make_node("Cast", ["c"], ["derained"], to=TensorProto.UINT8),
+    ]
+    bundle = with_model(graph_of(nodes, image()[None].shape))
+    bundle = replace(bundle, manifest=replace(bundle.manifest, target="onnxruntime"))
+    with pytest.raises(
+        EngineError, match=r"MaxUnpool.*without --target onnx"
+    ) as caught:
+        open_backend("openvino", bundle)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300 + len(str(bundle.model_path))
 
 
 def test_a_graph_that_does_not_load_is_one_line(with_model):

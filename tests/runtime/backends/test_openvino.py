@@ -145,9 +145,7 @@ def test_operators_that_it_does_not_have_are_one_line(with_model, image):
     ]
     bundle = with_model(graph_of(nodes, image()[None].shape))
     bundle = replace(bundle, manifest=replace(bundle.manifest, target="onnxruntime"))
-    with pytest.raises(
-        EngineError, match=r"MaxUnpool.*without --target onnx"
-    ) as caught:
+    with pytest.raises(EngineError, match=r"MaxUnpool.*without --target") as caught:
         open_backend("openvino", bundle)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300 + len(str(bundle.model_path))

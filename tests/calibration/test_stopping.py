@@ -11,7 +11,7 @@ from derain.calibration.stopping import signals_unwind
 
 # The command after a function that says where it is and goes on for ever.
 _COMMAND = """
-import sys, time
+import signal, sys, time
 import {module} as module
 from derain.calibration.frames import FrameStore
 from {package}.cli import main
@@ -23,6 +23,7 @@ def forever(*arguments, **options):
             time.sleep(0.1)
 
 module.{function} = forever
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 main()
 """
 

@@ -132,8 +132,11 @@ def _request(network: Network, artefact: Artefact) -> dict[str, Any]:
 def _stats(source: str) -> list[Any]:
     """What tells whether a source is as it was: names, lengths, dates."""
     path = Path(source)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [(f.name, f.stat()) for f in files if f.is_file()]
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        stats = [(f.name, f.stat()) for f in files if f.is_file()]
+    except OSError:  # for the exporter to report, in its own words
+        return [source]
     return [source, *([name, x.st_size, x.st_mtime_ns] for name, x in stats)]
 
 

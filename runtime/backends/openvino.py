@@ -116,8 +116,8 @@ def _shield_concatenations(model: Any) -> None:
     """Keep OpenVINO from quantising the parts of a concatenation, which it gets wrong.
 
     It moves a quantisation in front of the concatenation, as unsigned with a zero point
-    that the convolution then leaves out (2026.4, against ONNX Runtime's INT8: stagewise
-    22.8 in place of 50.1 dB, qsnet 39.2 in place of 51.9 dB, both with the rest in FP16).
+    that the convolution then leaves out (2026.4, against ONNX Runtime's INT8 with the
+    rest in FP16: stagewise 22.8 in place of 50.1 dB, qsnet 39.2 in place of 51.9 dB).
     A PReLU of slope 1 changes nothing, and stops it.
     """
     for node in model.get_ordered_ops():

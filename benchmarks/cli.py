@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from derain.benchmarks.rows import GIVEN, ROWS
+from derain.benchmarks.latency.candidates import GIVEN, ROWS
+from derain.core.commands import SIZE, Command
+from derain.core.sizes import Size
 from derain.models.registry import MODELS
 from derain.runtime.backends import BACKENDS
-from derain.runtime.commands import SIZE, Command
-from derain.runtime.sizes import Size
 
 if TYPE_CHECKING:
-    from derain.benchmarks.record import Record
+    from derain.benchmarks.report.record import Record
 
 DEFAULT_SIZE = Size(1280, 720)
 _DEFAULT_COMMAND = "run"
@@ -225,18 +225,18 @@ def run(
     for path in (output, markdown):
         _require_free(path, force=force)
 
-    from derain.benchmarks.benchmark import run as run_plan
-    from derain.benchmarks.machine import usable_cores
-    from derain.benchmarks.plan import Plan
-    from derain.benchmarks.record import write_record, write_text
-    from derain.benchmarks.report import markdown as as_markdown
-    from derain.benchmarks.report import text
-    from derain.benchmarks.rounds import Pace
-    from derain.runtime.optional import load
+    from derain.benchmarks.latency.benchmark import run as run_plan
+    from derain.benchmarks.latency.machine import usable_cores
+    from derain.benchmarks.latency.plan import Plan
+    from derain.benchmarks.latency.rounds import Pace
+    from derain.benchmarks.report.record import write_record, write_text
+    from derain.benchmarks.report.text_tables import markdown as as_markdown
+    from derain.benchmarks.report.text_tables import text
+    from derain.core.lazy import load
 
     write_plots = None
     if plots is not None:
-        write_plots = load("derain.benchmarks.plots", "write_plots", "bench")
+        write_plots = load("derain.benchmarks.report.plots", "write_plots", "bench")
     with ExitStack() as stack:
         if work is None:
             folder = tempfile.TemporaryDirectory(prefix="derain-bench-")
@@ -293,8 +293,8 @@ def compare(
     as_json: bool,
 ) -> None:
     """Say what changed between two records, beyond the noise."""
-    from derain.benchmarks.compare import compare_records
-    from derain.benchmarks.record import read_record
+    from derain.benchmarks.report.compare import compare_records
+    from derain.benchmarks.report.record import read_record
 
     comparison = compare_records(read_record(before), read_record(after))
     click.echo(_json(comparison) if as_json else comparison.text())
@@ -323,7 +323,7 @@ def runtime(
     bundle: Path | None, frames: int, threads: int, as_json: bool, quiet: bool
 ) -> None:
     """Measure the runtime itself: its loop, its memory, its start-up."""
-    from derain.benchmarks.runtime_cost import measure_runtime
+    from derain.benchmarks.latency.runtime_cost import measure_runtime
 
     cost = measure_runtime(bundle, frames, threads, _teller(quiet=quiet))
     click.echo(_json(cost) if as_json else cost.text())
@@ -349,7 +349,7 @@ def _teller(*, quiet: bool) -> Callable[[str], None]:
 
 
 def _json(value: Record | Any) -> str:
-    from derain.benchmarks.fields import to_json
+    from derain.benchmarks.report.fields import to_json
 
     return json.dumps(to_json(value), indent=1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from derain.runtime.errors import DerainError
+from derain.core.errors import DerainError
 
 
 class BenchmarkError(DerainError, RuntimeError):

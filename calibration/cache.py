@@ -14,9 +14,9 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
+from derain.calibration.calibration_file import write_json
 from derain.calibration.errors import CalibrationError
-from derain.calibration.record import write_json
-from derain.runtime import rain
+from derain.core.synthetic import rain
 
 
 def default_folder() -> Path:

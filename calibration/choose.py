@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 
-from derain.calibration.equalise import Factors, equalise, find_factors
-from derain.calibration.frames import FrameStore, Stored
-from derain.calibration.judge import Judge
+from derain.calibration.equalization import Factors, equalise, find_factors
+from derain.calibration.frame_store import FrameStore, Stored
 from derain.calibration.layers import Layer, concat_groups, find_layers
-from derain.calibration.observe import Observation, observe
+from derain.calibration.observers import Observation, observe
 from derain.calibration.qdq import insert_qdq
 from derain.calibration.ranges import METHODS, Method
+from derain.calibration.scoring import Judge
 from derain.calibration.sensitivity import Means, local_errors
 from derain.calibration.session import Frame
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from derain.calibration.options import FRAMES, METHODS, int8_options
-from derain.calibration.stopping import signals_unwind
-from derain.runtime.commands import Command
-from derain.runtime.optional import load
+from derain.core.commands import Command
+from derain.core.lazy import load
+from derain.core.unwinding import signals_unwind
 
 if TYPE_CHECKING:
+    from derain.calibration.calibration_file import Calibration
     from derain.calibration.options import Settings
-    from derain.calibration.record import Calibration
 
 _EPILOG = f"""\b
 Methods: {", ".join(METHODS)}
@@ -74,7 +74,7 @@ def main(
     after SIGTERM.
     """
     calibrate_bundle = load(
-        "derain.calibration.bundles", "calibrate_bundle", extra="export"
+        "derain.calibration.calibrate", "calibrate_bundle", extra="export"
     )
     make_job = load("derain.calibration.job", "make_job", extra="export")
     with signals_unwind():

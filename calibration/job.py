@@ -11,19 +11,19 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 
+from derain.calibration.accuracy_control import Limits
 from derain.calibration.cache import Cache, default_folder
+from derain.calibration.calibration_file import Calibration, RefusedError
 from derain.calibration.errors import CalibrationError
-from derain.calibration.frames import FRAMES, FrameStore, held_out_pairs
-from derain.calibration.gate import Limits
-from derain.calibration.judge import HeldOut
+from derain.calibration.frame_store import FRAMES, FrameStore, held_out_pairs
 from derain.calibration.options import Settings
 from derain.calibration.pairs import read_pairs
 from derain.calibration.plan import Options, calibrate
-from derain.calibration.record import Calibration, RefusedError
 from derain.calibration.report import require_matplotlib, write_report
+from derain.calibration.scoring import HeldOut
 from derain.calibration.sheet import contact_sheet
-from derain.runtime.pictures import write_picture
-from derain.runtime.sizes import Size
+from derain.core.pictures import write_picture
+from derain.core.sizes import Size
 
 Note: TypeAlias = Callable[[str], None]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.runtime.errors import MediaError
-from derain.runtime.pictures import SUFFIXES, read_picture
+from derain.core.errors import MediaError
+from derain.core.pictures import SUFFIXES, read_picture
 
 PAIRS = 16  # judged at most, taken evenly
 

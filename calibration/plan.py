@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from derain.calibration.accuracy_control import Gate, Limits
 from derain.calibration.cache import Cache, graph_hash, key_of
+from derain.calibration.calibration_file import Calibration, RefusedError, fingerprint
 from derain.calibration.choose import choose_factors, choose_ranges
-from derain.calibration.equalise import Factors, equalise
-from derain.calibration.frames import FrameStore
-from derain.calibration.gate import Gate, Limits
+from derain.calibration.equalization import Factors, equalise
+from derain.calibration.frame_store import FrameStore
 from derain.calibration.histograms import Histogram
-from derain.calibration.judge import HeldOut, Judge, psnr_of
 from derain.calibration.layers import Layer, find_layers, tensor_keys
-from derain.calibration.observe import Observation, observe
+from derain.calibration.observers import Observation, observe
 from derain.calibration.ranges import Method
-from derain.calibration.record import Calibration, RefusedError, fingerprint
+from derain.calibration.scoring import HeldOut, Judge, psnr_of
 
 _TOOLS = ("derain", "onnx-ir", "onnxruntime", "numpy")
 

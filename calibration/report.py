@@ -6,8 +6,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-from derain.calibration.record import Calibration, write_file
-from derain.runtime.optional import load
+from derain.calibration.calibration_file import Calibration, write_file
+from derain.core.lazy import load
 
 # Whole networks on an Orin, INT8 over FP16, as published: 1.06 to 1.6 times as fast,
 # never twice.

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.calibration.frames import Stored
+from derain.calibration.frame_store import Stored
 
 _WIDTH, _COLUMNS, _CAPTION = 240, 8, 18
 

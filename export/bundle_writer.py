@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from derain.runtime.errors import BundleError
-from derain.runtime.manifest import FILE_NAME
+from derain.core.errors import BundleError
+from derain.core.manifest import FILE_NAME
 
 
 def check_target(folder: Path, *, force: bool) -> None:

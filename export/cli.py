@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from derain.calibration.options import FRAMES, NAMES, given, int8_options
-from derain.calibration.stopping import signals_unwind
+from derain.core.commands import SIZE, Command, Parsed
+from derain.core.lazy import load
+from derain.core.manifest import Precision, Target
+from derain.core.sizes import Size, SizeRange
+from derain.core.unwinding import signals_unwind
 from derain.models.allocator import use_huge_pages
 from derain.models.registry import MODELS, NetworkFacts
-from derain.runtime.commands import SIZE, Command, Parsed
-from derain.runtime.manifest import Precision, Target
-from derain.runtime.optional import load
-from derain.runtime.sizes import Size, SizeRange
 
 if TYPE_CHECKING:
     from derain.calibration.options import Settings
@@ -195,11 +195,11 @@ def main(
     use_huge_pages()  # before torch is there
     int8 = None
     if precision == "int8":
-        int8_request = load("derain.export.quantized", "int8_request", extra="export")
+        int8_request = load("derain.export.int8", "int8_request", extra="export")
         int8 = int8_request(calibrate_on, calibration, calibration_frames, settings)
     export_bundle = load("derain.export.pipeline", "export_bundle", extra="export")
     request_type = load("derain.export.pipeline", "ExportRequest", extra="export")
-    stages_type = load("derain.export.stages", "Stages", extra="export")
+    stages_type = load("derain.core.stages", "Stages", extra="export")
     with signals_unwind():
         result: ExportResult = export_bundle(
             request_type(

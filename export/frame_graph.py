@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from derain.core.sizes import SizeRange
 from derain.export.passes.graph_edits import add_initializer
 from derain.export.to_onnx import CoreGraph, padded
 from derain.models.registry import NetworkFacts
-from derain.runtime.sizes import SizeRange
 
 INPUT, OUTPUT = "frame", "derained"
 _FLIP = np.array([2, 1, 0], np.int64)

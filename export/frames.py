@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.runtime.errors import MediaError
-from derain.runtime.pictures import SUFFIXES, read_picture
-from derain.runtime.rain import PRESETS, render_rain
-from derain.runtime.sizes import Size
+from derain.core.errors import MediaError
+from derain.core.pictures import SUFFIXES, read_picture
+from derain.core.sizes import Size
+from derain.core.synthetic.rain import PRESETS, render_rain
 
 _PHOTOS = Path(__file__).resolve().parent / "photos"
 _RAIN = ("moderate", "light", "heavy")

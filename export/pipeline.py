@@ -20,28 +20,12 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from derain.calibration.calibration_file import Calibration
 from derain.calibration.job import Job, Material
-from derain.calibration.record import Calibration
 from derain.calibration.report import summary
-from derain.export import verify
-from derain.export.bundle_writer import check_target, new_bundle
-from derain.export.frame_graph import wrap_frame
-from derain.export.frames import verification_frames
-from derain.export.half import HalfChoice, choose_half_precision
-from derain.export.operators.lowering import lower_operators
-from derain.export.other_kernels import other_kernels
-from derain.export.passes import optimize
-from derain.export.passes.cleanup import remove_dead
-from derain.export.precision import to_fp16
-from derain.export.quantized import plan_int8, read_int8
-from derain.export.reference import derain_with_torch
-from derain.export.stages import Stages
-from derain.export.to_onnx import CoreGraph, to_onnx
-from derain.models.loading import LoadedNetwork, open_network
-from derain.models.registry import NetworkFacts
-from derain.runtime.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
-from derain.runtime.errors import ExportError
-from derain.runtime.manifest import (
+from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
+from derain.core.errors import ExportError
+from derain.core.manifest import (
     CONTRACT,
     FILE_NAME,
     Golden,
@@ -49,8 +33,24 @@ from derain.runtime.manifest import (
     Precision,
     Target,
 )
-from derain.runtime.pictures import write_picture
-from derain.runtime.sizes import Size, SizeRange
+from derain.core.pictures import write_picture
+from derain.core.sizes import Size, SizeRange
+from derain.core.stages import Stages
+from derain.export import verify
+from derain.export.bundle_writer import check_target, new_bundle
+from derain.export.fp16 import to_fp16
+from derain.export.fp16_search import HalfChoice, choose_half_precision
+from derain.export.frame_graph import wrap_frame
+from derain.export.frames import verification_frames
+from derain.export.int8 import plan_int8, read_int8
+from derain.export.noise_floor import other_kernels
+from derain.export.operators.lowering import lower_operators
+from derain.export.passes import optimize
+from derain.export.passes.cleanup import remove_dead
+from derain.export.reference import derain_with_torch
+from derain.export.to_onnx import CoreGraph, to_onnx
+from derain.models.loading import LoadedNetwork, open_network
+from derain.models.registry import NetworkFacts
 from derain.runtime.tensorrt import preflight
 
 Frame = NDArray[np.uint8]

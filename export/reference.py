@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
+from derain.core.sizes import Size
 from derain.export.to_onnx import PictureNetwork, padded
 from derain.models.registry import NetworkFacts
-from derain.runtime.sizes import Size
 
 
 def derain_with_torch(

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from derain.core.errors import DerainError, ExportError, NetworkError
+from derain.core.sizes import Size, SizeRange
+from derain.export.map_sizes import MapSizes
 from derain.export.operators.translation import TRANSLATIONS
-from derain.export.sizes import MapSizes
 from derain.models.registry import NetworkFacts
-from derain.runtime.errors import DerainError, ExportError, NetworkError
-from derain.runtime.sizes import Size, SizeRange
 
 INPUT, OUTPUT = "image", "derained_image"
 

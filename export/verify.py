@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from derain.runtime.errors import ExportError, VerificationError
-from derain.runtime.metrics import psnr_db
+from derain.core.errors import ExportError, VerificationError
+from derain.core.psnr import psnr_db
 
 Frame = NDArray[np.uint8]
 

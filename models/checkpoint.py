@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from derain.runtime.errors import CheckpointError
+from derain.core.errors import CheckpointError
 
 # Under what training scripts store the state dict, the preferred copy first: where the
 # weights were averaged, people report the average.

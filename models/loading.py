@@ -12,13 +12,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from derain.models.registry import MODELS, NetworkFacts, create_model
-from derain.runtime.errors import (
+from derain.core.errors import (
     CheckpointError,
     NetworkError,
     UnknownNameError,
 )
-from derain.runtime.optional import load
+from derain.core.lazy import load
+from derain.models.registry import MODELS, NetworkFacts, create_model
 
 if TYPE_CHECKING:
     from torch import nn

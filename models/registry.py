@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from derain.runtime.errors import UnknownNameError
-from derain.runtime.optional import load
+from derain.core.errors import UnknownNameError
+from derain.core.lazy import load
 
 if TYPE_CHECKING:
     from torch import nn

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from derain.runtime.bundle import Bundle
+    from derain.core.bundle import Bundle
     from derain.runtime.derainer import Derainer
 
 __all__ = ["Bundle", "Derainer"]
@@ -18,7 +18,7 @@ __all__ = ["Bundle", "Derainer"]
 
 def __getattr__(name: str) -> Any:
     if name == "Bundle":
-        from derain.runtime.bundle import Bundle
+        from derain.core.bundle import Bundle
 
         return Bundle
     if name == "Derainer":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from derain.runtime.bundle import Bundle
+from derain.core.bundle import Bundle
+from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
-from derain.runtime.sizes import Size
 
 
 class BundleChoice:

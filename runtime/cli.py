@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from derain.core.commands import Command, Parsed
+from derain.core.errors import ConfigError
 from derain.runtime.backends import BACKENDS
-from derain.runtime.commands import Command, Parsed
-from derain.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from derain.runtime.loop.deadline import Late
-    from derain.runtime.loop.reporting import Style
-    from derain.runtime.views import View
+    from derain.runtime.pipeline.deadline import Late
+    from derain.runtime.pipeline.views import View
+    from derain.runtime.telemetry.reporter import Style
 
 _BACKENDS_HELP = "; ".join(f"{name}: {row.summary}" for name, row in BACKENDS.items())
 
@@ -41,7 +41,7 @@ def _parse_address(text: str) -> tuple[str, int]:
 
 def _load_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
     if path is not None:
-        from derain.runtime.config import read_config
+        from derain.core.config_file import read_config
 
         try:
             ctx.default_map = read_config(path, ctx.command)
@@ -239,8 +239,8 @@ def main(
     # Our own line about a broken picture is enough.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     # Imported here so that --help needs neither NumPy nor OpenCV.
-    from derain.runtime.interrupts import Interrupts
-    from derain.runtime.job import Job, run_job
+    from derain.core.interrupts import Interrupts
+    from derain.runtime.pipeline.job import Job, run_job
 
     def note(text: str) -> None:
         if not quiet:

@@ -8,12 +8,12 @@ from contextlib import closing
 import numpy as np
 from numpy.typing import NDArray
 
+from derain.core.bundle import Bundle
+from derain.core.errors import EngineError, ShapeError
+from derain.core.psnr import psnr_db
+from derain.core.sizes import Size
 from derain.runtime.backends import open_backend
-from derain.runtime.backends.base import Backend, StageTimes
-from derain.runtime.bundle import Bundle
-from derain.runtime.errors import EngineError, ShapeError
-from derain.runtime.metrics import psnr_db
-from derain.runtime.sizes import Size
+from derain.runtime.backends.protocol import Backend, StageTimes
 
 
 class Derainer:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from derain.core.sizes import Size, SizeRange
 from derain.runtime.derainer import Derainer
-from derain.runtime.sizes import Size, SizeRange
 
 
 def nearest_size(size: Size, sizes: SizeRange) -> Size:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
+from derain.core.errors import ExportError
+from derain.core.manifest import Target
+from derain.core.sizes import Size
+from derain.export.map_sizes import MapSizes
 from derain.export.operators import DOMAIN, VERSION, unpool
 from derain.export.operators.region_non_local import region_non_local, tile_count
-from derain.export.sizes import MapSizes
-from derain.runtime.errors import ExportError
-from derain.runtime.manifest import Target
-from derain.runtime.sizes import Size
 
 
 def lower_operators(
@@ -28,7 +28,7 @@ def lower_operators(
         target: What the bodies are chosen for.
         sizes: What the symbolic lengths of the graph can grow to.
         rounded: Whether the node of a name rounds inside as in FP16; for
-            `derain.export.precision.emulate_fp16`.
+            `derain.export.fp16.emulate_fp16`.
 
     Returns:
         For the manifest: each function's name and what it is made of.

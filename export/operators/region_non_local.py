@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from derain.core.manifest import Target
+from derain.core.sizes import Size
 from derain.export.operators.bodies import Body
-from derain.runtime.manifest import Target
-from derain.runtime.sizes import Size
 
 # The scores of one tile. Large enough that 1280x720 needs at most some 200 tiles,
 # small enough for the 8 GB that an Orin Nano shares between processor and GPU.
@@ -66,7 +66,7 @@ def region_non_local(
         sizes: Sizes of theta and of phi, or None where they are known only when the
             graph runs.
         rounded: Whether scores and probabilities are rounded as FP16 tensors would be
-            (see `derain.export.precision.emulate_fp16`).
+            (see `derain.export.fp16.emulate_fp16`).
         target: ``"onnxruntime"`` takes its fused attention, which needs no tiles; any
             other target MatMul, Softmax and MatMul, which TensorRT fuses.
         opset: Version of the standard operators.

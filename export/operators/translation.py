@@ -18,8 +18,8 @@ import torch
 from onnxscript.values import Op, Opset
 
 import derain.models.operators  # noqa: F401  registers torch.ops.derain
+from derain.core.errors import ExportError
 from derain.export.operators import DOMAIN, VERSION
-from derain.runtime.errors import ExportError
 
 _OPSET = Opset(DOMAIN, VERSION)
 _TYPES = [

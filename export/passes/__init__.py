@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from derain.core.manifest import Target
 from derain.export.passes.batch_norms import fold_batch_norms
 from derain.export.passes.channel_permutations import fold_channel_permutations
 from derain.export.passes.cleanup import fold_constants, remove_dead
 from derain.export.passes.dense_groups import make_grouped_convolutions_dense
 from derain.export.passes.split_concats import split_convolutions_of_concats
 from derain.export.passes.thin_convolutions import widen_thin_convolutions
-from derain.runtime.manifest import Target
 
 
 @dataclass(frozen=True, slots=True)

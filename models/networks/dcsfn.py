@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from derain.runtime.errors import ShapeError
+from derain.core.errors import ShapeError
 
 SCALES = (1, 2, 4)  # of the three encoders and decoders
 MINIMUM = 32  # pixels: the fourth of a picture still divides by the largest pool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from derain.runtime.errors import ShapeError
+from derain.core.errors import ShapeError
 
 
 def require_multiple(image: Tensor, multiple: int, network: str) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from derain.runtime.errors import UnknownNameError
-from derain.runtime.optional import load
+from derain.core.errors import UnknownNameError
+from derain.core.lazy import load
 
 if TYPE_CHECKING:  # the table itself needs no NumPy: ``--help`` lists it
-    from derain.runtime.backends.base import Backend
-    from derain.runtime.bundle import Bundle
+    from derain.core.bundle import Bundle
+    from derain.runtime.backends.protocol import Backend
 
 __all__ = ["BACKENDS", "BackendEntry", "open_backend"]
 
@@ -20,7 +20,7 @@ class BackendEntry:
     """Where a backend lives and what it needs.
 
     Attributes:
-        module: Module under `derain.runtime.backends`.
+        module: Module under `derain.runtime`.
         factory: Callable in it: ``factory(bundle, threads)`` returns a `Backend`.
         extra: The ``derain[...]`` extra that installs its dependencies; empty where the
             plain install has them.
@@ -35,25 +35,25 @@ class BackendEntry:
 
 BACKENDS = {
     "onnxruntime": BackendEntry(
-        "ort", "open_cpu", "", "ONNX Runtime on the processor; runs everywhere"
+        "backends.ort", "open_cpu", "", "ONNX Runtime on the processor; runs everywhere"
     ),
     "onnxruntime-cuda": BackendEntry(
-        "ort", "open_cuda", "gpu", "ONNX Runtime on an NVIDIA GPU"
+        "backends.ort", "open_cuda", "gpu", "ONNX Runtime on an NVIDIA GPU"
     ),
     "openvino": BackendEntry(
-        "openvino",
+        "backends.openvino",
         "open_openvino",
         "openvino",
         "OpenVINO on the processor; INT8 faster than FP32 on x86",
     ),
     "tensorrt": BackendEntry(
-        "trt",
+        "tensorrt.engine_backend",
         "open_tensorrt",
         "tensorrt",
         "an engine that derain-compile has put into the bundle; for a Jetson",
     ),
     "tensorrt-rtx": BackendEntry(
-        "trt",
+        "tensorrt.engine_backend",
         "open_tensorrt_rtx",
         "tensorrt-rtx",
         "the same with TensorRT-RTX; for GeForce RTX and alike",
@@ -78,7 +78,5 @@ def open_backend(name: str, bundle: Bundle, threads: int = 0) -> Backend:
         entry = BACKENDS[name]
     except KeyError:
         raise UnknownNameError("backend", name, BACKENDS) from None
-    factory = load(
-        f"derain.runtime.backends.{entry.module}", entry.factory, entry.extra
-    )
+    factory = load(f"derain.runtime.{entry.module}", entry.factory, entry.extra)
     return cast("Backend", factory(bundle, threads))

@@ -19,9 +19,9 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from derain.runtime.backends.base import StageTimes
-from derain.runtime.bundle import Bundle
-from derain.runtime.errors import EngineError
+from derain.core.bundle import Bundle
+from derain.core.errors import EngineError
+from derain.runtime.backends.protocol import StageTimes
 
 _ERRORS_ONLY = 3  # severity of ONNX Runtime's messages
 

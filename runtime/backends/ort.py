@@ -10,9 +10,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from derain.runtime.backends.base import StageTimes
-from derain.runtime.bundle import Bundle
-from derain.runtime.errors import EngineError
+from derain.core.bundle import Bundle
+from derain.core.errors import EngineError
+from derain.runtime.backends.protocol import StageTimes
 
 _ERRORS_ONLY = 3  # severity: warnings about CPU fall-backs are ours to report
 

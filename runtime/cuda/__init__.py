@@ -9,11 +9,11 @@ import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from derain.runtime.errors import MissingDependencyError, UnknownNameError
-from derain.runtime.optional import load
+from derain.core.errors import MissingDependencyError, UnknownNameError
+from derain.core.lazy import load
 
 if TYPE_CHECKING:  # the table itself needs no NumPy
-    from derain.runtime.cuda.base import Device
+    from derain.runtime.cuda.device import Device
 
 __all__ = ["DEVICES", "DeviceEntry", "open_device"]
 

@@ -15,9 +15,9 @@ import numpy as np
 from cuda.bindings import runtime as cudart
 from numpy.typing import NDArray
 
-from derain.runtime.cuda.base import DeviceMemory, Event, HostMemory, Stream
+from derain.core.errors import EngineError
+from derain.runtime.cuda.device import DeviceMemory, Event, HostMemory, Stream
 from derain.runtime.cuda.probe import probe
-from derain.runtime.errors import EngineError
 
 
 def call(name: str, *arguments: object) -> Any:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Protocol, TypeVar
 
-from derain.runtime.errors import EngineError
+from derain.core.errors import EngineError
 
 
 class Closable(Protocol):

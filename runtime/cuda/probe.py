@@ -6,8 +6,8 @@ import importlib
 from contextlib import closing
 from typing import Any
 
+from derain.core.errors import EngineError
 from derain.runtime.cuda.facts import DeviceFacts
-from derain.runtime.errors import EngineError
 
 _BINDINGS = "cuda.bindings.runtime"
 

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.runtime.cuda.base import DeviceMemory, Event, HostMemory, Stream
+from derain.core.errors import EngineError
+from derain.runtime.cuda.device import DeviceMemory, Event, HostMemory, Stream
 from derain.runtime.cuda.facts import DeviceFacts
-from derain.runtime.errors import EngineError
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING has no name in PyCUDA
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from derain.runtime.doctor.base import Finding, Patient, last_line, listed
+from derain.runtime.doctor.machine import Finding, Patient, last_line, listed
 
 FRAMES = 120
 _SIZE = "1280x720"

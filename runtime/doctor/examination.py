@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from derain.runtime.doctor.base import Finding, Machine, Patient, ThisMachine
+from derain.core.errors import BundleError
+from derain.runtime.doctor.machine import Finding, Machine, Patient, ThisMachine
 from derain.runtime.doctor.table import examine
-from derain.runtime.errors import BundleError
 
 
 def examine_machine(
@@ -23,7 +23,7 @@ def examine_machine(
     if folder is None:
         return examine(Patient(machine), slow=slow)
     try:
-        from derain.runtime.bundle import Bundle
+        from derain.core.bundle import Bundle
 
         bundle = Bundle.open(folder)
     except BundleError as error:

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from derain.runtime.doctor.base import Finding, Patient, last_line, listed
+from derain.runtime.doctor.machine import Finding, Patient, last_line, listed
 
 _PLUGINS = "gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
 _INSTALL = f"sudo apt install gstreamer1.0-tools {_PLUGINS}"

@@ -6,7 +6,7 @@ import re
 import sys
 from importlib.util import find_spec
 
-from derain.runtime.doctor.base import Answer, Finding, Patient, last_line
+from derain.runtime.doctor.machine import Answer, Finding, Patient, last_line
 
 # L4T release -> JetPack. Source: NVIDIA's JetPack archive.
 _JETPACKS = {"35": "JetPack 5", "36": "JetPack 6", "38": "JetPack 7"}
@@ -76,7 +76,7 @@ def check_gpu(patient: Patient) -> Finding:
     """The CUDA device, its driver and the runtime."""
     answer = patient.python(
         "from derain.runtime.cuda.probe import probe\n"
-        "from derain.runtime.errors import EngineError\n"
+        "from derain.core.errors import EngineError\n"
         "try: d = probe()\n"
         "except EngineError as error: raise SystemExit(str(error))\n"
         "print(f'{d.name}, compute capability {d.compute_capability}, '\n"

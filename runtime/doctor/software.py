@@ -9,7 +9,7 @@ from importlib import metadata
 from itertools import combinations
 from typing import Any
 
-from derain.runtime.doctor.base import Finding, Patient, last_line, listed
+from derain.runtime.doctor.machine import Finding, Patient, last_line, listed
 
 _OLDEST = (3, 10)
 # What the runtime imports, and the packages that bring it.

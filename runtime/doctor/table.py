@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from derain.runtime.doctor.base import Finding, Patient
-from derain.runtime.optional import load
+from derain.core.lazy import load
+from derain.runtime.doctor.machine import Finding, Patient
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ CHECKS = (
     Check("GStreamer", "media", "check_gstreamer"),
     Check("cameras", "media", "check_cameras"),
     Check("decoders", "decoders", "measure_decoders", slow=True),
-    Check("memory", "room", "check_memory"),
-    Check("disk", "room", "check_disk"),
-    Check("bundle", "fitting", "check_bundle_size", needed=True, of_bundle=True),
-    Check("precision", "fitting", "check_bundle_precision", of_bundle=True),
-    Check("engines", "fitting", "check_bundle_engines", of_bundle=True),
+    Check("memory", "resources", "check_memory"),
+    Check("disk", "resources", "check_disk"),
+    Check("bundle", "bundle_fit", "check_bundle_size", needed=True, of_bundle=True),
+    Check("precision", "bundle_fit", "check_bundle_precision", of_bundle=True),
+    Check("engines", "bundle_fit", "check_bundle_engines", of_bundle=True),
 )
 
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 import ipaddress
 from typing import Protocol, cast
 
-from derain.runtime.loop.statistics import Statistics
-from derain.runtime.optional import load
-from derain.runtime.video.base import Sink
+from derain.core.lazy import load
+from derain.runtime.telemetry.statistics import Statistics
+from derain.runtime.video.frames import Sink
 
 
 class Preview(Sink, Protocol):

@@ -7,7 +7,7 @@ import hmac
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
-from derain.runtime.errors import ConfigError
+from derain.core.errors import ConfigError
 
 MIN_TOKEN = 8  # characters; shorter ones can be guessed by trying
 

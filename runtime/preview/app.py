@@ -21,10 +21,10 @@ from importlib import resources
 from typing import Any
 from urllib.parse import parse_qs
 
-from derain.runtime.loop.statistics import Statistics, Timing
+from derain.runtime.pipeline.views import View
 from derain.runtime.preview.access import Access
 from derain.runtime.preview.hub import MAX_VIEWERS, Hub, Viewer
-from derain.runtime.views import View
+from derain.runtime.telemetry.statistics import Statistics, Timing
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]

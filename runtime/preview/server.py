@@ -10,13 +10,13 @@ from typing import Any
 
 import uvicorn
 
-from derain.runtime.errors import ConfigError
-from derain.runtime.loop.statistics import Statistics
+from derain.core.errors import ConfigError
 from derain.runtime.preview.access import Access
 from derain.runtime.preview.app import STALLED_S, PreviewApp, Scope
 from derain.runtime.preview.hub import Hub
 from derain.runtime.preview.sink import JpegSink
-from derain.runtime.video.base import Frame
+from derain.runtime.telemetry.statistics import Statistics
+from derain.runtime.video.frames import Frame
 
 MAX_CONNECTIONS = 64  # open at once; each viewer has two, the pictures and the figures
 IDLE_S = 10.0  # for a connection that asks nothing

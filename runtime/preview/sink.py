@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.runtime.errors import MediaError
+from derain.core.errors import MediaError
+from derain.runtime.pipeline.views import compose
 from derain.runtime.preview.hub import Hub
-from derain.runtime.video.base import Frame
-from derain.runtime.views import compose
+from derain.runtime.video.frames import Frame
 
 MAX_WIDTH = 1280  # pixels of a picture, before and after each
 QUALITY = 85  # of 100, as libjpeg counts

@@ -8,20 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from derain.core.errors import EngineError
+from derain.core.sizes import Size, SizeRange
 from derain.runtime.cuda.facts import DeviceFacts
-from derain.runtime.errors import EngineError
-from derain.runtime.sizes import Size, SizeRange
-from derain.runtime.tensorrt import audit, timing_cache, versions
-from derain.runtime.tensorrt.api import Api
+from derain.runtime.tensorrt import layer_precision, timing_cache, versions
+from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
+from derain.runtime.tensorrt.library import Api
 from derain.runtime.tensorrt.monitor import PhaseTree, progress_monitor
-from derain.runtime.tensorrt.network import (
+from derain.runtime.tensorrt.network_definition import (
     arithmetic_types,
     check_contract,
     new_builder,
     parse,
     shape_of,
 )
-from derain.runtime.tensorrt.options import BuildFacts, BuildOptions, BuildRequest
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -63,7 +63,7 @@ def build(
         )
     check_contract(api, network, request.model)
     types = arithmetic_types(api, network)
-    audit.check_precision(request.precision, types)
+    layer_precision.check_precision(request.precision, types)
     config: trt.IBuilderConfig = _configure(api, builder, options)
     _set_sizes(api, builder, config, network, request.sizes)
     cache_file = _use_timing_cache(api, config, options, device, notes)
@@ -84,7 +84,7 @@ def build(
         _keep_timing_cache(config, cache_file, notes)
     layers = None
     if device is not None:
-        layers = audit.engine_layers(
+        layers = layer_precision.engine_layers(
             api, plan, version_compatible=options.version_compatible
         )
     if layers is None:

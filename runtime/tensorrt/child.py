@@ -24,13 +24,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from derain.core.errors import DerainError, EngineError
 from derain.runtime.cuda.facts import DeviceFacts
-from derain.runtime.errors import DerainError, EngineError
 from derain.runtime.tensorrt import versions
-from derain.runtime.tensorrt.api import Api, open_api
 from derain.runtime.tensorrt.build import build
-from derain.runtime.tensorrt.network import new_builder, parse
-from derain.runtime.tensorrt.options import BuildRequest
+from derain.runtime.tensorrt.build_options import BuildRequest
+from derain.runtime.tensorrt.library import Api, open_api
+from derain.runtime.tensorrt.network_definition import new_builder, parse
 
 Emit = Callable[[Mapping[str, Any]], None]
 

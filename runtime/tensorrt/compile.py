@@ -9,16 +9,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from derain.runtime.bundle import MODEL_FILE, Bundle
+from derain.core.bundle import MODEL_FILE, Bundle
+from derain.core.errors import EngineError
+from derain.core.manifest import Manifest
+from derain.core.sizes import SizeRange
 from derain.runtime.cuda.facts import DeviceFacts
-from derain.runtime.engines import PLATFORM, EngineBackend, EngineKind, EngineRecord
-from derain.runtime.errors import EngineError
-from derain.runtime.manifest import Manifest
-from derain.runtime.sizes import SizeRange
-from derain.runtime.tensorrt.api import installed
-from derain.runtime.tensorrt.audit import precision_note
+from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
+from derain.runtime.tensorrt.engine_record import (
+    PLATFORM,
+    EngineBackend,
+    EngineKind,
+    EngineRecord,
+)
 from derain.runtime.tensorrt.install import digest_of, has_engine, install, plan_name
-from derain.runtime.tensorrt.options import BuildFacts, BuildOptions, BuildRequest
+from derain.runtime.tensorrt.layer_precision import precision_note
+from derain.runtime.tensorrt.library import installed
 from derain.runtime.tensorrt.process import run_child
 
 # (part that is done or None, what is being done)

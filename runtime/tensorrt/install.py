@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from derain.runtime.bundle import MODEL_FILE, Bundle, sha256
-from derain.runtime.engines import EngineKind, EngineRecord
-from derain.runtime.errors import BundleError, EngineError
-from derain.runtime.manifest import FILE_NAME
+from derain.core.bundle import MODEL_FILE, Bundle, sha256
+from derain.core.errors import BundleError, EngineError
+from derain.core.manifest import FILE_NAME
+from derain.runtime.tensorrt.engine_record import EngineKind, EngineRecord
 
 _OURS = re.compile(r"\.?tensorrt(-rtx)?-[\w.-]+-[0-9a-f]{8}\.plan(\.part)?")
 

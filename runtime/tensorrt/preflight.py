@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from derain.runtime.engines import EngineBackend
-from derain.runtime.errors import EngineError
-from derain.runtime.tensorrt.api import installed
-from derain.runtime.tensorrt.network import RefusedNode
+from derain.core.errors import EngineError
+from derain.runtime.tensorrt.engine_record import EngineBackend
+from derain.runtime.tensorrt.library import installed
+from derain.runtime.tensorrt.network_definition import RefusedNode
 from derain.runtime.tensorrt.process import run_child
 
 _EXPORT = "export the bundle with --target tensorrt"

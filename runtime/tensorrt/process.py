@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from derain.runtime.errors import EngineError
+from derain.core.errors import EngineError
 
 _TICK_S = 0.5
 # Native code that runs out of memory may wait for ever for a thread that never started.

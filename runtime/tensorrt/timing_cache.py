@@ -12,8 +12,8 @@ import re
 import tempfile
 from pathlib import Path
 
+from derain.core.errors import EngineError
 from derain.runtime.cuda.facts import DeviceFacts
-from derain.runtime.errors import EngineError
 
 _MAGIC = b"derain timing cache "
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from derain.runtime.errors import EngineError
-from derain.runtime.tensorrt.api import Api
+from derain.core.errors import EngineError
+from derain.runtime.tensorrt.library import Api
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -13,11 +13,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
-from derain.runtime.errors import MediaError, UnknownNameError
-from derain.runtime.optional import load
-from derain.runtime.pictures import SUFFIXES as PICTURE_SUFFIXES
-from derain.runtime.video.base import Frame, Sink, Source, SourceInfo
-from derain.runtime.video.places import CODEC_FIELD, SinkOptions
+from derain.core.errors import MediaError, UnknownNameError
+from derain.core.lazy import load
+from derain.core.pictures import SUFFIXES as PICTURE_SUFFIXES
+from derain.runtime.video.frames import Frame, Sink, Source, SourceInfo
+from derain.runtime.video.sinks.output_checks import CODEC_FIELD, SinkOptions
 from derain.runtime.video.uris import public
 
 __all__ = [
@@ -110,50 +110,68 @@ def _list(suffixes: frozenset[str]) -> str:
 
 # The first row that matches is taken.
 SOURCES = (
-    Entry("test://rain", _schemes("test"), "rendered", "open_test"),
-    Entry("camera:0", _schemes("camera", "v4l2"), "camera", "open_camera"),
-    Entry("csi://0", _schemes("csi"), "gstreamer", "open_csi", extra="video"),
-    Entry("gst:PIPELINE", _schemes("gst"), "gstreamer", "open_gst", extra="video"),
-    Entry("rtsp://", _schemes("rtsp", "rtsps"), "network", "open_rtsp", extra="video"),
-    Entry("http://", _schemes("http", "https"), "network", "open_http", extra="video"),
-    Entry("-", _is_pipe, "standard_input", "open_standard_input", extra="video"),
-    Entry("a folder of pictures", _is_folder, "pictures", "open_folder"),
-    Entry("a glob of pictures", _is_glob, "pictures", "open_glob"),
+    Entry("test://rain", _schemes("test"), "sources.rendered", "open_test"),
+    Entry("camera:0", _schemes("camera", "v4l2"), "sources.camera", "open_camera"),
+    Entry("csi://0", _schemes("csi"), "sources.gstreamer", "open_csi", extra="video"),
+    Entry(
+        "gst:PIPELINE", _schemes("gst"), "sources.gstreamer", "open_gst", extra="video"
+    ),
+    Entry(
+        "rtsp://",
+        _schemes("rtsp", "rtsps"),
+        "sources.rtsp_http",
+        "open_rtsp",
+        extra="video",
+    ),
+    Entry(
+        "http://",
+        _schemes("http", "https"),
+        "sources.rtsp_http",
+        "open_http",
+        extra="video",
+    ),
+    Entry(
+        "-", _is_pipe, "sources.standard_input", "open_standard_input", extra="video"
+    ),
+    Entry("a folder of pictures", _is_folder, "sources.pictures", "open_folder"),
+    Entry("a glob of pictures", _is_glob, "sources.pictures", "open_glob"),
     Entry(
         f"a picture ({_list(PICTURE_SUFFIXES)})",
         _suffix_in(PICTURE_SUFFIXES),
-        "pictures",
+        "sources.pictures",
         "open_picture",
     ),
     Entry(
         f"a video ({_list(VIDEO_SUFFIXES)})",
         _suffix_in(VIDEO_SUFFIXES),
-        "decoding",
+        "sources.video_decoder",
         "open_video",
         extra="video",
     ),
 )
 SINKS = (
-    Entry("null:", _schemes("null"), "null", "NullSink"),
-    Entry("window:", _schemes("window"), "window", "WindowSink"),
-    Entry("rtsp://", _schemes("rtsp"), "publishing", "RtspSink", extra="video"),
-    Entry("v4l2:///dev/video9", _schemes("v4l2"), "loopback", "LoopbackSink"),
-    Entry("-", _is_pipe, "standard_output", "StandardOutputSink", extra="video"),
-    Entry("a folder", _is_folder, "picture_sinks", "FolderSink"),
+    Entry("null:", _schemes("null"), "sinks.null", "NullSink"),
+    Entry("window:", _schemes("window"), "sinks.window", "WindowSink"),
+    Entry(
+        "rtsp://", _schemes("rtsp"), "sinks.rtsp_publisher", "RtspSink", extra="video"
+    ),
+    Entry("v4l2:///dev/video9", _schemes("v4l2"), "sinks.loopback", "LoopbackSink"),
+    Entry("-", _is_pipe, "sinks.standard_output", "StandardOutputSink", extra="video"),
+    Entry("a folder", _is_folder, "sinks.picture_files", "FolderSink"),
     Entry(
         f"a picture ({_list(PICTURE_SUFFIXES)})",
         _suffix_in(PICTURE_SUFFIXES),
-        "picture_sinks",
+        "sinks.picture_files",
         "PictureSink",
     ),
     Entry(
         f"a video ({_list(WRITTEN_VIDEO_SUFFIXES)})",
         _is_written_video,
-        "encoding",
+        "sinks.video_encoder",
         "VideoSink",
         extra="video",
     ),
-    Entry("a new folder", _is_new_folder, "picture_sinks", "FolderSink"),
+    Entry("a new folder", _is_new_folder, "sinks.picture_files", "FolderSink"),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from derain.runtime.sizes import Size
+from derain.core.sizes import Size
 
 _UNSPECIFIED = 2
 # Matrices swscale computes with: BT.709, FCC, BT.470BG, SMPTE 170M, 240M, BT.2020.

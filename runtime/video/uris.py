@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from derain.runtime.errors import MediaError
+from derain.core.errors import MediaError
 
 T = TypeVar("T")
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from derain.benchmarks.conditions import Conditions, Snapshot
-from derain.benchmarks.latency import summarise
-from derain.benchmarks.machine import Machine
-from derain.benchmarks.record import SCHEMA, Case, Record, Row
-from derain.runtime.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE
-from derain.runtime.manifest import Golden, Manifest
-from derain.runtime.pictures import write_picture
-from derain.runtime.sizes import Size, SizeRange
+from derain.benchmarks.latency.conditions import Conditions, Snapshot
+from derain.benchmarks.latency.machine import Machine
+from derain.benchmarks.latency.percentiles import summarise
+from derain.benchmarks.report.record import SCHEMA, Case, Record, Row
+from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE
+from derain.core.manifest import Golden, Manifest
+from derain.core.pictures import write_picture
+from derain.core.sizes import Size, SizeRange
 
 SIZE = Size(32, 24)
 

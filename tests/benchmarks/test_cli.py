@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from derain.benchmarks.cli import main
-from derain.benchmarks.record import read_record
+from derain.benchmarks.report.record import read_record
 
 NETWORK = """
 from torch import nn
@@ -138,7 +138,7 @@ def test_the_table_is_printed_and_written(measured):
 
 def test_plots_are_written(measured, tmp_path):
     pytest.importorskip("matplotlib")
-    from derain.benchmarks.plots import write_plots
+    from derain.benchmarks.report.plots import write_plots
 
     record = read_record(measured[0] / "record.json")
     written = write_plots(record, tmp_path / "plots")
@@ -182,9 +182,9 @@ def test_rows_that_fail_are_rows_with_their_errors(measured):
 
 
 def test_int8_is_calibrated_on_the_footage_given(measured):
+    from derain.core.pictures import write_picture
+    from derain.core.sizes import Size
     from derain.export.frames import verification_frames
-    from derain.runtime.pictures import write_picture
-    from derain.runtime.sizes import Size
 
     folder, _ = measured
     (folder / "rain").mkdir()
@@ -210,7 +210,9 @@ def test_int8_is_calibrated_on_the_footage_given(measured):
 @pytest.fixture
 def no_ceilings(monkeypatch):
     """What takes seconds, and is seen elsewhere."""
-    monkeypatch.setattr("derain.benchmarks.benchmark.measure_ceilings", lambda n: [])
+    monkeypatch.setattr(
+        "derain.benchmarks.latency.benchmark.measure_ceilings", lambda n: []
+    )
 
 
 @pytest.mark.usefixtures("no_ceilings")
@@ -231,7 +233,7 @@ def test_a_bundle_made_elsewhere_is_measured_in_one_process(bundle):
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_openvino_is_a_backend_where_it_is_installed(monkeypatch, installed):
-    from derain.benchmarks import plan
+    from derain.benchmarks.latency import plan
 
     monkeypatch.setattr(plan, "has_cuda_device", lambda: False)
     monkeypatch.setattr(plan, "find_spec", lambda name: object() if installed else None)
@@ -243,7 +245,7 @@ def test_openvino_is_a_backend_where_it_is_installed(monkeypatch, installed):
 
 @pytest.mark.usefixtures("no_ceilings")
 def test_without_torch_its_rows_are_left_out_and_said_to_be(bundle, monkeypatch):
-    from derain.benchmarks import plan
+    from derain.benchmarks.latency import plan
 
     there = plan.find_spec
     monkeypatch.setattr(
@@ -260,7 +262,7 @@ def test_without_torch_its_rows_are_left_out_and_said_to_be(bundle, monkeypatch)
 
 @pytest.mark.usefixtures("no_ceilings")
 def test_quality_against_the_truth_is_measured_with_pairs(bundle, tmp_path, frame):
-    from derain.runtime.pictures import write_picture
+    from derain.core.pictures import write_picture
 
     for name, picture in (("rain", frame), ("clean", frame >> 1)):
         (tmp_path / "pairs" / name).mkdir(parents=True)

@@ -4,8 +4,8 @@ import pytest
 from click.testing import CliRunner
 
 from derain.benchmarks.cli import main
-from derain.benchmarks.compare import compare_records
-from derain.benchmarks.record import write_record
+from derain.benchmarks.report.compare import compare_records
+from derain.benchmarks.report.record import write_record
 
 BEFORE = ((10.0, 10.2), (10.1, 10.0), (9.9, 10.1), (10.0, 10.0))
 SLOWER = tuple(tuple(ms * 1.2 for ms in turn) for turn in BEFORE)

@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 
 from derain.benchmarks.errors import BenchmarkError
-from derain.benchmarks.fields import from_json, to_json
+from derain.benchmarks.report.fields import from_json, to_json
 
 
 @dataclass(frozen=True)

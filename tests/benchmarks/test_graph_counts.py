@@ -11,15 +11,15 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+from derain.benchmarks.analysis.graph_counts import count_graph
 from derain.benchmarks.errors import BenchmarkError
-from derain.benchmarks.graph_counts import count_graph
-from derain.benchmarks.plain_export import export_plain
+from derain.benchmarks.latency.plain_export import export_plain
+from derain.core.sizes import Size, SizeRange
 from derain.export.operators.lowering import lower_operators
 from derain.export.to_onnx import to_onnx
 from derain.models.loading import LoadedNetwork, open_network
 from derain.models.networks.dcsfn import DCSFN
 from derain.models.registry import NetworkFacts
-from derain.runtime.sizes import Size, SizeRange
 
 # kMAC/px of convolutions and of attention, and parameters, at 256x256.
 BY_HAND = {

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from derain.benchmarks.latency import speed_up, summarise
+from derain.benchmarks.latency.percentiles import speed_up, summarise
 
 
 def test_summarise_gives_the_percentiles():

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from derain.benchmarks.conditions import compare_snapshots, take_snapshot
-from derain.benchmarks.machine import describe_machine
-from derain.benchmarks.power import find_meter
+from derain.benchmarks.latency.conditions import compare_snapshots, take_snapshot
+from derain.benchmarks.latency.machine import describe_machine
+from derain.benchmarks.latency.power import find_meter
 
 
 def at(root, contents):

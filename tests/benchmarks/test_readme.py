@@ -4,13 +4,13 @@ import pytest
 from click.testing import CliRunner
 
 from derain.benchmarks.errors import BenchmarkError
-from derain.benchmarks.readme import fill_tables, main
-from derain.benchmarks.record import read_record, write_record
+from derain.benchmarks.report.readme import fill_tables, main
+from derain.benchmarks.report.record import read_record, write_record
 
 # The records are the checkout's; an installed wheel is without them.
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-QUALITY = ROOT / "benchmarks" / "quality"
+QUALITY = ROOT / "benchmarks" / "results" / "quality"
 README = """\
 Before.
 <!-- bench:board/qsnet-32x24 -->
@@ -25,7 +25,7 @@ After.
 
 @pytest.fixture
 def results(tmp_path, make_record, make_case, make_row):
-    from derain.benchmarks.latency import SpeedUp
+    from derain.benchmarks.latency.percentiles import SpeedUp
 
     speed = SpeedUp(ratio=5.0, low=4.0, high=6.0, rounds=3)
     ours = make_row("bundle-fp32/onnxruntime", [[2.0], [2.0]], speed_up=speed)
@@ -64,7 +64,7 @@ def test_tables_are_made_from_the_newest_record(results):
 def test_int8_is_compared_with_fp32_on_each_runtime(
     tmp_path, make_record, make_case, make_row
 ):
-    from derain.benchmarks.record import Quality
+    from derain.benchmarks.report.record import Quality
 
     near = Quality(psnr_db=45.04, identical=0.5, max_levels=9)
     rows = [

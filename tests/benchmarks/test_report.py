@@ -1,16 +1,16 @@
 import pytest
 
-from derain.benchmarks.graph_counts import GraphCounts, NodeCost
-from derain.benchmarks.latency import SpeedUp
-from derain.benchmarks.limits import (
+from derain.benchmarks.analysis.graph_counts import GraphCounts, NodeCost
+from derain.benchmarks.analysis.limits import (
     Ceiling,
     Limits,
     describe_counts,
     judge,
     rooflines_ms,
 )
-from derain.benchmarks.record import Quality, read_record, write_record
-from derain.benchmarks.report import case_table, markdown, text
+from derain.benchmarks.latency.percentiles import SpeedUp
+from derain.benchmarks.report.record import Quality, read_record, write_record
+from derain.benchmarks.report.text_tables import case_table, markdown, text
 
 CEILINGS = [
     Ceiling(

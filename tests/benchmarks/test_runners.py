@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from derain.benchmarks.errors import RowError
-from derain.benchmarks.rows import ROWS, RowSpec, open_subject
-from derain.benchmarks.runners import LocalRunner, RemoteRunner
-from derain.runtime.errors import MissingDependencyError
-from derain.runtime.sizes import Size
+from derain.benchmarks.latency.candidates import ROWS, RowSpec, open_subject
+from derain.benchmarks.latency.runners import LocalRunner, RemoteRunner
+from derain.core.errors import MissingDependencyError
+from derain.core.sizes import Size
 
 
 @pytest.fixture
@@ -34,13 +34,17 @@ def remote(spec, frame, tmp_path):
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_names_a_factory(name):
     module = ROWS[name].module
-    package = {"torch_rows": "torch", "openvino_row": "openvino"}.get(module)
+    package = {"torch_candidates": "torch", "openvino_candidate": "openvino"}.get(
+        module
+    )
     if package:
         pytest.importorskip(package)
     from importlib import import_module
 
     assert callable(
-        getattr(import_module(f"derain.benchmarks.{module}"), ROWS[name].factory)
+        getattr(
+            import_module(f"derain.benchmarks.latency.{module}"), ROWS[name].factory
+        )
     )
 
 
@@ -95,6 +99,8 @@ def test_a_row_whose_library_is_missing_says_what_to_install(spec, monkeypatch):
     from dataclasses import replace
 
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "derain.benchmarks.torch_rows", raising=False)
+    monkeypatch.delitem(
+        sys.modules, "derain.benchmarks.latency.torch_candidates", raising=False
+    )
     with pytest.raises(MissingDependencyError, match=r"derain\[export\]"):
         open_subject(replace(spec, entry="eager"))

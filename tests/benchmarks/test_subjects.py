@@ -9,13 +9,13 @@ pytest.importorskip("onnx", reason="the exporter needs derain[export]")
 import torch
 from torch import nn
 
-from derain.benchmarks.pixels import to_frame, to_tensor
-from derain.benchmarks.plain_export import export_plain
-from derain.benchmarks.rows import RowSpec, open_subject
+from derain.benchmarks.latency.candidates import RowSpec, open_subject
+from derain.benchmarks.latency.pixels import to_frame, to_tensor
+from derain.benchmarks.latency.plain_export import export_plain
+from derain.core.sizes import Size
 from derain.export.reference import derain_with_torch
 from derain.models.loading import LoadedNetwork, open_network
 from derain.models.registry import MODELS, NetworkFacts
-from derain.runtime.sizes import Size
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
-from derain.runtime.bundle import MODEL_FILE, sha256
-from derain.runtime.manifest import Golden, Manifest
-from derain.runtime.pictures import write_picture
-from derain.runtime.rain import PRESETS, render_rain
-from derain.runtime.sizes import Size, SizeRange
-from derain.runtime.street import Street
+from derain.core.bundle import MODEL_FILE, sha256
+from derain.core.manifest import Golden, Manifest
+from derain.core.pictures import write_picture
+from derain.core.sizes import Size, SizeRange
+from derain.core.synthetic.rain import PRESETS, render_rain
+from derain.core.synthetic.street import Street
 
 WIDTH, HEIGHT, CHANNELS = 48, 32, 8
 UNEVEN = np.geomspace(0.02, 3.0, CHANNELS).astype(np.float32)

@@ -4,11 +4,11 @@ import pytest
 
 from derain.calibration import choose
 from derain.calibration.choose import choose_ranges
-from derain.calibration.frames import FrameStore
+from derain.calibration.frame_store import FrameStore
 from derain.calibration.layers import find_layers
-from derain.calibration.observe import observe
+from derain.calibration.observers import observe
 from derain.calibration.ranges import METHODS, RangeMethod
-from derain.runtime.sizes import Size
+from derain.core.sizes import Size
 
 COARSE = 40.0  # times too far: INT8 has three steps left of 127
 

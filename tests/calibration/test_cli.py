@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from derain.calibration.cli import main
-from derain.runtime.pictures import read_picture, write_picture
+from derain.core.pictures import read_picture, write_picture
 
 LOOSE = ("--max-drop-db", "9", "--min-psnr-db", "20", "--method", "minmax")
 

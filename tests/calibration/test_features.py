@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from derain.calibration.features import describe
-from derain.calibration.frames import FrameStore
-from derain.runtime.pictures import write_picture
-from derain.runtime.rain import LINES, PRESETS, render_rain
-from derain.runtime.sizes import Size
-from derain.runtime.street import Street
+from derain.calibration.frame_store import FrameStore
+from derain.core.pictures import write_picture
+from derain.core.sizes import Size
+from derain.core.synthetic.rain import LINES, PRESETS, render_rain
+from derain.core.synthetic.street import Street
 
 SIZE = Size(320, 180)
 AMOUNTS = ("light", "moderate", "heavy", "downpour")

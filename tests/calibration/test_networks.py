@@ -9,26 +9,26 @@ import pytest
 
 pytest.importorskip("torch", reason="the exporter needs derain[export]")
 
-from derain.calibration.equalise import find_chains
-from derain.calibration.gate import Limits
+from derain.calibration.accuracy_control import Limits
+from derain.calibration.calibration_file import Calibration, fingerprint
+from derain.calibration.equalization import find_chains
 from derain.calibration.job import Job
 from derain.calibration.layers import find_layers, tensor_keys
 from derain.calibration.plan import Options
-from derain.calibration.record import Calibration, fingerprint
+from derain.core.bundle import Bundle
+from derain.core.sizes import SizeRange
+from derain.core.stages import Stages
 from derain.export import pipeline
+from derain.export.fp16_search import HalfChoice
 from derain.export.frame_graph import wrap_frame
-from derain.export.half import HalfChoice
 from derain.export.passes import optimize
 from derain.export.pipeline import CALIBRATION_FILE, ExportRequest, export_bundle
-from derain.export.stages import Stages
 from derain.export.verify import Comparison
 from derain.models.loading import open_network
 from derain.models.registry import MODELS
-from derain.runtime.bundle import Bundle
 from derain.runtime.derainer import Derainer
-from derain.runtime.sizes import SizeRange
+from derain.runtime.tensorrt.build_options import BuildOptions
 from derain.runtime.tensorrt.compile import compile_bundle
-from derain.runtime.tensorrt.options import BuildOptions
 
 # As in tests/export, whose exports are used again.
 SIZE, SIZES = "72x56", "48x40,72x56,96x80"

@@ -1,6 +1,6 @@
 import pytest
 
-from derain.calibration.record import Calibration
+from derain.calibration.calibration_file import Calibration
 from derain.calibration.report import estimated_speedup, summary, table
 
 MADE = Calibration(

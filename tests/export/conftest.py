@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from derain.core.sizes import SizeRange
 from derain.export.operators.lowering import lower_operators
 from derain.export.to_onnx import to_onnx
 from derain.models.operators import region_non_local, unpool_by_indices
 from derain.models.registry import NetworkFacts
-from derain.runtime.sizes import SizeRange
 
 
 @pytest.fixture(autouse=True)

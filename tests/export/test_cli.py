@@ -7,9 +7,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from derain.core.bundle import Bundle
 from derain.export import pipeline
 from derain.export.cli import main
-from derain.runtime.bundle import Bundle
 
 NETWORKS = """
 import torch

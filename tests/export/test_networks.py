@@ -9,14 +9,14 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
+from derain.core.bundle import Bundle
+from derain.core.sizes import SizeRange
+from derain.core.stages import Stages
 from derain.export import pipeline
 from derain.export.cli import main
 from derain.export.pipeline import ExportRequest, export_bundle
-from derain.export.stages import Stages
 from derain.models.registry import MODELS
-from derain.runtime.bundle import Bundle
 from derain.runtime.derainer import Derainer
-from derain.runtime.sizes import SizeRange
 
 STATIC, DYNAMIC = "72x56", "48x40,72x56,96x80"
 

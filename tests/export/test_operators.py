@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from derain.core.errors import ExportError
 from derain.export.operators import DOMAIN
 from derain.export.operators.region_non_local import (
     MOST_TILES,
@@ -13,7 +14,6 @@ from derain.export.operators.region_non_local import (
 )
 from derain.models.operators import region_non_local
 from derain.models.registry import NetworkFacts
-from derain.runtime.errors import ExportError
 
 TARGETS = ("any", "onnxruntime", "tensorrt")
 SIZES = pytest.mark.parametrize(

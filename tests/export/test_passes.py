@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from derain.core.sizes import SizeRange
 from derain.export.passes import PASSES, optimize
 from derain.export.passes.batch_norms import fold_batch_norms
 from derain.export.passes.channel_permutations import fold_channel_permutations
@@ -21,7 +22,6 @@ from derain.export.passes.thin_convolutions import widen_thin_convolutions
 from derain.export.to_onnx import to_onnx
 from derain.models.networks.qsnet import QSNet, ShuffleUnit, channel_shuffle
 from derain.models.registry import NetworkFacts
-from derain.runtime.sizes import SizeRange
 
 # Folding changes the order of additions; the pictures of these networks are near 1.
 ATOL = 2e-5

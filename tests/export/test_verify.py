@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from derain.core.errors import VerificationError
 from derain.export.verify import (
     Comparison,
     compare,
@@ -10,7 +11,6 @@ from derain.export.verify import (
     require_fp16,
     require_fp32,
 )
-from derain.runtime.errors import VerificationError
 
 
 def comparison(*, identical, max_levels, psnr_db=90.0):

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from derain.core.errors import CheckpointError
 from derain.models.checkpoint import canonical, load_checkpoint
 from derain.models.networks.qsnet import QSNet
-from derain.runtime.errors import CheckpointError
 
 WANTED = "wanted safetensors, or a state dict saved by torch.save"
 ALONE = r"save the tensors alone: torch.save\(model.state_dict\(\), FILE\)"

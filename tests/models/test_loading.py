@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from derain.core.errors import CheckpointError, NetworkError, UnknownNameError
+from derain.core.pictures import read_picture
+from derain.core.psnr import psnr_db
+from derain.core.synthetic.rain import PRESETS, render_rain
 from derain.export.reference import derain_with_torch
 from derain.models import loading
 from derain.models.loading import open_network
 from derain.models.registry import MODELS, NetworkFacts, create_model
-from derain.runtime.errors import CheckpointError, NetworkError, UnknownNameError
-from derain.runtime.metrics import psnr_db
-from derain.runtime.pictures import read_picture
-from derain.runtime.rain import PRESETS, render_rain
 
 OWN = """
 import torch

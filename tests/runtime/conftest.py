@@ -8,10 +8,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from derain.runtime.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
-from derain.runtime.manifest import Golden, Manifest
-from derain.runtime.pictures import write_picture
-from derain.runtime.sizes import Size, SizeRange
+from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
+from derain.core.manifest import Golden, Manifest
+from derain.core.pictures import write_picture
+from derain.core.sizes import Size, SizeRange
 
 SIZE = Size(64, 48)
 ANY_SIZE = SizeRange.parse("1x1,64x48,4096x4096")

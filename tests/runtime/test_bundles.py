@@ -2,11 +2,11 @@
 
 import pytest
 
-from derain.runtime.bundle import Bundle
+from derain.core.bundle import Bundle
+from derain.core.pictures import write_picture
+from derain.core.sizes import Size
 from derain.runtime.bundles import BundleChoice
 from derain.runtime.derainer import Derainer
-from derain.runtime.pictures import write_picture
-from derain.runtime.sizes import Size
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import shutil
 import numpy as np
 import pytest
 
+from derain.core.bundle import sha256
+from derain.core.errors import EngineError, ShapeError, UnknownNameError
+from derain.core.manifest import FILE_NAME
+from derain.core.pictures import write_picture
+from derain.core.sizes import Size
 from derain.runtime import Bundle, Derainer
-from derain.runtime.bundle import sha256
-from derain.runtime.errors import EngineError, ShapeError, UnknownNameError
-from derain.runtime.manifest import FILE_NAME
-from derain.runtime.pictures import write_picture
-from derain.runtime.sizes import Size
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
+from derain.core.sizes import Size, SizeRange
 from derain.runtime.resizing import nearest_size
-from derain.runtime.sizes import Size, SizeRange
 
 RANGE = SizeRange.parse("64x32,640x480,1920x1080")
 

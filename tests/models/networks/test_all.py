@@ -7,9 +7,9 @@ import torch
 from torch.export import Dim, export
 from torch.utils.flop_counter import FlopCounterMode
 
+from derain.core.errors import ShapeError, UnknownNameError
 from derain.models.networks.dcsfn import DCSFN
 from derain.models.registry import MODELS, create_model
-from derain.runtime.errors import ShapeError, UnknownNameError
 
 EVERY = pytest.mark.parametrize("name", MODELS)
 # Multiply-accumulates of a pixel, in thousands; the custom operators count as zero.

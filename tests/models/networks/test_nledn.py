@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from derain.core.pictures import read_picture
+from derain.core.psnr import psnr_db
 from derain.models.checkpoint import load_checkpoint
 from derain.models.networks.nledn import NLEDN
-from derain.runtime.metrics import psnr_db
-from derain.runtime.pictures import read_picture
 
 GRIDS = {"up_1": 8, "up_2": 4, "up_3": 2, "down_3": 1, "down_2": 2, "down_1": 4}
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from derain.runtime.bundle import MODEL_FILE
-from derain.runtime.engines import PLATFORM, EngineRecord
-from derain.runtime.manifest import FILE_NAME
-from derain.runtime.sizes import Size, SizeRange
+from derain.core.bundle import MODEL_FILE
+from derain.core.manifest import FILE_NAME
+from derain.core.sizes import Size, SizeRange
+from derain.runtime.tensorrt.engine_record import PLATFORM, EngineRecord
 
 HERE = Path(__file__).parent
 PLAN = b"plan"
@@ -68,8 +68,8 @@ def make_record():
 @pytest.fixture
 def opened(recording, stand_in, make_record):
     """Opens the backend: ``opened(order="lazy").backend``; closes it in the end."""
-    from derain.runtime.backends.trt import TensorRtBackend
-    from derain.runtime.backends.trt_engine import TensorRtEngine
+    from derain.runtime.tensorrt.engine_backend import TensorRtBackend
+    from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
 
     with contextlib.ExitStack() as stack:
 

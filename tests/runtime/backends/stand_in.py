@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from derain.runtime.errors import EngineError
+from derain.core.errors import EngineError
 
 INPUT, OUTPUT = "frame", "derained"
 

@@ -5,23 +5,22 @@ from importlib import import_module
 import numpy as np
 import pytest
 
+from derain.core.bundle import Bundle
+from derain.core.errors import EngineError, MissingDependencyError
 from derain.runtime.backends import BACKENDS, open_backend
-from derain.runtime.bundle import Bundle
-from derain.runtime.errors import EngineError, MissingDependencyError
 
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_every_row_names_a_factory(name):
     row = BACKENDS[name]
-    assert callable(
-        getattr(import_module(f"derain.runtime.backends.{row.module}"), row.factory)
-    )
+    assert callable(getattr(import_module(f"derain.runtime.{row.module}"), row.factory))
     assert row.summary
 
 
 def test_cuda_and_tensorrt_are_imported_only_when_used():
     code = (
-        "import sys, derain.runtime.backends.trt, derain.runtime.cuda.pycuda_device\n"
+        "import sys, derain.runtime.tensorrt.engine_backend\n"
+        "import derain.runtime.cuda.pycuda_device\n"
         "import derain.runtime.tensorrt.child, derain.runtime.tensorrt.compile\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
@@ -66,7 +65,7 @@ def test_a_provider_that_falls_back_is_an_error(bundles, monkeypatch):
 
 
 def test_a_failure_of_the_engine_is_one_line(bundles, image):
-    from derain.runtime.sizes import Size
+    from derain.core.sizes import Size
 
     backend = open_backend("onnxruntime", Bundle.open(bundles("darken")))
     with pytest.raises(EngineError, match=r"^onnxruntime failed: .*") as caught:

@@ -10,11 +10,11 @@ pytest.importorskip("onnx")
 
 from onnx import TensorProto, helper, numpy_helper
 
+from derain.core.bundle import MODEL_FILE, Bundle, sha256
+from derain.core.errors import EngineError
+from derain.core.manifest import Manifest
+from derain.core.sizes import Size
 from derain.runtime.backends import open_backend
-from derain.runtime.bundle import MODEL_FILE, Bundle, sha256
-from derain.runtime.errors import EngineError
-from derain.runtime.manifest import Manifest
-from derain.runtime.sizes import Size
 
 
 @pytest.fixture

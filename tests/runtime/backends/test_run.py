@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from derain.runtime.backends import trt
-from derain.runtime.errors import EngineError
-from derain.runtime.pictures import read_picture
+from derain.core.errors import EngineError
+from derain.core.pictures import read_picture
+from derain.runtime.tensorrt import engine_backend
 
 pytest.importorskip("click.testing")
 
@@ -19,8 +19,8 @@ def run(compiled, monkeypatch, recording, stand_in, invoke, picture_folder, tmp_
     def with_options(**options):
         device = recording.RecordingDevice(**options)
         library = stand_in.Library(device)
-        monkeypatch.setattr(trt, "open_device", lambda: device)
-        monkeypatch.setattr(trt, "open_api", lambda name: library)
+        monkeypatch.setattr(engine_backend, "open_device", lambda: device)
+        monkeypatch.setattr(engine_backend, "open_api", lambda name: library)
         arguments = ("--source", picture_folder(), "--sink", tmp_path / "out")
         result = invoke(compiled(), *arguments, "--backend", "tensorrt", "--json")
         assert device.closed == 1
@@ -50,8 +50,10 @@ def test_an_engine_for_another_machine_is_one_line(
     compiled, monkeypatch, recording, stand_in, invoke, picture_folder, tmp_path
 ):
     device = recording.RecordingDevice()
-    monkeypatch.setattr(trt, "open_device", lambda: device)
-    monkeypatch.setattr(trt, "open_api", lambda name: stand_in.Library(device))
+    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
+    monkeypatch.setattr(
+        engine_backend, "open_api", lambda name: stand_in.Library(device)
+    )
     folder = compiled(gpu="Thor", compute_capabilities=("11.0",))
     arguments = ("--source", picture_folder(), "--sink", tmp_path / "out")
     result = invoke(folder, *arguments, "--backend", "tensorrt")

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from derain.runtime.video import safe_file
+from derain.runtime.video.sinks import safe_file
 
 
 class FullDisk(safe_file.SafeFile):
@@ -64,7 +64,7 @@ def test_a_folder_without_permission(invoke, bundles, tmp_path, picture_folder, 
 def test_a_full_disk_keeps_what_was_finished(
     invoke, bundles, tmp_path, make_video, play, monkeypatch, suffix, failed
 ):
-    monkeypatch.setattr("derain.runtime.video.muxing.SafeFile", FullDisk)
+    monkeypatch.setattr("derain.runtime.video.sinks.muxing.SafeFile", FullDisk)
     source = make_video(tmp_path / "in.mp4", 150, audio="aac", encoder={"crf": "4"})
     arguments = (bundles("identity"), "--source", source, "--crf", "1", "--sink")
     monkeypatch.setattr(FullDisk, "room", 1 << 40)
@@ -86,7 +86,7 @@ def test_a_full_disk_keeps_what_was_finished(
 def test_a_disk_full_from_the_start_leaves_nothing(
     invoke, bundles, tmp_path, make_video, monkeypatch, failed
 ):
-    monkeypatch.setattr("derain.runtime.video.muxing.SafeFile", FullDisk)
+    monkeypatch.setattr("derain.runtime.video.sinks.muxing.SafeFile", FullDisk)
     source = make_video(tmp_path / "in.mp4", 50)
     out = tmp_path / "out.mp4"
     result = invoke(bundles("identity"), "--source", source, "--sink", out)

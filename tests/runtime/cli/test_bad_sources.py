@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from derain.runtime.pictures import write_picture
-from derain.runtime.sizes import Size
+from derain.core.pictures import write_picture
+from derain.core.sizes import Size
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from derain.runtime.sizes import Size
+from derain.core.sizes import Size
 
 
 @pytest.mark.parametrize("sink", ["out.mp4", "out.png"])

@@ -7,9 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from derain.runtime.metrics import psnr_db
-from derain.runtime.pictures import read_picture, write_picture
-from derain.runtime.sizes import Size
+from derain.core.pictures import read_picture, write_picture
+from derain.core.psnr import psnr_db
+from derain.core.sizes import Size
 
 
 def test_picture_to_picture(invoke, bundles, tmp_path, image):
@@ -77,7 +77,7 @@ def test_null_measures_only(invoke, bundles, picture_folder):
 
 
 def test_rendered_rain_needs_no_file(invoke, bundles, tmp_path, play):
-    pytest.importorskip("derain.runtime.rain")
+    pytest.importorskip("derain.core.synthetic.rain")
     result = invoke(
         *(bundles("darken"), "--sink", tmp_path / "out.mp4", "--source"),
         "test://rain?size=64x48&fps=10&seconds=1.5&seed=3",

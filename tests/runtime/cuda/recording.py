@@ -12,8 +12,8 @@ from collections import Counter
 
 import numpy as np
 
+from derain.core.errors import EngineError
 from derain.runtime.cuda.facts import DeviceFacts
-from derain.runtime.errors import EngineError
 
 COPY_MS = 1.0
 
@@ -160,7 +160,7 @@ class Graph(Resource):
 
 
 class RecordingDevice:
-    """See the module; a stand-in for `derain.runtime.cuda.base.Device`.
+    """See the module; a stand-in for `derain.runtime.cuda.device.Device`.
 
     Args:
         order: ``lazy``, ``eager`` or ``random``.

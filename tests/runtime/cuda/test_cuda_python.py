@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("cuda.bindings.runtime")
 
+from derain.core.errors import EngineError
 from derain.runtime.cuda import cuda_python, open_device
-from derain.runtime.errors import EngineError
 
 cudart = cuda_python.cudart
 

@@ -5,8 +5,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from derain.core.errors import EngineError
 from derain.runtime.cuda.probe import probe
-from derain.runtime.errors import EngineError
 
 
 class Status(int):

@@ -9,13 +9,13 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from derain.runtime.cuda import DEVICES, open_device
-from derain.runtime.cuda.probe import probe
-from derain.runtime.errors import (
+from derain.core.errors import (
     EngineError,
     MissingDependencyError,
     UnknownNameError,
 )
+from derain.runtime.cuda import DEVICES, open_device
+from derain.runtime.cuda.probe import probe
 
 
 class Error(Exception):

@@ -5,9 +5,16 @@ import sys
 
 import pytest
 
-from derain.runtime.bundle import Bundle
-from derain.runtime.doctor import decoders, fitting, media, nvidia, room, software
-from derain.runtime.doctor.base import Answer, Patient
+from derain.core.bundle import Bundle
+from derain.runtime.doctor import (
+    bundle_fit,
+    decoders,
+    media,
+    nvidia,
+    resources,
+    software,
+)
+from derain.runtime.doctor.machine import Answer, Patient
 from derain.runtime.doctor.table import CHECKS, examine
 
 GPU = {
@@ -81,8 +88,8 @@ def test_a_check_that_raises_is_a_finding(patient, monkeypatch, needed, status):
     def broken(patient):
         raise ZeroDivisionError("of\nall things")
 
-    monkeypatch.setattr(room, "check_disk", broken)
-    row = table.Check("disk", "room", "check_disk", needed=needed)
+    monkeypatch.setattr(resources, "check_disk", broken)
+    row = table.Check("disk", "resources", "check_disk", needed=needed)
     monkeypatch.setattr(table, "CHECKS", (row,))
     finding = examine(patient())["disk"]
     assert finding.status == status
@@ -276,7 +283,7 @@ MEMORY = "MemTotal:  {} kB\nMemFree: 1 kB\nMemAvailable: {} kB\n"
 )
 def test_memory(patient, free_gib, status):
     text = MEMORY.format(8 << 20, int(free_gib * (1 << 20)))
-    finding = room.check_memory(patient(files={"proc/meminfo": text}))
+    finding = resources.check_memory(patient(files={"proc/meminfo": text}))
     assert finding.status == status
     assert finding.found == f"{free_gib:.1f} GiB free of 8.0"
 
@@ -285,7 +292,7 @@ def test_a_bundle_that_cannot_fit(patient, bundles):
     machine = patient(
         {"proc/meminfo": MEMORY.format(100, 40)}, bundle=bundles("darken")
     )
-    finding = fitting.check_bundle_size(machine)
+    finding = bundle_fit.check_bundle_size(machine)
     assert finding.status == "missing"
     assert "smaller --size" in finding.fix
 
@@ -293,13 +300,13 @@ def test_a_bundle_that_cannot_fit(patient, bundles):
 def test_a_bundle_that_fits(patient, bundles):
     text = MEMORY.format(8 << 20, 4 << 20)
     machine = patient({"proc/meminfo": text}, bundle=bundles("darken"))
-    finding = fitting.check_bundle_size(machine)
+    finding = bundle_fit.check_bundle_size(machine)
     assert finding.status == "ok"
     assert finding.found.startswith("qsnet, fp32, frames of 64x48; at least ")
 
 
 def test_half_precision_without_a_gpu(patient, bundles):
-    finding = fitting.check_bundle_precision(patient(bundle=bundles("fp16")))
+    finding = bundle_fit.check_bundle_precision(patient(bundle=bundles("fp16")))
     assert finding.status == "warn"
     assert "--fp32" in finding.fix
 
@@ -307,13 +314,13 @@ def test_half_precision_without_a_gpu(patient, bundles):
 def test_half_precision_with_a_gpu(patient, bundles):
     answers = {"import tensorrt as library": json.dumps(["10.3.0", GPU])}
     machine = patient(answers=answers, bundle=bundles("fp16"))
-    assert fitting.check_bundle_precision(machine).status == "ok"
+    assert bundle_fit.check_bundle_precision(machine).status == "ok"
 
 
 def test_a_bundle_without_an_engine_where_one_could_be(patient, bundles):
     answers = {"import tensorrt as library": json.dumps(["10.3.0", GPU])}
     machine = patient(answers=answers, bundle=bundles("darken"))
-    finding = fitting.check_bundle_engines(machine)
+    finding = bundle_fit.check_bundle_engines(machine)
     assert finding.status == "absent"
     assert finding.found.endswith("has no tensorrt engine")
     assert finding.fix == f"derain-compile {bundles('darken')} --backend tensorrt"
@@ -322,8 +329,8 @@ def test_a_bundle_without_an_engine_where_one_could_be(patient, bundles):
 def test_a_bundle_whose_engine_is_for_another_gpu(patient, bundles, tmp_path):
     import shutil
 
-    from derain.runtime.bundle import MODEL_FILE
-    from derain.runtime.engines import PLATFORM
+    from derain.core.bundle import MODEL_FILE
+    from derain.runtime.tensorrt.engine_record import PLATFORM
 
     folder = shutil.copytree(bundles("darken"), tmp_path / "copy")
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -345,7 +352,7 @@ def test_a_bundle_whose_engine_is_for_another_gpu(patient, bundles, tmp_path):
     ]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     answers = {"import tensorrt as library": json.dumps(["10.3.0", GPU])}
-    finding = fitting.check_bundle_engines(patient(answers=answers, bundle=folder))
+    finding = bundle_fit.check_bundle_engines(patient(answers=answers, bundle=folder))
     assert finding.status == "warn"
     assert "was built for tensorrt 10.3.0, Thor (11.0)" in finding.found
     assert "this is tensorrt 10.3.0, Orin (8.7)" in finding.found

@@ -8,16 +8,16 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from derain.runtime.doctor import base, examination
-from derain.runtime.doctor.base import Finding
-from derain.runtime.doctor.cli import main
+from derain.runtime.doctor import examination, machine
+from derain.runtime.doctor.doctor_cli import main
+from derain.runtime.doctor.machine import Finding
 from derain.runtime.doctor.table import CHECKS
 
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
     """Enough of it for a machine that stands still for a while."""
-    monkeypatch.setattr(base, "_COMMAND_TIMEOUT_S", 180.0)
+    monkeypatch.setattr(machine, "_COMMAND_TIMEOUT_S", 180.0)
 
 
 def test_this_machine_has_what_is_needed(bundles):
@@ -70,7 +70,7 @@ def test_what_is_no_bundle(findings, tmp_path):
 
 def test_help_and_start_load_nothing_heavy():
     code = (
-        "import sys; from derain.runtime.doctor.cli import main\n"
+        "import sys; from derain.runtime.doctor.doctor_cli import main\n"
         "main(['--help'], standalone_mode=False)\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
@@ -89,7 +89,7 @@ def test_it_works_where_no_package_does(tmp_path):
     for name in ("numpy", "cv2", "onnxruntime", "av"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('broken')\n")
     done = subprocess.run(
-        [sys.executable, "-m", "derain.runtime.doctor.cli", "--json", "bundle"],
+        [sys.executable, "-m", "derain.runtime.doctor.doctor_cli", "--json", "bundle"],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -9,8 +9,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from derain.runtime.loop.statistics import Statistics
-from derain.runtime.video.base import Frame
+from derain.runtime.telemetry.statistics import Statistics
+from derain.runtime.video.frames import Frame
 
 SECONDS = 120  # far more than anything here takes
 

@@ -1,6 +1,6 @@
 import pytest
 
-from derain.runtime.errors import ConfigError
+from derain.core.errors import ConfigError
 from derain.runtime.preview.access import Access
 
 TOKEN = "correct horse"

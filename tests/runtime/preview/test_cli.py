@@ -60,8 +60,8 @@ def test_a_run_is_shown_from_its_first_frame_to_its_end(
     bundles, picture_folder, watch, decode
 ):
     pytest.importorskip("uvicorn", reason="needs the extra preview")
-    from derain.runtime.interrupts import Interrupts
-    from derain.runtime.job import Job, run_job
+    from derain.core.interrupts import Interrupts
+    from derain.runtime.pipeline.job import Job, run_job
 
     streams = []
 

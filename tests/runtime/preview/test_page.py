@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from derain.runtime.loop.statistics import Statistics
+from derain.runtime.telemetry.statistics import Statistics
 
 pytest.importorskip("uvicorn", reason="needs the extra preview")
 webdriver = pytest.importorskip(

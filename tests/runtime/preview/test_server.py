@@ -9,10 +9,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from derain.runtime.errors import ConfigError
-from derain.runtime.loop.statistics import SinkStatistics, Statistics
+from derain.core.errors import ConfigError
 from derain.runtime.preview.hub import MAX_VIEWERS
-from derain.runtime.video.base import Frame
+from derain.runtime.telemetry.statistics import SinkStatistics, Statistics
+from derain.runtime.video.frames import Frame
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra preview")
 

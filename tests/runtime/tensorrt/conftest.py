@@ -9,12 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from derain.runtime.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
+from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
+from derain.core.manifest import FILE_NAME, Golden, Manifest
+from derain.core.pictures import write_picture
+from derain.core.sizes import SizeRange
 from derain.runtime.cuda.facts import DeviceFacts
-from derain.runtime.engines import PLATFORM, EngineRecord
-from derain.runtime.manifest import FILE_NAME, Golden, Manifest
-from derain.runtime.pictures import write_picture
-from derain.runtime.sizes import SizeRange
+from derain.runtime.tensorrt.engine_record import PLATFORM, EngineRecord
 
 STATIC, DYNAMIC = "64x48", "32x32,64x48,128x96"
 
@@ -143,7 +143,7 @@ def compile_command(tmp_path, monkeypatch):
 
     def run(*arguments, **options):
         ahead = () if "--check" in arguments else ("--compute-capability", "8.6")
-        command = [sys.executable, "-m", "derain.runtime.tensorrt.cli"]
+        command = [sys.executable, "-m", "derain.runtime.tensorrt.compile_cli"]
         choice = ("--backend", "tensorrt-rtx")
         return subprocess.run(
             [*command, *choice, *ahead, *map(str, arguments)],

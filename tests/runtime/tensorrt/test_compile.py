@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from derain.runtime.bundle import Bundle
-from derain.runtime.engines import read_plan
-from derain.runtime.errors import EngineError
+from derain.core.bundle import Bundle
+from derain.core.errors import EngineError
 from derain.runtime.tensorrt import compile as compiler
 from derain.runtime.tensorrt import process
-from derain.runtime.tensorrt.cli import main
-from derain.runtime.tensorrt.options import BuildFacts, BuildOptions, BuildRequest
+from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
+from derain.runtime.tensorrt.compile_cli import main
+from derain.runtime.tensorrt.engine_record import read_plan
 
 pytestmark = pytest.mark.usefixtures("rtx")
 
@@ -270,7 +270,12 @@ def test_without_a_gpu_the_compute_capability_is_asked_for(
     make_bundle, monkeypatch, one_line_error
 ):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # also where there is one
-    command = [sys.executable, "-m", "derain.runtime.tensorrt.cli", make_bundle()]
+    command = [
+        sys.executable,
+        "-m",
+        "derain.runtime.tensorrt.compile_cli",
+        make_bundle(),
+    ]
     options = ["--backend", "tensorrt-rtx"]
     result = subprocess.run(
         [*command, *options], capture_output=True, text=True, timeout=180
@@ -355,7 +360,7 @@ child.main()
 _COMPILE = """
 import sys
 from derain.runtime.tensorrt import process
-from derain.runtime.tensorrt.cli import main
+from derain.runtime.tensorrt.compile_cli import main
 process._COMMAND = (sys.executable, "-c", sys.argv.pop())
 process._STUCK_S = 4.0
 main()
@@ -391,7 +396,7 @@ def test_an_unwritable_folder(make_bundle, one_line_error, content):
     folder = make_bundle()
     before = content(folder)
     options = ["--backend", "tensorrt-rtx", "--compute-capability", "8.6", "--quiet"]
-    command = ["-m", "derain.runtime.tensorrt.cli", folder, *options]
+    command = ["-m", "derain.runtime.tensorrt.compile_cli", folder, *options]
     folder.chmod(0o555)
     try:
         result = subprocess.run(
@@ -452,7 +457,7 @@ def test_the_backend_is_tensorrt_where_it_is_installed(monkeypatch):
 
 
 def test_a_request_survives_its_way_to_the_other_process(tmp_path):
-    from derain.runtime.sizes import SizeRange
+    from derain.core.sizes import SizeRange
 
     request = BuildRequest(
         backend="tensorrt",

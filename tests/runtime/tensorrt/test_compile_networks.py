@@ -14,14 +14,14 @@ import pytest
 pytest.importorskip("torch", reason="the exporter needs derain[export]")
 pytest.importorskip("onnx", reason="the exporter needs derain[export]")
 
+from derain.core.sizes import SizeRange
+from derain.core.stages import Stages
 from derain.export import pipeline, verify
-from derain.export.half import HalfChoice
+from derain.export.fp16_search import HalfChoice
 from derain.export.pipeline import ExportRequest, export_bundle
-from derain.export.stages import Stages
 from derain.models.registry import MODELS
-from derain.runtime.sizes import SizeRange
+from derain.runtime.tensorrt.build_options import BuildOptions
 from derain.runtime.tensorrt.compile import compile_bundle
-from derain.runtime.tensorrt.options import BuildOptions
 
 pytestmark = pytest.mark.usefixtures("rtx")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from derain.runtime.bundle import MODEL_FILE, Bundle
-from derain.runtime.errors import BundleError, EngineError
-from derain.runtime.manifest import FILE_NAME
-from derain.runtime.sizes import SizeRange
+from derain.core.bundle import MODEL_FILE, Bundle
+from derain.core.errors import BundleError, EngineError
+from derain.core.manifest import FILE_NAME
+from derain.core.sizes import SizeRange
 from derain.runtime.tensorrt.install import digest_of, has_engine, install, plan_name
 
 

@@ -7,12 +7,12 @@ from contextlib import closing
 import numpy as np
 import pytest
 
+from derain.core.bundle import Bundle
+from derain.core.errors import EngineError
 from derain.runtime.backends import open_backend
-from derain.runtime.bundle import Bundle
 from derain.runtime.cuda.probe import probe
 from derain.runtime.derainer import Derainer
-from derain.runtime.errors import EngineError
-from derain.runtime.tensorrt.api import open_api
+from derain.runtime.tensorrt.library import open_api
 
 pytestmark = [pytest.mark.gpu, pytest.mark.tensorrt]
 
@@ -41,7 +41,12 @@ def compiled(library, make_bundle, tmp_path, monkeypatch):
 
     def make(sizes):
         folder = make_bundle("conv", sizes)
-        command = [sys.executable, "-m", "derain.runtime.tensorrt.cli", str(folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "derain.runtime.tensorrt.compile_cli",
+            str(folder),
+        ]
         result = subprocess.run(
             [*command, "--backend", library],
             capture_output=True,

@@ -7,14 +7,20 @@ import types
 
 import pytest
 
-from derain.runtime.errors import EngineError
-from derain.runtime.sizes import SizeRange
-from derain.runtime.tensorrt import api as api_module
-from derain.runtime.tensorrt import audit, build, cli, timing_cache, versions
-from derain.runtime.tensorrt.api import Api, Messages, installed, open_api
+from derain.core.errors import EngineError
+from derain.core.sizes import SizeRange
+from derain.runtime.tensorrt import (
+    build,
+    compile_cli,
+    layer_precision,
+    library,
+    timing_cache,
+    versions,
+)
+from derain.runtime.tensorrt.build_options import BuildOptions
+from derain.runtime.tensorrt.build_progress import BuildProgress
+from derain.runtime.tensorrt.library import Api, Messages, installed, open_api
 from derain.runtime.tensorrt.monitor import PhaseTree
-from derain.runtime.tensorrt.options import BuildOptions
-from derain.runtime.tensorrt.progress import BuildProgress
 
 # Progress
 
@@ -202,12 +208,12 @@ def test_layers_are_counted_by_the_type_of_their_result():
         "Row major linear UInt8",
     ]
     layers = [*map(layer, formats), {"Name": "without outputs"}]
-    counts = audit.count_layers(json.dumps({"Layers": layers}))
+    counts = layer_precision.count_layers(json.dumps({"Layers": layers}))
     assert counts == {"bf16": 1, "fp16": 3, "fp32": 2, "int8": 1, "other": 2}
 
 
 def test_an_engine_without_details_is_not_counted():
-    assert audit.count_layers('{"Layers": ["a", "b"]}') is None
+    assert layer_precision.count_layers('{"Layers": ["a", "b"]}') is None
 
 
 @pytest.mark.parametrize(
@@ -221,7 +227,7 @@ def test_an_engine_without_details_is_not_counted():
     ],
 )
 def test_mostly_fp32_layers_are_reported(precision, types, reported):
-    note = audit.precision_note(precision, types, "layers")
+    note = layer_precision.precision_note(precision, types, "layers")
     assert (note is not None) == reported
 
 
@@ -237,7 +243,7 @@ def test_mostly_fp32_layers_are_reported(precision, types, reported):
 def test_a_graph_of_another_precision_is_refused(precision, types, got):
     expected = f"the bundle says {precision}, but its model is {got} .*; export it ag"
     with pytest.raises(EngineError, match=expected):
-        audit.check_precision(precision, types)
+        layer_precision.check_precision(precision, types)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +256,7 @@ def test_a_graph_of_another_precision_is_refused(precision, types, got):
     ],
 )
 def test_the_lowest_precision_is_that_of_the_graph(precision, types):
-    audit.check_precision(precision, types)
+    layer_precision.check_precision(precision, types)
 
 
 @pytest.mark.parametrize("compatible", [False, True])
@@ -273,7 +279,7 @@ def test_a_version_compatible_engine_is_inspected_with_its_own_code(compatible):
         Runtime=Runtime, LayerInformationFormat=types.SimpleNamespace(JSON=1)
     )
     api = Api("tensorrt", module, "10.3.0", None, Messages())
-    counts = audit.engine_layers(api, b"plan", version_compatible=compatible)
+    counts = layer_precision.engine_layers(api, b"plan", version_compatible=compatible)
     assert counts == {"fp16": 1}
 
 
@@ -358,7 +364,7 @@ def test_options_that_are_not_given_are_left_to_the_library():
     ("text", "amount"), [("512M", 512 << 20), ("2GiB", 2 << 30), ("4096", 4096)]
 )
 def test_amounts_of_memory(text, amount):
-    assert cli._parse_bytes(text) == amount
+    assert compile_cli._parse_bytes(text) == amount
 
 
 @pytest.fixture
@@ -399,10 +405,10 @@ def test_one_size_of_a_range_closes_the_graph(set_sizes):
 
 
 def test_a_folder_of_stubs_is_no_library(tmp_path, monkeypatch):
-    for name in api_module.MODULES.values():
+    for name in library.MODULES.values():
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.pyi").touch()
-    monkeypatch.setattr(api_module.importlib.util.sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(library.importlib.util.sys, "path", [str(tmp_path)])
     assert installed() == []
     with pytest.raises(EngineError, match="tensorrt is not installed; it comes with J"):
         open_api("tensorrt")

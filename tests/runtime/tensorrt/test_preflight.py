@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from derain.runtime.errors import EngineError
+from derain.core.errors import EngineError
 from derain.runtime.tensorrt import preflight
-from derain.runtime.tensorrt.network import RefusedNode
+from derain.runtime.tensorrt.network_definition import RefusedNode
 
 
 @pytest.mark.usefixtures("rtx")
@@ -163,8 +163,8 @@ def test_a_crash_is_not_taken_for_a_missing_parser(monkeypatch, tmp_path):
 @pytest.fixture
 def ask(monkeypatch, tmp_path, capsys):
     pytest.importorskip("torch", reason="the exporter needs derain[export]")
+    from derain.core.stages import Stages
     from derain.export import pipeline
-    from derain.export.stages import Stages
 
     def run(answer):
         def check(model):
@@ -195,7 +195,7 @@ def test_an_export_notes_what_the_parser_said(ask):
 
 
 def test_an_export_with_a_refused_node_fails(ask):
-    from derain.runtime.errors import ExportError
+    from derain.core.errors import ExportError
 
     node = RefusedNode(name="x", operator="MaxUnpool", reason="no")
     with pytest.raises(ExportError, match="refuses 1 nodes: MaxUnpool x: no; export"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from derain.runtime.errors import EngineError
+from derain.core.errors import EngineError
 from derain.runtime.tensorrt import process
 
 REQUEST = {"action": "check", "backend": "tensorrt-rtx", "model": "m"}
@@ -160,7 +160,7 @@ _COMPILE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup ignores it
 from derain.runtime.tensorrt import process
-from derain.runtime.tensorrt.cli import main
+from derain.runtime.tensorrt.compile_cli import main
 process._COMMAND = (sys.executable, "-c", sys.argv.pop())
 popen = process.subprocess.Popen
 def start(*arguments, **options):

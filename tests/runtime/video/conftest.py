@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from derain.runtime.video.live import LiveSource
+from derain.runtime.video.sources.live import LiveSource
 
 SECONDS = 120  # far more than anything here takes
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -32,11 +32,12 @@ def patience(monkeypatch):
     monkeypatch.setitem(LiveSource.__init__.__kwdefaults__, "timeout_s", SECONDS)
     if importlib.util.find_spec("av") is None:
         return
-    from derain.runtime.video import gstreamer, network, publishing, streams
+    from derain.runtime.video.sinks import rtsp_publisher
+    from derain.runtime.video.sources import ffmpeg_stream, gstreamer, rtsp_http
 
-    for owner in (streams.Stream, publishing.RtspSink):
+    for owner in (ffmpeg_stream.Stream, rtsp_publisher.RtspSink):
         monkeypatch.setitem(owner.__init__.__kwdefaults__, "timeout_s", SECONDS)
-    for fields in (network._RTSP_FIELDS, network._HTTP_FIELDS):
+    for fields in (rtsp_http._RTSP_FIELDS, rtsp_http._HTTP_FIELDS):
         monkeypatch.setitem(fields, "timeout", str(SECONDS))
     monkeypatch.setattr(gstreamer, "_OPEN_TIMEOUT_S", SECONDS)
     monkeypatch.setattr(gstreamer, "_LAST_WORDS_S", SECONDS)

@@ -99,7 +99,7 @@ def test_an_audio_stream_without_packets_is_left_out(tmp_path, make_video, play)
 def test_video_waits_for_no_audio(tmp_path, make_video, play, monkeypatch):
     """All audio before all video: nothing of it may pile up in memory."""
     av = pytest.importorskip("av")
-    from derain.runtime.video.audio import AudioTracks
+    from derain.runtime.video.sinks.audio import AudioTracks
 
     source = make_video(tmp_path / "a.mp4", frames=250, audio="aac")
     with av.open(str(source)) as file, av.open(str(tmp_path / "in.mp4"), "w") as out:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from derain.runtime.errors import MediaError, SourceLostError
-from derain.runtime.sizes import Size
+from derain.core.errors import MediaError, SourceLostError
+from derain.core.sizes import Size
 from derain.runtime.video import open_source
 
 

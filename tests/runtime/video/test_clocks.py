@@ -1,4 +1,4 @@
-from derain.runtime.video.clocks import SenderClock
+from derain.runtime.video.sources.sender_clock import SenderClock
 
 
 def test_a_frame_that_waited_is_as_old_as_it_is():

@@ -1,6 +1,6 @@
 import pytest
 
-from derain.runtime.sizes import Size
+from derain.core.sizes import Size
 from derain.runtime.video.colour import BT601, BT709, Colour
 
 UNSPECIFIED, RGB, BT2020, PQ = 2, 0, 9, 16

@@ -8,11 +8,12 @@ import pytest
 
 av = pytest.importorskip("av")
 
-from derain.runtime.errors import MediaError  # noqa: E402
-from derain.runtime.metrics import psnr_db  # noqa: E402
-from derain.runtime.pictures import write_picture  # noqa: E402
-from derain.runtime.sizes import Size  # noqa: E402
-from derain.runtime.video import SinkOptions, muxing, open_sink, open_source  # noqa: E402
+from derain.core.errors import MediaError  # noqa: E402
+from derain.core.pictures import write_picture  # noqa: E402
+from derain.core.psnr import psnr_db  # noqa: E402
+from derain.core.sizes import Size  # noqa: E402
+from derain.runtime.video import SinkOptions, open_sink, open_source  # noqa: E402
+from derain.runtime.video.sinks import muxing  # noqa: E402
 
 # Two trips through 4:2:0, the second at crf 17: measured 42 dB on these pictures.
 CODEC_PSNR_DB = 38

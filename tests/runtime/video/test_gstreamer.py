@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("av")
 
-from derain.runtime.errors import MediaError, SourceLostError
-from derain.runtime.sizes import Size
+from derain.core.errors import MediaError, SourceLostError
+from derain.core.sizes import Size
 from derain.runtime.video import open_source
 
 SOURCE = "gst:videotestsrc is-live=true pattern={} ! video/x-raw,width=64,height=48"

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("av")
 
-from derain.runtime.errors import MediaError
+from derain.core.errors import MediaError
 from derain.runtime.video import SinkOptions, open_sink, open_source
 
 

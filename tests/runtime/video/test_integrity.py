@@ -2,8 +2,8 @@ from fractions import Fraction
 
 import pytest
 
-from derain.runtime.video.integrity import missing_bytes
-from derain.runtime.video.safe_file import cut_to_whole_fragments
+from derain.runtime.video.sinks.safe_file import cut_to_whole_fragments
+from derain.runtime.video.sources.integrity import missing_bytes
 
 
 def box(kind, content=b"", wide=False):

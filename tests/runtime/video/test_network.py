@@ -1,4 +1,4 @@
-"""Network streams, from real servers on this machine."""
+"""Network ffmpeg_stream, from real servers on this machine."""
 
 import ctypes
 import gc
@@ -18,9 +18,10 @@ import pytest
 
 av = pytest.importorskip("av")
 
-from derain.runtime.errors import MediaError, SourceLostError  # noqa: E402
-from derain.runtime.sizes import Size  # noqa: E402
-from derain.runtime.video import open_source, streams  # noqa: E402
+from derain.core.errors import MediaError, SourceLostError  # noqa: E402
+from derain.core.sizes import Size  # noqa: E402
+from derain.runtime.video import open_source  # noqa: E402
+from derain.runtime.video.sources import ffmpeg_stream  # noqa: E402
 
 BOUNDARY = "derain"
 PATIENCE_S = 120  # a hang, not a slow machine
@@ -83,8 +84,8 @@ class Unthreaded:
 def clock(monkeypatch):
     """The time of streams that are read without a thread, however long it takes."""
     clock = Clock()
-    monkeypatch.setattr(streams, "time", clock)
-    monkeypatch.setattr(streams, "LiveSource", Unthreaded)
+    monkeypatch.setattr(ffmpeg_stream, "time", clock)
+    monkeypatch.setattr(ffmpeg_stream, "LiveSource", Unthreaded)
     return clock
 
 
@@ -102,7 +103,7 @@ def test_rtsp_says_what_it_is(rtsp_server):
 
 
 def test_rtsp_frames_have_their_times_and_ages(rtsp_server, monkeypatch):
-    monkeypatch.setattr(streams, "LATE_S", math.inf)  # so that none is left out
+    monkeypatch.setattr(ffmpeg_stream, "LATE_S", math.inf)  # so that none is left out
     before = time.monotonic()
     with closing(open_source(rtsp_server.uri())) as source:
         frames = list(itertools.islice(source, 20))
@@ -201,7 +202,7 @@ def allocated():
 def test_credentials_are_never_shown(scheme):
     code = (
         "import sys; from derain.runtime.video import open_source\n"
-        "from derain.runtime.errors import MediaError\n"
+        "from derain.core.errors import MediaError\n"
         "try: open_source(sys.argv[1])\n"
         "except MediaError:\n"
         "    import traceback; traceback.print_exc()\n"
@@ -251,8 +252,8 @@ def test_a_decoder_that_is_too_slow_leaves_frames_out(serve, monkeypatch, clock)
         clock.now += 0.05
         return bgr_image(*arguments)
 
-    bgr_image = streams.bgr_image
-    monkeypatch.setattr(streams, "bgr_image", slow)
+    bgr_image = ffmpeg_stream.bgr_image
+    monkeypatch.setattr(ffmpeg_stream, "bgr_image", slow)
     delays, indices = [], []
     with closing(open_source(f"{serve(answer)}/live.ts")) as source:
         assert source.info.live
@@ -306,13 +307,13 @@ def test_mjpeg_frames(serve):
 
 
 def test_a_slow_reader_gets_the_newest_frame(serve, monkeypatch, until):
-    decoded, bgr_image = [], streams.bgr_image
+    decoded, bgr_image = [], ffmpeg_stream.bgr_image
 
     def watched(*arguments):
         decoded.append(bgr_image(*arguments))
         return decoded[-1]
 
-    monkeypatch.setattr(streams, "bgr_image", watched)
+    monkeypatch.setattr(ffmpeg_stream, "bgr_image", watched)
     with closing(open_source(serve(mjpeg(lambda index: grey(100))))) as source:
         frames = iter(source)
         next(frames)

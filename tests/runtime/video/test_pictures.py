@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from derain.runtime.errors import MediaError
-from derain.runtime.pictures import write_picture
+from derain.core.errors import MediaError
+from derain.core.pictures import write_picture
 from derain.runtime.video import open_source
-from derain.runtime.video.pictures import natural_key
+from derain.runtime.video.sources.pictures import natural_key
 
 
 def test_names_are_sorted_as_people_count():

@@ -9,14 +9,14 @@ import pytest
 
 pytest.importorskip("av")
 
-from derain.runtime.errors import MediaError
-from derain.runtime.pictures import read_picture
+from derain.core.errors import MediaError
+from derain.core.pictures import read_picture
 from derain.runtime.video import SinkOptions, open_sink, open_source
 
 READ = """
 import sys
 from derain.runtime.video import open_source
-from derain.runtime.pictures import write_picture
+from derain.core.pictures import write_picture
 from pathlib import Path
 source = open_source(sys.argv[1])
 print(source.info.size, source.info.fps, source.info.live)

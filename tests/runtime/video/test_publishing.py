@@ -8,14 +8,14 @@ import pytest
 
 av = pytest.importorskip("av")
 
-from derain.runtime.errors import MediaError  # noqa: E402
+from derain.core.errors import MediaError  # noqa: E402
 from derain.runtime.video import (  # noqa: E402
     Frame,
     SinkOptions,
     SourceInfo,
     open_sink,
-    publishing,
 )
+from derain.runtime.video.sinks import rtsp_publisher  # noqa: E402
 
 FPS = 50
 CLIP = SourceInfo(description="", time_base=Fraction(1, FPS), fps=Fraction(FPS))
@@ -31,13 +31,13 @@ def frame(image, index):
 @pytest.fixture
 def sent(monkeypatch):
     """The indices of the frames that went to the server."""
-    indices, send = [], publishing._Publication.send
+    indices, send = [], rtsp_publisher._Publication.send
 
     def watched(publication, frame):
         send(publication, frame)
         indices.append(frame.index)
 
-    monkeypatch.setattr(publishing._Publication, "send", watched)
+    monkeypatch.setattr(rtsp_publisher._Publication, "send", watched)
     return indices
 
 
@@ -107,7 +107,7 @@ def test_a_server_that_dies(rtsp_server, image):
 
 
 def test_a_server_that_freezes(rtsp_server, image, sent, until):
-    sink = publishing.RtspSink(rtsp_server.uri("in"), LIVE, SinkOptions(crf=0))
+    sink = rtsp_publisher.RtspSink(rtsp_server.uri("in"), LIVE, SinkOptions(crf=0))
     with closing(sink):
         sink.write(frame(image(), 0))
         until(lambda: sent)
@@ -124,7 +124,7 @@ def noise(shift):
 
 
 def test_another_size(rtsp_server, image):
-    from derain.runtime.sizes import Size
+    from derain.core.sizes import Size
 
     with closing(open_sink(rtsp_server.uri("in"), LIVE, SinkOptions())) as sink:
         sink.write(frame(image(), 0))

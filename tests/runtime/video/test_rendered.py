@@ -3,8 +3,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from derain.runtime.errors import MediaError
-from derain.runtime.sizes import Size
+from derain.core.errors import MediaError
+from derain.core.sizes import Size
 from derain.runtime.video import open_source
 
 

@@ -7,8 +7,9 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from derain.runtime.errors import MediaError
-from derain.runtime.video import open_source, rendered
+from derain.core.errors import MediaError
+from derain.runtime.video import open_source
+from derain.runtime.video.sources import rendered
 
 URI = "test://rain?size=32x32&fps=100&seconds=0.05"
 

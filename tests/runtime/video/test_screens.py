@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from derain.runtime.errors import MediaError
-from derain.runtime.sizes import Size
+from derain.core.errors import MediaError
+from derain.core.sizes import Size
 from derain.runtime.video import Frame, SinkOptions, SourceInfo, open_sink
-from derain.runtime.video.loopback import VIDIOC_S_FMT, pack_format
+from derain.runtime.video.sinks.loopback import VIDIOC_S_FMT, pack_format
 
 INFO = SourceInfo(description="", time_base=Fraction(1, 25), fps=Fraction(25))
 

@@ -2,7 +2,7 @@ from importlib import import_module
 
 import pytest
 
-from derain.runtime.errors import UnknownNameError
+from derain.core.errors import UnknownNameError
 from derain.runtime.video import SINKS, SOURCES, SinkOptions, open_sink, open_source
 
 
@@ -23,7 +23,7 @@ def test_unknown_names_list_the_known_ones(tmp_path, picture_folder):
 
 
 def test_a_scheme_is_not_mistaken_for_a_file(tmp_path, monkeypatch, image):
-    from derain.runtime.pictures import write_picture
+    from derain.core.pictures import write_picture
 
     monkeypatch.chdir(tmp_path)
     write_picture(tmp_path / "test:1.png", image())

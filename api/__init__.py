@@ -1,0 +1,1 @@
+"""Video deraining on edge devices."""

@@ -1,0 +1,1 @@
+"""What is left: arithmetic, bytes, rooflines and the limits of each Jetson."""

@@ -1,0 +1,1 @@
+"""How fast: candidates that take turns, and the machine they run on."""

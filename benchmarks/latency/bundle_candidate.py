@@ -1,0 +1,52 @@
+"""Our bundles, as ``derain-run`` runs them: the rows that are ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from derain.benchmarks.latency.candidate import Frame
+from derain.benchmarks.latency.candidates import RowSpec
+from derain.core.bundle import Bundle
+from derain.core.errors import BundleError
+from derain.runtime.derainer import Derainer
+
+
+def open_bundle(spec: RowSpec) -> BundleSubject:
+    """The bundle of `spec` on its backend, self-test passed."""
+    assert spec.file is not None
+    bundle = Bundle.open(spec.file)
+    if spec.size not in bundle.manifest.sizes:
+        raise BundleError(
+            f"{spec.file} takes {bundle.manifest.sizes}, the frames are {spec.size}"
+        )
+    return BundleSubject(Derainer(bundle, spec.backend, spec.threads))
+
+
+class BundleSubject:
+    """A bundle with the runtime's own checks around it."""
+
+    def __init__(self, derainer: Derainer) -> None:
+        self._derainer = derainer
+        self.description = derainer.description
+        self._last_ms = 0.0
+
+    @property
+    def split_ms(self) -> Mapping[str, float]:
+        """See `Subject.split_ms`: pixels are converted inside the graph."""
+        return {"compute": self._last_ms}
+
+    def infer(self, frame: Frame) -> Frame:
+        """See `Subject.infer`."""
+        started = time.perf_counter()
+        derained = self._derainer.derain(frame)
+        self._last_ms = (time.perf_counter() - started) * 1000
+        return derained
+
+    def device_bytes(self) -> int | None:
+        """See `Subject.device_bytes`."""
+        return None
+
+    def close(self) -> None:
+        """See `Subject.close`."""
+        self._derainer.close()

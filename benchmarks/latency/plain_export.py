@@ -1,0 +1,102 @@
+"""The ONNX file that plain ``torch.onnx.export`` makes, as JSON facts on stdout.
+
+Run in a process of its own, as ``python -m
+derain.benchmarks.latency.plain_export``: the memory that an export
+takes would be in every later figure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+from derain.benchmarks.latency.pixels import padded_size
+from derain.benchmarks.latency.torch_candidates import parameters
+from derain.core.commands import SIZE, Command
+from derain.core.errors import ExportError
+from derain.core.sizes import Size
+from derain.export.to_onnx import PictureNetwork
+from derain.models.loading import LoadedNetwork, open_network
+
+
+def export_plain(loaded: LoadedNetwork, size: Size, path: Path) -> None:
+    """Write `loaded` at `size` as ``torch.onnx.export`` makes it, options as they come.
+
+    The two operators of `derain.models.operators` are this project's; without it a
+    network is written with matrix products and ``max_unpool2d``, and so it is here.
+
+    Raises:
+        ExportError: PyTorch cannot export it.
+    """
+    full = padded_size(size, loaded.facts)
+    network = PictureNetwork(loaded.network, loaded.facts).eval()
+    example = torch.rand(1, 3, full.height, full.width)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.export.export(network, (example,))
+            names = {str(node.target) for node in program.graph.nodes}
+            if any(name.startswith("derain.") for name in names):
+                program = program.run_decompositions(
+                    {
+                        torch.ops.derain.region_non_local.default: _attention,
+                        torch.ops.derain.unpool_by_indices.default: _unpool,
+                    }
+                )
+            exported = torch.onnx.export(program, dynamo=True, verbose=False)
+        except Exception as error:  # the exporter has no common base class
+            first = next(iter(str(error).splitlines()), "")
+            raise ExportError(
+                f"torch.onnx.export fails: {type(error).__name__}: {first}"
+            ) from error
+    assert exported is not None
+    part = path.with_name(path.name + ".part")
+    exported.save(part, external_data=False)
+    os.replace(part, path)  # noqa: PTH105 - as atomic as the file system makes it
+
+
+def _attention(theta: Tensor, phi: Tensor, g: Tensor, regions: int) -> Tensor:
+    """Non-local attention as its authors write it: two matrix products a region."""
+    n, c, height, width = theta.shape
+    h, w = height // regions, width // regions
+
+    def sequences(x: Tensor) -> Tensor:
+        high, wide = x.shape[2] // regions, x.shape[3] // regions
+        x = x.reshape(n, c, regions, high, regions, wide).permute(0, 2, 4, 3, 5, 1)
+        return x.reshape(n * regions * regions, high * wide, c)
+
+    scores = torch.matmul(sequences(theta), sequences(phi).transpose(1, 2))
+    y = torch.matmul(torch.softmax(scores, -1), sequences(g))
+    y = y.reshape(n, regions, regions, h, w, c).permute(0, 5, 1, 3, 2, 4)
+    return y.reshape(n, c, height, width)
+
+
+def _unpool(x: Tensor, indices: Tensor, height: int, width: int) -> Tensor:
+    n, c, _, _ = x.shape
+    flat = x.new_zeros(n, c, height * width)
+    return flat.scatter(2, indices.flatten(2), x.flatten(2)).view(n, c, height, width)
+
+
+@click.command(cls=Command)
+@click.option("--model", required=True)
+@click.option("--size", type=SIZE, required=True)
+@click.option("--weights", type=click.Path(path_type=Path))
+@click.option("--random-weights", is_flag=True)
+@click.option("--output", type=click.Path(path_type=Path), required=True)
+def main(
+    model: str, size: Size, weights: Path | None, random_weights: bool, output: Path
+) -> None:
+    """Export MODEL with plain torch.onnx.export."""
+    loaded = open_network(model, weights=weights, random_weights=random_weights)
+    export_plain(loaded, size, output)
+    click.echo(json.dumps({"parameters": parameters(loaded)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+"""Rows at work: in a process of their own, or in this one.
+
+A process for each row is what makes its memory, its start-up time and its allocator its
+own, and what keeps the others alive when it dies. While the others take their turn it
+sleeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from derain.benchmarks.errors import RowError
+from derain.benchmarks.latency.candidate import Frame, Subject
+from derain.benchmarks.latency.candidates import RowSpec, open_subject
+from derain.core.errors import DerainError
+
+_CLOSE_SECONDS = 20.0
+_LONGEST = 400  # characters of an error; all of it is in the traceback
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Frames derained one after the other.
+
+    Attributes:
+        latencies_ms: From frame to frame, of each, in order.
+        splits_ms: The stages of each, by name.
+    """
+
+    latencies_ms: list[float]
+    splits_ms: list[dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Most memory so far, of the row's process; None where it cannot be told."""
+
+    host_bytes: int | None
+    device_bytes: int | None
+
+
+class Runner(Protocol):
+    """A row that has been opened."""
+
+    description: str
+
+    def turn(self, count: int) -> Turn:
+        """Derain `count` frames, each timed by itself."""
+        ...
+
+    def stream_seconds(self, count: int) -> float:
+        """How long `count` frames take, handed over one after the other."""
+        ...
+
+    def derain(self, frames: Sequence[Frame]) -> list[Frame]:
+        """The derained `frames`, untimed."""
+        ...
+
+    def memory(self) -> Memory:
+        """Most memory so far."""
+        ...
+
+    def close(self) -> None:
+        """Free it. Calling it twice is harmless."""
+        ...
+
+
+class LocalRunner:
+    """A row in this process.
+
+    Args:
+        subject: What derains.
+        frames: The frames to derain, again and again.
+    """
+
+    def __init__(self, subject: Subject, frames: Sequence[Frame]) -> None:
+        self._subject = subject
+        self._frames = frames
+        self._next = 0
+        self.description = subject.description
+
+    def turn(self, count: int) -> Turn:
+        """See `Runner.turn`."""
+        latencies, splits = [], []
+        for _ in range(count):
+            frame = self._take()
+            started = time.perf_counter()
+            derained = self._subject.infer(frame)
+            latencies.append((time.perf_counter() - started) * 1000)
+            splits.append(dict(self._subject.split_ms))
+            _check(derained, frame)
+        return Turn(latencies, splits)
+
+    def stream_seconds(self, count: int) -> float:
+        """See `Runner.stream_seconds`."""
+        started = time.perf_counter()
+        for _ in range(count):
+            self._subject.infer(self._take())
+        return time.perf_counter() - started
+
+    def derain(self, frames: Sequence[Frame]) -> list[Frame]:
+        """See `Runner.derain`."""
+        derained = []
+        for frame in frames:
+            result = self._subject.infer(frame)
+            _check(result, frame)
+            derained.append(result.copy())
+        return derained
+
+    def memory(self) -> Memory:
+        """See `Runner.memory`; a process that others share has no figure."""
+        return Memory(None, self._subject.device_bytes())
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        self._subject.close()
+
+    def _take(self) -> Frame:
+        frame = self._frames[self._next % len(self._frames)]
+        self._next += 1
+        return frame
+
+
+def _check(derained: Frame, frame: Frame) -> None:
+    if derained.shape != frame.shape or derained.dtype != np.uint8:
+        raise RowError(
+            f"it made {derained.shape} {derained.dtype} of {frame.shape} uint8"
+        )
+
+
+class RemoteRunner:
+    """A row in a process of its own.
+
+    Args:
+        spec: The row.
+        frames: The frames to derain.
+        log: File for what its libraries print.
+
+    Raises:
+        RowError: It cannot be opened.
+    """
+
+    def __init__(self, spec: RowSpec, frames: Sequence[Frame], log: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, other = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(other, spec, list(frames), log), daemon=True
+        )
+        threads = str(spec.threads)
+        libraries = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        with _environment(libraries | spec.row.environment):
+            self._process.start()
+        other.close()
+        try:
+            self.description: str = self._answer()
+        except BaseException:
+            self.close()
+            raise
+
+    def turn(self, count: int) -> Turn:
+        """See `Runner.turn`."""
+        turn: Turn = self._ask("turn", count)
+        return turn
+
+    def stream_seconds(self, count: int) -> float:
+        """See `Runner.stream_seconds`."""
+        return float(self._ask("stream_seconds", count))
+
+    def derain(self, frames: Sequence[Frame]) -> list[Frame]:
+        """See `Runner.derain`."""
+        derained: list[Frame] = self._ask("derain", list(frames))
+        return derained
+
+    def memory(self) -> Memory:
+        """See `Runner.memory`: all of the process, interpreter and libraries too."""
+        memory: Memory = self._ask("memory")
+        return Memory(_peak_bytes(self._process.pid), memory.device_bytes)
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        self._connection.close()  # which is what tells it to end
+        self._process.join(_CLOSE_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _ask(self, method: str, *arguments: object) -> Any:
+        try:
+            self._connection.send((method, arguments))
+        except OSError as error:
+            raise self._death() from error
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            kind, value = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+        if kind == "error":
+            raise RowError(*value)
+        return value
+
+    def _death(self) -> RowError:
+        self._process.join(_CLOSE_SECONDS)
+        status = self._process.exitcode
+        if status is not None and status < 0:
+            name = signal.Signals(-status).name
+            memory = ", perhaps for want of memory" if name == "SIGKILL" else ""
+            return RowError(f"its process was ended by {name}{memory}")
+        return RowError(f"its process ended with exit status {status}")
+
+
+def _serve(
+    connection: Connection, spec: RowSpec, frames: list[Frame], log: Path
+) -> None:
+    """The life of a row's process."""
+    with contextlib.suppress(OSError):  # not Linux, or not allowed
+        # Where memory runs out, this row is what the kernel shall end.
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the connection
+    with log.open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        with contextlib.closing(open_subject(spec)) as subject:
+            runner = LocalRunner(subject, frames)
+            connection.send(("done", runner.description))
+            while True:
+                method, arguments = connection.recv()
+                connection.send(("done", getattr(runner, method)(*arguments)))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # closed
+    except Exception as error:  # a row that fails is a row with its error
+        connection.send(("error", row_error_arguments(error)))
+
+
+def row_error_arguments(error: Exception) -> tuple[str, str]:
+    """What `RowError` is made of, for any error of a row."""
+    if isinstance(error, RowError):
+        return str(error), error.detail
+    if isinstance(error, DerainError):
+        return str(error), ""
+    text = " ".join(str(error).split())  # OpenVINO says what is wrong in its last line
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    return f"{type(error).__name__}: {text}", traceback.format_exc()
+
+
+def _peak_bytes(pid: int | None) -> int | None:
+    """Most resident memory of a process so far; None where Linux does not tell."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    return int(fields["VmHWM"].split()[0]) * 1024 if "VmHWM" in fields else None
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """This process's environment with `variables`, for a child to inherit."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,1 @@
+"""How good: pictures against the truth."""

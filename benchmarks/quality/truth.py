@@ -1,0 +1,84 @@
+"""How good the derained pictures are: against PyTorch, and against the truth."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from derain.benchmarks.latency.candidate import Frame
+from derain.benchmarks.latency.runners import Runner
+from derain.benchmarks.report.record import Quality, Truth
+from derain.core.errors import MediaError
+from derain.core.metrics import Score, score
+from derain.core.psnr import psnr_db
+from derain.core.sizes import Size
+from derain.training.data import Pair, open_pairs
+
+
+def compare(derained: Frame, reference: Frame) -> Quality:
+    """How far `derained` is from `reference`."""
+    difference = np.abs(derained.astype(np.int16) - reference.astype(np.int16))
+    return Quality(
+        psnr_db=_finite(psnr_db(derained, reference)),
+        identical=float(np.mean(difference == 0)),
+        max_levels=int(difference.max()),
+    )
+
+
+def read_pairs(folder: Path, most: int) -> list[Pair]:
+    """Up to `most` pairs of `folder`, spread evenly over it.
+
+    Raises:
+        MediaError: There are none.
+    """
+    pairs = list(open_pairs(folder))
+    if not pairs:
+        raise MediaError(f"{folder} has no pairs of pictures")
+    step = max(1, len(pairs) // most)
+    return list(itertools.islice(pairs, 0, None, step))[:most]
+
+
+def measure_truth(runner: Runner, pairs: Sequence[Pair], size: Size) -> Truth:
+    """PSNR and SSIM on Y over `pairs`, which are cut or padded to the frames' `size`.
+
+    What was padded is not counted. A network sees a little less of a picture than
+    ``derain-eval`` shows it, so the figures differ in the second decimal.
+    """
+    scores: list[Score] = []
+    rainy: list[Score] = []
+    for frame, pair in _fitted(pairs, size):
+        (derained,) = runner.derain([frame])
+        height, width = pair.clean.shape[:2]
+        scores.append(score(derained[:height, :width], pair.clean))
+        rainy.append(score(pair.rainy, pair.clean))
+    psnr, ssim = np.mean(np.asarray(scores, np.float64), axis=0)
+    rainy_psnr, rainy_ssim = np.mean(np.asarray(rainy, np.float64), axis=0)
+    return Truth(
+        pictures=len(scores),
+        psnr_db=_finite(float(psnr)),
+        ssim=float(ssim),
+        rainy_psnr_db=_finite(float(rainy_psnr)),
+        rainy_ssim=float(rainy_ssim),
+    )
+
+
+def _fitted(pairs: Sequence[Pair], size: Size) -> Iterator[tuple[Frame, Pair]]:
+    """Frames of `size`, and the pair as far as it is in the frame."""
+    for pair in pairs:
+        rainy = pair.rainy[: size.height, : size.width]
+        clean = pair.clean[: size.height, : size.width]
+        down, right = size.height - rainy.shape[0], size.width - rainy.shape[1]
+        fits = down < rainy.shape[0] and right < rainy.shape[1]
+        mode = cv2.BORDER_REFLECT_101 if fits else cv2.BORDER_REPLICATE
+        padded = cv2.copyMakeBorder(rainy, 0, down, 0, right, mode)
+        frame = np.ascontiguousarray(padded, dtype=np.uint8)
+        yield frame, Pair(pair.name, rainy, clean)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,166 @@
+"""PNG plots of a record: latencies, speed against quality, roofline."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from derain.benchmarks.analysis.limits import best_ceiling
+from derain.benchmarks.errors import BenchmarkError
+from derain.benchmarks.latency.candidates import REFERENCE
+from derain.benchmarks.report.record import Case, Record, Row
+
+_INCHES = (9.0, 5.0)
+_DPI = 120
+_MARKERS = "os^vDPX*<>"
+# Where a row with no difference is drawn. One value of a 1280x720 frame that is off by
+# one level is 112.5 dB.
+_IDENTICAL_DB = 120.0
+
+
+def write_plots(record: Record, folder: Path) -> list[Path]:
+    """Write the plots of every case of `record` into `folder`; which they are.
+
+    A plot nothing was measured for is not written.
+
+    Raises:
+        BenchmarkError: They cannot be written.
+    """
+    written = []
+    for case in record.cases:
+        rows = [row for row in case.rows if row.rounds_ms]
+        name = f"{case.model.replace(':', '.')}-{case.size}"
+        title = f"{case.model}, {case.size}, {record.machine.device}"
+        if rows:
+            figure, axes = _figure(title)
+            _draw_latencies(axes, rows)
+            written.append(_save(figure, folder / f"{name}-latency.png"))
+        if any(_decibels(row) is not None for row in rows):
+            figure, axes = _figure(title)
+            _draw_quality(figure, axes, rows)
+            written.append(_save(figure, folder / f"{name}-quality.png"))
+        figure, axes = _figure(title)
+        if _draw_roofline(figure, axes, record, case):
+            written.append(_save(figure, folder / f"{name}-roofline.png"))
+    return written
+
+
+def _figure(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _draw_latencies(axes: Axes, rows: list[Row]) -> None:
+    """Every frame of every row as a point, the median as a line."""
+    for i, row in enumerate(reversed(rows)):
+        frames = [ms for turn in row.rounds_ms for ms in turn]
+        # Spread by number, not by chance: the same record gives the same plot.
+        heights = [i + (k % 9 - 4) * 0.07 for k in range(len(frames))]
+        axes.plot(frames, heights, ".", markersize=3, alpha=0.5)
+        assert row.latency is not None
+        axes.vlines(row.latency.median_ms, i - 0.4, i + 0.4, colors="black")
+    axes.set_yticks(range(len(rows)), [row.key for row in reversed(rows)], fontsize=8)
+    axes.set_xscale("log")
+    _number_ticks(axes.xaxis)
+    axes.set_xlabel("ms a frame, every frame; line: median")
+
+
+def _draw_quality(figure: Figure, axes: Axes, rows: list[Row]) -> None:
+    truth = any(row.truth is not None for row in rows)
+    for i, row in enumerate(rows):
+        decibels = _decibels(row)
+        if decibels is None and row.key == REFERENCE and not truth:
+            decibels = _IDENTICAL_DB
+        if decibels is None or row.latency is None:
+            continue
+        speed = 1000 / row.latency.median_ms
+        axes.plot(speed, decibels, _MARKERS[i % len(_MARKERS)], label=row.key)
+    figure.legend(loc="outside right upper", fontsize=7)
+    axes.set_xscale("log")
+    _number_ticks(axes.xaxis)
+    axes.set_xlabel("frames/s, one after the other")
+    axes.set_ylabel(
+        "PSNR against the truth, dB"
+        if truth
+        else f"PSNR against PyTorch FP32, dB ({_IDENTICAL_DB:.0f}: identical)"
+    )
+
+
+def _number_ticks(axis: Axis) -> None:
+    """1, 2, 5, 10 in place of powers, of which two decades or less have too few."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _decibels(row: Row) -> float | None:
+    if row.truth is not None:
+        return row.truth.psnr_db
+    if row.quality is None:
+        return None
+    psnr = row.quality.psnr_db
+    return _IDENTICAL_DB if psnr is None else psnr
+
+
+def _draw_roofline(figure: Figure, axes: Axes, record: Record, case: Case) -> bool:
+    """Draw the ceilings of the processor and the rows below; whether there are any."""
+    flops = best_ceiling(record.ceilings, "cpu", "product")
+    bandwidth = best_ceiling(record.ceilings, "cpu", "copy")
+    rows = [row for row in case.rows if row.roofline_share is not None and row.latency]
+    if not flops or not bandwidth or not rows or case.limits is None:
+        return False
+    ridge = flops / bandwidth
+    ends = [ridge / 100, ridge, ridge * 30]
+    axes.plot(ends, [min(flops, bandwidth * x) for x in ends], "k-")
+    width, _, height = case.size.partition("x")
+    pixels = int(width) * int(height)
+    for counts in case.limits.counts:
+        operations = 2 * counts.kmac_per_px * 1000 * pixels / 1e9
+        axes.axvline(counts.flop_per_byte, linestyle=":", color="grey")
+        axes.annotate(
+            f"{counts.graph} graph",
+            (counts.flop_per_byte, flops),
+            textcoords="offset points",
+            xytext=(-3, -5),
+            ha="right",
+            va="top",
+            rotation=90,
+            fontsize=7,
+        )
+        for i, row in enumerate(rows):
+            ours = row.model_bytes is not None and "bundle" in row.key
+            if ours != (counts.graph == "bundle") or row.latency is None:
+                continue
+            reached = operations / (row.latency.median_ms / 1000)
+            marker = _MARKERS[i % len(_MARKERS)]
+            axes.plot(counts.flop_per_byte, reached, marker, label=row.key)
+    figure.legend(loc="outside right upper", fontsize=7)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("FLOP per byte moved, layer by layer")
+    axes.set_ylabel("GFLOP/s; line: measured ceilings of the processor")
+    return True
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(part, format="png")
+        os.replace(part, path)  # noqa: PTH105 - as atomic as the file system makes it
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise BenchmarkError(f"{path} cannot be written: {error.strerror}") from error
+    return path

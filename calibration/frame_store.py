@@ -1,0 +1,294 @@
+"""Frames to calibrate on: a few dozen that differ, out of a source of any length."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from derain.calibration.errors import CalibrationError
+from derain.calibration.features import Features, describe
+from derain.calibration.scoring import HeldOut
+from derain.core.sizes import Size
+from derain.core.synthetic.rain import LINES, PRESETS, render_rain
+from derain.runtime.video import open_source
+from derain.runtime.video.frames import Frame, Source
+
+FRAMES = 64
+HELD_OUT = 8
+_LEAST_CONTRAST = 2.0  # grey levels; below it a frame is black, or shows a wall
+_LIVE_SECONDS = 1.0  # between frames of a live source, which has no end
+_STRATA = 3  # of brightness and of rain each
+_RAIN = ("moderate", "light", "heavy", "downpour")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A frame on disk.
+
+    Attributes:
+        path: The frame, and its truth where it is known, as a NumPy file.
+        name: What the source calls it.
+        features: What it looks like.
+        height: Rows that came from the source.
+        width: Columns that came from the source.
+    """
+
+    path: Path
+    name: str
+    features: Features
+    height: int
+    width: int
+
+    @property
+    def rainy(self) -> NDArray[np.uint8]:
+        """`(H, W, 3)` uint8 BGR."""
+        frame: NDArray[np.uint8] = np.load(self.path)[0]
+        return frame
+
+    def held_out(self) -> HeldOut:
+        """The frame as a judge wants it."""
+        both = np.load(self.path)
+        clean = both[1] if len(both) > 1 else None
+        return HeldOut(both[0], clean, self.height, self.width)
+
+
+class FrameStore:
+    """Chosen frames in a temporary folder, which goes when the block ends.
+
+    Attributes:
+        chosen: Frames for ranges.
+        held_out: Frames for the gate.
+        description: Where they came from.
+        seen: How many frames the source had.
+        repeated: How many of them repeated another.
+        resized: Whether frames were cropped or mirrored to fit.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="derain-calibration-")
+        self.chosen: list[Stored] = []
+        self.held_out: list[Stored] = []
+        self.description = ""
+        self.seen = self.repeated = 0
+        self.resized = False
+
+    def __enter__(self) -> FrameStore:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the frames. Calling it twice is harmless."""
+        self._folder.cleanup()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every pixel and of what counts, as hexadecimal text."""
+        digest = hashlib.sha256()
+        for part in (self.chosen, self.held_out):
+            for stored in part:
+                digest.update(f"{stored.height} {stored.width} ".encode())
+                digest.update(stored.path.read_bytes())
+            digest.update(b"/")
+        return digest.hexdigest()
+
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
+        """The frames for ranges, one at a time."""
+        for stored in self.chosen:
+            yield stored.rainy
+
+    def collect(
+        self,
+        source: str,
+        size: Size,
+        *,
+        dry: bool,
+        count: int = FRAMES,
+        held_out: int = HELD_OUT,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        """Choose frames from `source`, which is read once and never held in memory.
+
+        Of a live source, one frame a second is looked at, two for each one wanted.
+
+        Args:
+            source: What `derain.runtime.video.open_source` takes.
+            size: Of the frames the graph takes; others are cropped, or mirrored at the
+                right and below: scaling would change the rain.
+            dry: The source has no rain; some is rendered, and the truth is then known.
+            count: Frames for ranges.
+            held_out: Frames for the gate, besides.
+            progress: Told how many frames were read.
+
+        Raises:
+            CalibrationError: The source has too few frames that show something.
+            MediaError: It cannot be read.
+        """
+        kept: list[Stored] = []
+        stride = 1
+        different = blank = 0
+        most = 2 * (count + held_out)
+        with closing(open_source(source)) as opened:
+            self.description = opened.info.description
+            for frame in _looks(opened, most):
+                self.seen += 1
+                progress(self.seen)
+                features = describe(frame.image)
+                if features.contrast < _LEAST_CONTRAST:
+                    blank += 1
+                    continue
+                if any(features.same_as(k.features) for k in kept):
+                    self.repeated += 1
+                    continue
+                different += 1
+                if (different - 1) % stride:
+                    continue
+                kept.append(self._store(frame.image, str(frame), features, size, dry))
+                if len(kept) > most:  # a longer clip than expected: every other goes
+                    for stored in kept[1::2]:
+                        stored.path.unlink()
+                    kept = kept[::2]
+                    stride *= 2
+        if len(kept) < 2:
+            why = f", {blank} of them black or blank" if blank else ""
+            raise CalibrationError(
+                f"{source} has {different} different frames{why}; INT8 needs one for "
+                "ranges and one to check at least, and should have "
+                f"{count + held_out}: give more footage"
+            )
+        self._divide(kept, count, held_out)
+
+    def _store(
+        self,
+        image: NDArray[np.uint8],
+        name: str,
+        features: Features,
+        size: Size,
+        dry: bool,
+    ) -> Stored:
+        frame = fit(image, size)
+        self.resized |= frame.shape != image.shape
+        pictures = [frame]
+        if dry:
+            settings = PRESETS[_RAIN[self.seen % len(_RAIN)]].scaled(
+                image.shape[0] / LINES
+            )
+            pictures.insert(0, render_rain(frame, settings, seed=self.seen))
+        path = Path(self._folder.name) / f"{self.seen}.npy"
+        try:
+            np.save(path, np.stack(pictures))
+        except OSError as error:
+            raise CalibrationError(
+                f"{path.parent} cannot hold the chosen frames: {error.strerror}; "
+                "set TMPDIR to a larger place"
+            ) from error
+        height, width = (
+            min(image.shape[0], size.height),
+            min(image.shape[1], size.width),
+        )
+        return Stored(path, name, features, height, width)
+
+    def _divide(self, kept: Sequence[Stored], count: int, held_out: int) -> None:
+        """Ranges get `count` frames; the gate what is left, but its share at least."""
+        chosen = stratify([k.features for k in kept], count + held_out)
+        share = round(len(chosen) * HELD_OUT / (FRAMES + HELD_OUT))
+        wanted = min(max(1, share, len(chosen) - count), held_out)
+        out = {(k + 1) * len(chosen) // wanted - 1 for k in range(wanted)}
+        for position, index in enumerate(chosen):
+            (self.held_out if position in out else self.chosen).append(kept[index])
+
+
+def _looks(source: Source, most: int) -> Iterator[Frame]:
+    """All frames of a file; of a live source, `most` frames, one a second."""
+    if not source.info.live:
+        yield from source
+        return
+    looks, wanted = 0, -math.inf
+    for frame in source:
+        now = float(frame.time) if frame.captured is None else frame.captured
+        if now < wanted:
+            continue
+        yield frame
+        looks, wanted = looks + 1, now + _LIVE_SECONDS
+        if looks == most:
+            return
+
+
+def fit(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """`image` cropped in the middle, or mirrored at the right and below, to `size`."""
+    height, width = image.shape[:2]
+    top, left = max(0, height - size.height) // 2, max(0, width - size.width) // 2
+    cut = image[top : top + size.height, left : left + size.width]
+    down, right = size.height - cut.shape[0], size.width - cut.shape[1]
+    if down or right:
+        border = cv2.BORDER_REFLECT_101
+        cut = np.asarray(
+            cv2.copyMakeBorder(cut, 0, down, 0, right, border), dtype=np.uint8
+        )
+    return np.ascontiguousarray(cut)
+
+
+def stratify(features: Sequence[Features], count: int) -> list[int]:
+    """Indices of `count` frames that cover brightness and rain evenly, in order.
+
+    Frames fall into 3x3 classes, from dark to bright and from little to much rain; the
+    classes take turns, and in each the frames are taken evenly over time.
+    """
+    classes: dict[tuple[int, int], list[int]] = {}
+    bright = _thirds([f.brightness for f in features])
+    rain = _thirds([f.rain for f in features])
+    for index in range(len(features)):
+        classes.setdefault((bright[index], rain[index]), []).append(index)
+    queues = [_spread(members) for _, members in sorted(classes.items())]
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(features)):
+        for queue in queues:
+            if queue and len(chosen) < count:
+                chosen.append(queue.pop(0))
+    return sorted(chosen)
+
+
+def _thirds(values: Sequence[float]) -> list[int]:
+    """The third between the least and the greatest value that each lies in, from 0."""
+    low, high = min(values), max(values)
+    width = (high - low) / _STRATA or 1.0
+    return [min(int((value - low) / width), _STRATA - 1) for value in values]
+
+
+def _spread(members: Sequence[int]) -> list[int]:
+    """`members` so that any number from the start is spread over all of them."""
+    count = len(members)
+    bits = max(1, (count - 1).bit_length())
+    keys = [int(f"{k:0{bits}b}"[::-1], 2) for k in range(count)]
+    return [members[k] for k in sorted(range(count), key=keys.__getitem__)]
+
+
+def held_out_pairs(
+    pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]], size: Size
+) -> list[HeldOut]:
+    """Rainy and clean pictures as a judge wants them, fitted to `size`."""
+    return [
+        HeldOut(
+            fit(rainy, size),
+            fit(clean, size),
+            min(rainy.shape[0], size.height),
+            min(rainy.shape[1], size.width),
+        )
+        for rainy, clean in pairs
+    ]

@@ -1,0 +1,156 @@
+"""How good an INT8 graph is: held-out frames, the float graph's pictures, the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from derain.calibration.errors import CalibrationError
+from derain.calibration.session import Frame, Session
+from derain.core.synthetic.rain import LINES, PRESETS, rain_on_clip
+
+_PEAK = 255.0
+_CEILING_DB = 120.0  # of equal pictures; JSON has no infinity
+_FLICKER_FRAMES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """A frame that no range was taken from.
+
+    Attributes:
+        rainy: `(H, W, 3)` uint8 BGR, of the graph's size.
+        clean: The same without rain, where it is known.
+        height: Rows that count; what is below was added to fill the frame.
+        width: Columns that count.
+    """
+
+    rainy: Frame
+    clean: Frame | None
+    height: int
+    width: int
+
+    def part(self, picture: NDArray[np.generic]) -> NDArray[np.float64]:
+        """What counts of `picture`."""
+        return picture[: self.height, : self.width].astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """How far INT8 is from FP32, and both from the truth.
+
+    Attributes:
+        psnr_db: INT8 against FP32 over all held-out frames, in dB.
+        float_db: Mean PSNR of FP32 against the truth; None without truth.
+        int8_db: Mean PSNR of INT8 against the truth.
+        flicker: Flicker of a still scene in grey levels, FP32 and INT8; None where it
+            was not measured, because the pictures do not pass as they are.
+    """
+
+    psnr_db: float
+    float_db: float | None = None
+    int8_db: float | None = None
+    flicker: tuple[float, float] | None = None
+
+    @property
+    def drop_db(self) -> float | None:
+        """How much INT8 loses against the truth; None without truth."""
+        if self.float_db is None or self.int8_db is None:
+            return None
+        return self.float_db - self.int8_db
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures, rounded for people."""
+        figures = {
+            "psnr_db": self.psnr_db,
+            "float_db": self.float_db,
+            "int8_db": self.int8_db,
+            "drop_db": self.drop_db,
+        }
+        rounded = {k: None if v is None else round(v, 3) for k, v in figures.items()}
+        flicker = None if self.flicker is None else [round(x, 4) for x in self.flicker]
+        return {**rounded, "flicker_levels": flicker}
+
+
+class Judge:
+    """Compares INT8 graphs with the float graph they come from.
+
+    Args:
+        model: The float graph, frame to frame; ``derain`` nodes have bodies.
+        frames: Held-out frames, at least one.
+    """
+
+    def __init__(self, model: ir.Model, frames: Sequence[HeldOut]) -> None:
+        if not frames:
+            raise CalibrationError(
+                "there is no frame left to judge INT8 on; give more frames"
+            )
+        self.frames = tuple(frames)
+        self._model = model
+        session = Session(model)  # not kept: two sessions' memory is a lot
+        self._wanted = [session.derain(frame.rainy) for frame in frames]
+        self._clip: list[Frame] = []
+        self._float_unrest = 0.0
+
+    def score(self, model: ir.Model) -> Score:
+        """How good `model` is on the held-out frames."""
+        session = Session(model)
+        errors: list[float] = []
+        against_truth: list[tuple[float, float]] = []
+        for frame, wanted in zip(self.frames, self._wanted, strict=True):
+            got = frame.part(session.derain(frame.rainy))
+            reference = frame.part(wanted)
+            errors.append(_mse(got, reference))
+            if frame.clean is not None:
+                clean = frame.part(frame.clean)
+                pair = psnr_of(_mse(reference, clean)), psnr_of(_mse(got, clean))
+                against_truth.append(pair)
+        float_db, int8_db = (
+            np.mean(against_truth, axis=0) if against_truth else (None, None)
+        )
+        return Score(
+            psnr_db=psnr_of(float(np.mean(errors))),
+            float_db=None if float_db is None else float(float_db),
+            int8_db=None if int8_db is None else float(int8_db),
+        )
+
+    def flicker(self, model: ir.Model) -> tuple[float, float]:
+        """Flicker of a still scene in moving rain, of FP32 and of `model`.
+
+        Returns:
+            Mean standard deviation of a pixel over time, in grey levels of 255.
+        """
+        if not self._clip:
+            first = self.frames[0]
+            scene = first.rainy if first.clean is None else first.clean
+            settings = PRESETS["moderate"].scaled(scene.shape[0] / LINES)
+            self._clip = list(rain_on_clip([scene] * _FLICKER_FRAMES, settings))
+            self._float_unrest = self._unrest(Session(self._model))
+        return self._float_unrest, self._unrest(Session(model))
+
+    def _unrest(self, session: Session) -> float:
+        part = self.frames[0].part
+        pictures = np.stack([part(session.derain(frame)) for frame in self._clip])
+        return float(np.mean(np.std(pictures, axis=0)))
+
+
+def psnr_of(mse: float) -> float:
+    """PSNR in dB of a mean squared error in grey levels of 255."""
+    if mse == 0:
+        return _CEILING_DB
+    return min(10 * math.log10(_PEAK**2 / mse), _CEILING_DB)
+
+
+def mse_of(psnr_db: float) -> float:
+    """Mean squared error, in grey levels of 255, of a PSNR in dB."""
+    return float(_PEAK**2 / 10 ** (psnr_db / 10))
+
+
+def _mse(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    return float(np.mean(np.square(a - b)))

@@ -1,0 +1,96 @@
+"""A bundle: the folder that ``derain-export`` makes and every backend loads.
+
+qsnet-fp16-1280x720/
+model.onnx          opens in Netron, onnx.checker, onnxruntime and trtexec
+manifest.json       what it is, how it was made, the hash of every file
+golden-input.png    a rainy frame ...
+golden-output.png   ... and what the graph must make of it
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derain.core.errors import BundleError
+from derain.core.manifest import Manifest
+from derain.core.pictures import read_picture
+
+MODEL_FILE = "model.onnx"
+GOLDEN_INPUT = "golden-input.png"
+GOLDEN_OUTPUT = "golden-output.png"
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, as hexadecimal text."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on disk whose files are complete and unchanged.
+
+    Attributes:
+        folder: Where it is.
+        manifest: What its ``manifest.json`` says.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> Bundle:
+        """Read the manifest in `folder` and check every file against its hash.
+
+        Nothing is parsed but the manifest: a damaged file never reaches native code.
+
+        Raises:
+            BundleError: `folder` is not a bundle, or a file is missing or changed.
+        """
+        if not folder.is_dir():
+            raise BundleError(
+                f"{folder} is not a bundle: wanted a folder made by derain-export, "
+                f"got {'a file' if folder.exists() else 'nothing there'}"
+            )
+        manifest = Manifest.read(folder)
+        needed = {MODEL_FILE, manifest.golden.input, manifest.golden.output}
+        if unlisted := sorted(needed - manifest.files.keys()):
+            raise BundleError(
+                f"{folder} is damaged: its manifest has no hash for "
+                f"{', '.join(unlisted)}; export it again"
+            )
+        for name, wanted in manifest.files.items():
+            path = folder / name
+            if Path(name).name != name:
+                raise BundleError(f"{folder}: file name {name!r} leaves the bundle")
+            if not path.is_file():
+                raise BundleError(
+                    f"{folder} is damaged: {name} is missing; export it again"
+                )
+            if sha256(path) != wanted:
+                raise BundleError(
+                    f"{folder} is damaged: {name} has changed since the bundle was "
+                    "made; export it again"
+                )
+        return cls(folder, manifest)
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX file."""
+        return self.folder / MODEL_FILE
+
+    def golden_frames(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The self-test: input and expected output, each `(H, W, 3)` uint8 BGR."""
+        golden = self.manifest.golden
+        return (
+            read_picture(self.folder / golden.input),
+            read_picture(self.folder / golden.output),
+        )

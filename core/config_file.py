@@ -1,0 +1,62 @@
+"""``--config run.toml``: the options of a command, by their long names."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from derain.core.errors import ConfigError
+
+_HOME = "config"
+
+
+def read_config(path: Path, command: click.Command) -> dict[str, Any]:
+    """The options in the TOML file `path`, as click's ``default_map`` wants them.
+
+    Keys are long option names without the dashes in front (``max-latency-ms``), or the
+    name of an argument (``bundle``). An option that may be repeated takes a list.
+
+    Raises:
+        ConfigError: It cannot be read, or has a key or a value that does not fit.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    known = {_key(each): each for each in command.params if each.name != _HOME}
+    defaults: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError(
+                f"{path} has an unknown key {key!r}; wanted {', '.join(sorted(known))}"
+            )
+        parameter = known[key]
+        assert parameter.name is not None  # click makes one of the option
+        defaults[parameter.name] = _value(path, key, value, parameter)
+    return defaults
+
+
+def _key(parameter: click.Parameter) -> str:
+    names = [name for name in parameter.opts if name.startswith("--")]
+    return names[0].removeprefix("--") if names else parameter.name or ""
+
+
+def _value(path: Path, key: str, value: Any, parameter: click.Parameter) -> Any:
+    is_flag = isinstance(parameter, click.Option) and parameter.is_flag
+    values = value if parameter.multiple and isinstance(value, list) else [value]
+    kinds = (bool,) if is_flag else (str, int, float)
+    wanted = "true or false" if is_flag else "a string or a number"
+    for each in values:
+        if not isinstance(each, kinds) or (isinstance(each, bool) and not is_flag):
+            raise ConfigError(f"{path}: {key} is {each!r}, wanted {wanted}")
+    texts = values if is_flag else [str(each) for each in values]
+    return texts if parameter.multiple else texts[0]

@@ -1,0 +1,70 @@
+"""Read and write single pictures, with paths of any script and clear errors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from derain.core.errors import MediaError
+
+# What OpenCV's wheels read and write on every platform.
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+JPEG_QUALITY = 95
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """The picture in `path`, `(H, W, 3)` uint8 BGR, turned as its EXIF tag says.
+
+    Grey pictures get three equal channels, 16-bit ones are scaled to 8 bits, an alpha
+    channel is dropped.
+
+    Raises:
+        MediaError: The file is missing, or no picture that can be decoded.
+    """
+    try:
+        content = np.fromfile(path, np.uint8)  # cv2.imread fails on some file names
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    except cv2.error as error:  # a header that claims too many pixels, for one
+        raise MediaError(f"{path} cannot be decoded: {error.err}") from error
+    if image is None:
+        raise MediaError(f"{path} is not a picture that can be decoded")
+    return cast(NDArray[np.uint8], image)
+
+
+def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write `image`, `(H, W, 3)` uint8 BGR, in the format of `path`'s suffix.
+
+    The file appears complete or not at all.
+
+    Raises:
+        MediaError: The suffix is not one of `SUFFIXES`, or the file cannot be written.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise MediaError(
+            f"{path}: cannot write pictures of type {path.suffix or 'none'!r}; "
+            f"choose from {', '.join(sorted(SUFFIXES))}"
+        )
+    suffix = path.suffix.lower()
+    jpeg = suffix in (".jpeg", ".jpg")
+    settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if jpeg else []
+    try:
+        done, content = cv2.imencode(suffix, image, settings)
+    except cv2.error as error:  # WebP ends at 16383 pixels, for one
+        raise MediaError(f"{path} cannot be encoded: {error.err}") from error
+    if not done:
+        raise MediaError(f"{path} cannot be encoded as {suffix}")
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content.tobytes())
+        os.replace(part, path)  # noqa: PTH105 - as atomic as the file system makes it
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise MediaError(f"{path} cannot be written: {error.strerror}") from error

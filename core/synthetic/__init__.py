@@ -1,0 +1,1 @@
+"""Made-up pictures: a street, and the rain over it."""

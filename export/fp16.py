@@ -1,0 +1,153 @@
+"""FP16 in the file: half-precision tensors, and the few nodes that stay in FP32.
+
+TensorRT 10.3 to 11 take the precision from the ONNX file (strongly typed networks), so
+the graph itself is converted. ONNX Runtime has no FP16 kernels for the processor: it
+runs such a graph in FP32 and rounds almost nothing, so comparing that with PyTorch
+would prove nothing. `emulate_fp16` therefore makes a third graph, FP32 with every
+tensor rounded to FP16 where the FP16 graph has one, as a GPU that accumulates in FP32
+does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
+
+from derain.core.errors import ExportError
+from derain.export.passes.graph_edits import add_initializer, like
+
+_SINGLE, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
+_HALF_MAX = float(np.finfo(np.float16).max)
+
+# Inputs that the standard wants in FP32 (or in another type) whatever the data is.
+_DATA_INPUTS = {"Resize": 1, "Upsample": 1}
+
+
+def to_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
+    """Convert a graph from FP32 to FP16, in place.
+
+    Args:
+        model: A graph whose ``derain`` nodes have no bodies yet.
+        keep_fp32: Names of the nodes that go on computing in FP32.
+
+    Raises:
+        ExportError: A weight does not fit FP16, which ends at 65504.
+    """
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    graph = model.graph
+    halves: dict[ir.Value, ir.Value] = {}
+    singles: dict[ir.Value, ir.Value] = {}
+    for node in list(graph):
+        kept = node.name in keep_fp32
+        for index, value in enumerate(node.inputs[: _data_inputs(node)]):
+            if value is None or value.dtype not in (_SINGLE, _HALF):
+                continue
+            if kept and value.dtype == _HALF:
+                new = _cast(graph, value, _SINGLE, singles, node)
+            elif not kept and value.dtype == _SINGLE:
+                new = _half_of(graph, value, halves, node)
+            else:
+                continue
+            node.replace_input_with(index, new)
+        if not kept:
+            _make_outputs_half(node)
+
+
+def emulate_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
+    """Round every tensor of an FP32 graph as FP16 would hold it, in place.
+
+    Args:
+        model: A graph whose ``derain`` nodes have no bodies yet.
+        keep_fp32: Names of the nodes whose results are not rounded.
+    """
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    graph = model.graph
+    rounded: dict[ir.Value, ir.Value] = {}
+    for node in list(graph):
+        if node.name in keep_fp32:
+            continue
+        for index, value in enumerate(node.inputs[: _data_inputs(node)]):
+            if value is not None and value.dtype == _SINGLE and value.is_initializer():
+                if value not in rounded:
+                    array = _half_array(value).astype(np.float32)
+                    name = f"{value.name}_rounded"
+                    rounded[value] = add_initializer(graph, name, array)
+                node.replace_input_with(index, rounded[value])
+        for output in node.outputs:
+            if output.dtype == _SINGLE:
+                _round(graph, node, output)
+
+
+def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
+    uses = list(value.uses())
+    down = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(_HALF))])
+    half = like(down.outputs[0], value, f"{value.name}_half")
+    half.type = ir.TensorType(_HALF)
+    up = ir.Node("", "Cast", [half], [ir.AttrInt64("to", int(_SINGLE))])
+    single = like(up.outputs[0], value, f"{value.name}_single")
+    graph.insert_after(node, [down, up])
+    for use in uses:
+        use.node.replace_input_with(use.idx, single)
+
+
+def _data_inputs(node: ir.Node) -> int:
+    return _DATA_INPUTS.get(node.op_type, len(node.inputs))
+
+
+def _half_of(
+    graph: ir.Graph, value: ir.Value, halves: dict[ir.Value, ir.Value], user: ir.Node
+) -> ir.Value:
+    if not value.is_initializer():
+        return _cast(graph, value, _HALF, halves, user)
+    if value not in halves:
+        halves[value] = add_initializer(graph, f"{value.name}_half", _half_array(value))
+    return halves[value]
+
+
+def _half_array(value: ir.Value) -> np.ndarray[tuple[int, ...], np.dtype[np.float16]]:
+    assert value.const_value is not None
+    array = value.const_value.numpy()
+    largest = float(np.max(np.abs(array), initial=0))
+    if not largest <= _HALF_MAX:
+        raise ExportError(
+            f"{value.name}: {largest:.3g} does not fit FP16, which ends at "
+            f"{_HALF_MAX:.0f}; export with --fp32"
+        )
+    return array.astype(np.float16)
+
+
+def _cast(
+    graph: ir.Graph,
+    value: ir.Value,
+    to: ir.DataType,
+    made: dict[ir.Value, ir.Value],
+    user: ir.Node,
+) -> ir.Value:
+    if value not in made:
+        suffix = "half" if to == _HALF else "single"
+        name = f"{value.name}_{suffix}"
+        node = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(to))], name=name)
+        made[value] = like(node.outputs[0], value, name)
+        made[value].type = ir.TensorType(to)
+        producer = value.producer()
+        if producer is None:
+            graph.insert_before(user, node)
+        else:
+            graph.insert_after(producer, node)
+    return made[value]
+
+
+def _make_outputs_half(node: ir.Node) -> None:
+    for output in node.outputs:
+        if output.dtype == _SINGLE:
+            output.type = ir.TensorType(_HALF)
+    if node.op_type == "Cast" and node.attributes["to"].as_int() == _SINGLE:
+        node.attributes["to"] = ir.AttrInt64("to", int(_HALF))
+    if node.op_type == "ConstantOfShape" and "value" in node.attributes:
+        tensor = node.attributes["value"].as_tensor()
+        if tensor.dtype == _SINGLE:
+            half = ir.tensor(tensor.numpy().astype(np.float16))
+            node.attributes["value"] = ir.AttrTensor("value", half)

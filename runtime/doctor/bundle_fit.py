@@ -1,0 +1,100 @@
+"""Whether a bundle fits this machine."""
+
+from __future__ import annotations
+
+import json
+
+from derain.core.errors import EngineError
+from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.doctor.machine import Finding, Patient
+from derain.runtime.doctor.resources import available_bytes
+from derain.runtime.tensorrt.engine_record import EngineBackend, read_plan
+
+_FP32_BYTES = 4
+_CHANNELS = 6  # a frame in and a frame out: less is impossible
+
+_FACTS = """
+import json
+from dataclasses import asdict
+from derain.runtime.cuda.probe import probe
+from derain.core.errors import EngineError
+import {module} as library
+try:
+    print(json.dumps([library.__version__, asdict(probe())]))
+except EngineError as error:
+    raise SystemExit(str(error))
+"""
+_LIBRARIES: dict[EngineBackend, str] = {
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt_rtx",
+}
+
+
+def check_bundle_size(patient: Patient) -> Finding:
+    """Whether the bundle can fit into the memory at all."""
+    bundle = patient.bundle
+    assert bundle is not None  # the table asks with a bundle only
+    manifest = bundle.manifest
+    size = manifest.sizes.maximum
+    model = bundle.model_path.stat().st_size
+    least = model + size.width * size.height * _CHANNELS * _FP32_BYTES
+    free = available_bytes(patient)
+    found = (
+        f"{manifest.model}, {manifest.precision}, frames of {manifest.sizes}; at least "
+        f"{least / 2**20:.0f} MiB"
+    )
+    if free is not None and least > free:
+        return Finding(
+            "missing",
+            f"{found}, {free / 2**20:.0f} MiB are free",
+            "export the bundle with a smaller --size",
+        )
+    return Finding("ok", found)
+
+
+def check_bundle_precision(patient: Patient) -> Finding:
+    """Whether something here computes in the bundle's precision."""
+    bundle = patient.bundle
+    assert bundle is not None  # the table asks with a bundle only
+    precision = bundle.manifest.precision
+    if precision == "fp32":
+        return Finding("ok", "fp32 runs everywhere")
+    if any(_facts(patient, name) is not None for name in _LIBRARIES):
+        return Finding("ok", f"{precision}, and there is a GPU with TensorRT")
+    return Finding(
+        "warn",
+        f"{precision}, and no GPU with TensorRT: processors gain nothing from it",
+        "export the bundle with --fp32, too",
+    )
+
+
+def check_bundle_engines(patient: Patient) -> Finding:
+    """Whether one of the bundle's engines fits this GPU and TensorRT."""
+    bundle = patient.bundle
+    assert bundle is not None  # the table asks with a bundle only
+    reasons = []
+    for backend in _LIBRARIES:
+        facts = _facts(patient, backend)
+        if facts is None:
+            continue
+        version, device = facts
+        try:
+            record, _ = read_plan(bundle, backend, version, device)
+        except EngineError as error:
+            reasons.append(str(error))
+            continue
+        return Finding("ok", f"{record.file}: {record.built_for}")
+    if not reasons:
+        count = len(bundle.manifest.engines)
+        return Finding("absent", f"{count} in the bundle, no GPU with TensorRT here")
+    text, _, fix = reasons[0].rpartition("; run: ")
+    return Finding("warn" if bundle.manifest.engines else "absent", text, fix)
+
+
+def _facts(patient: Patient, backend: EngineBackend) -> tuple[str, DeviceFacts] | None:
+    """Version of the library and the GPU; None where one of them is not there."""
+    answer = patient.python(_FACTS.format(module=_LIBRARIES[backend]))
+    if answer.status:
+        return None
+    version, device = json.loads(answer.output.splitlines()[-1])
+    return version, DeviceFacts(**device)

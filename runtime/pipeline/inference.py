@@ -1,0 +1,170 @@
+"""The step between source and sinks: derain a frame, let it pass, or drop it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derain.core.errors import ShapeError
+from derain.core.sizes import Size
+from derain.runtime.derainer import Derainer
+from derain.runtime.pipeline.deadline import Deadline, Late
+from derain.runtime.pipeline.rain_gate import Gate
+from derain.runtime.resizing import derain_resized, scale
+from derain.runtime.telemetry.statistics import Statistics
+from derain.runtime.video.frames import Frame
+
+
+class Network:
+    """Derains frames, in the thread that opened the backend.
+
+    Args:
+        derainer: What derains.
+        statistics: Told what happened to every frame.
+        overlap: Whether several frames may be under way at a time. It is faster where
+            the backend can do it (see `Backend.stream`), but a frame may have to wait
+            for the next one to arrive: for files.
+        choose: Which derainer takes frames of a size, where there are several.
+        resize: Scale frames that the bundle does not take, and back.
+        size: Scale frames of any other size to this one first.
+        gate: Finds frames that need no network.
+        deadline: Finds frames that are too old for the network.
+        late: What becomes of those.
+    """
+
+    def __init__(
+        self,
+        derainer: Derainer,
+        statistics: Statistics,
+        *,
+        overlap: bool = False,
+        choose: Callable[[Size], Derainer] | None = None,
+        resize: bool = False,
+        size: Size | None = None,
+        gate: Gate | None = None,
+        deadline: Deadline | None = None,
+        late: Late = "drop",
+    ) -> None:
+        self._derainer = derainer
+        self._choose = choose
+        self._statistics = statistics
+        self._overlap = overlap
+        self._resize = resize
+        self._size = size
+        self._gate = gate
+        self._deadline = deadline
+        self._late = late
+        if gate is not None:
+            statistics.gate = "rain"
+
+    def derained(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """`frames` without rain, in order, less those that were dropped.
+
+        Raises:
+            ShapeError: No bundle takes a frame; it is named.
+            EngineError: The backend failed.
+        """
+        if self._overlap:
+            yield from self._overlapped(frames)
+            return
+        for frame in frames:
+            result = self._step(frame)
+            if result is not None:
+                yield result
+
+    def _overlapped(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        under_way: deque[tuple[Frame, float]] = deque()
+
+        def images() -> Iterator[NDArray[np.uint8]]:
+            for frame in frames:
+                under_way.append((frame, time.perf_counter()))
+                yield frame.image
+
+        try:
+            with closing(self._derainer.stream(images())) as pictures:
+                for picture in pictures:
+                    frame, started = under_way.popleft()
+                    yield self._finished(frame, picture, started)
+        except ShapeError as error:
+            raise ShapeError(f"{under_way[-1][0]}: {error}") from error
+        finally:
+            self._statistics.count("dropped", len(under_way))
+
+    def _step(self, frame: Frame) -> Frame | None:
+        if self._size is not None and frame.size != self._size:
+            frame = replace(frame, image=scale(frame.image, self._size))
+        if self._is_late(frame):
+            return self._given_up(frame)
+        if self._gate is not None and not self._gate.needs_network():
+            return self._passed(frame)
+        started = time.perf_counter()
+        try:
+            picture = self._derain(frame.image)
+        except BaseException as error:
+            self._statistics.count("dropped")
+            if isinstance(error, ShapeError):
+                raise ShapeError(f"{frame}: {error}") from error
+            raise
+        if self._deadline is not None:
+            self._deadline.derained(time.perf_counter() - started)
+            if _age_s(frame) > self._deadline.bound_s:
+                self._statistics.count("late")
+                self._statistics.count("dropped")
+                return None
+        if self._gate is not None and self._looked(self._gate, frame, picture):
+            return self._passed(frame)
+        return self._finished(frame, picture, started)
+
+    def _derain(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        derainer = self._derainer
+        if self._choose is not None:
+            derainer = self._choose(Size(image.shape[1], image.shape[0]))
+        if self._resize:
+            return derain_resized(derainer, image)
+        return derainer.derain(image)
+
+    def _looked(self, gate: Gate, frame: Frame, picture: NDArray[np.uint8]) -> bool:
+        """Whether it was only a look: it was dry before, and is now."""
+        before = gate.dry
+        gate.saw(frame.image, picture)
+        self._statistics.gate = "dry" if gate.dry else "rain"
+        self._statistics.rain = gate.rain
+        only_looked = before and gate.dry
+        if only_looked:
+            self._statistics.count("looks")
+        return only_looked
+
+    def _is_late(self, frame: Frame) -> bool:
+        deadline = self._deadline
+        return deadline is not None and not deadline.allows(_age_s(frame))
+
+    def _given_up(self, frame: Frame) -> Frame | None:
+        self._statistics.count("late")
+        if self._late == "pass":
+            return self._passed(frame)
+        self._statistics.count("dropped")
+        return None
+
+    def _passed(self, frame: Frame) -> Frame:
+        self._statistics.count("passed_through")
+        return replace(frame, rainy=frame.image, passed=True)
+
+    def _finished(
+        self, frame: Frame, picture: NDArray[np.uint8], started: float
+    ) -> Frame:
+        # A copy: sinks write while the next call reuses the buffer. A ring of buffers
+        # would save 0.03 ms of 0.13 ms at 1280x720, and nothing at 1920x1080.
+        result = replace(frame, image=picture.copy(), rainy=frame.image)
+        self._statistics.derain.add((time.perf_counter() - started) * 1000)
+        self._statistics.count("derained")
+        return result
+
+
+def _age_s(frame: Frame) -> float:
+    return 0.0 if frame.captured is None else time.monotonic() - frame.captured

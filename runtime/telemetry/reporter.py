@@ -1,0 +1,100 @@
+"""Statistics as lines on standard error."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any, Literal
+
+from derain.runtime.telemetry.statistics import Statistics
+
+Style = Literal["text", "json"]
+
+
+class Reporter:
+    """Writes a line every few seconds of a ``with Reporter(...):``, and at its end.
+
+    Args:
+        statistics: What is reported.
+        style: ``json``: one object a line; ``text``: for people.
+        period_s: Seconds between lines.
+        write: Takes a line.
+    """
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        style: Style,
+        period_s: float,
+        write: Callable[[str], None],
+    ) -> None:
+        self._statistics = statistics
+        self._line = json_line if style == "json" else text_line
+        self._period_s = period_s
+        self._write = write
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="statistics")
+
+    def __enter__(self) -> Reporter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._write(self._line(self._statistics.as_dict()))
+
+    def _run(self) -> None:
+        while not self._done.wait(self._period_s):
+            self._write(self._line(self._statistics.as_dict()))
+
+
+def json_line(values: dict[str, Any]) -> str:
+    """`Statistics.as_dict` on one line."""
+    return json.dumps(values, separators=(",", ":"))
+
+
+def text_line(values: dict[str, Any]) -> str:
+    """`Statistics.as_dict` for people, on one line; times are of the first sink."""
+    parts = [
+        f"{values['fps']:.1f} frames/s",
+        f"{values['captured']} captured",
+        f"{values['derained']} derained",
+        f"{values['dropped']} dropped",
+        f"{values['passed_through']} passed through",
+        f"{values['reconnects']} reconnects",
+    ]
+    if not values["signal"]:
+        parts.append("no signal")
+    if values["gate"]:
+        parts.append(f"gate: {values['gate']}")
+    parts += _times(values)
+    if values["sink_failures"]:
+        parts.append(f"{values['sink_failures']} sinks failed")
+    if values["memory_bytes"]:
+        parts.append(f"{values['memory_bytes'] / 1e6:.0f} MB")
+    parts += [
+        f"{zone} {value:.0f} °C" for zone, value in values["temperature_c"].items()
+    ]
+    parts += [f"{rail} {value:.1f} W" for rail, value in values["power_w"].items()]
+    return ", ".join(parts)
+
+
+def _times(values: dict[str, Any]) -> list[str]:
+    """The stages of a frame, in its order, and its age in the end."""
+    sink = values["sinks"][0] if values["sinks"] else {}
+    stages = {
+        "read": values["read_ms"],
+        "wait": values["wait_ms"],
+        "derain": values["derain_ms"],
+        "sink wait": sink.get("wait_ms"),
+        "write": sink.get("write_ms"),
+        "age": values["age_ms"],
+    }
+    shown = [
+        f"{name} " + "/".join(f"{value:.1f}" for value in found.values())
+        for name, found in stages.items()
+        if found
+    ]
+    return ["p50/p95/p99 in ms: " + ", ".join(shown)] if shown else []

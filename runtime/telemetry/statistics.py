@@ -1,0 +1,191 @@
+"""What a run has counted and timed so far: one object, for lines, metrics and pages.
+
+It is bounded: percentiles are of the last 1024 values. All of it may be used from any
+thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal
+
+from derain.runtime.telemetry.sensors import Sensors
+
+Counter = Literal[
+    "captured",  # frames that came out of the source
+    "derained",  # of them: went through the network, and on to the sinks
+    "passed_through",  # of them: went on to the sinks as they were
+    "dropped",  # of them: went nowhere
+    "late",  # of the two above: for want of time, under --max-latency-ms
+    "looks",  # of passed_through: went through the network to see whether it rains
+    "reconnects",  # times that a lost source came back
+    "no_signal",  # stand-ins shown while it was lost
+]
+COUNTERS: tuple[Counter, ...] = (
+    "captured",
+    "derained",
+    "passed_through",
+    "dropped",
+    "late",
+    "looks",
+    "reconnects",
+    "no_signal",
+)
+_KEPT = 1024
+_RATE_SECONDS = 5.0
+PERCENTILES = (50, 95, 99)
+
+
+class Timing:
+    """Durations in milliseconds: their number and sum, and the last 1024 of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: deque[float] = deque(maxlen=_KEPT)
+        self.count = 0
+        self.sum_ms = 0.0
+
+    def add(self, ms: float) -> None:
+        """Take note of one duration."""
+        with self._lock:
+            self._last.append(ms)
+            self.count += 1
+            self.sum_ms += ms
+
+    def percentiles(self) -> dict[str, float] | None:
+        """``{"p50": ..., "p95": ..., "p99": ...}`` in ms; None without a value.
+
+        They are values that occurred: the smallest that so many percent are not above.
+        """
+        with self._lock:
+            ordered = sorted(self._last)
+        if not ordered:
+            return None
+        return {
+            f"p{percent}": round(ordered[(len(ordered) * percent - 1) // 100], 3)
+            for percent in PERCENTILES
+        }
+
+
+class SinkStatistics:
+    """What happened at one sink.
+
+    Attributes:
+        name: What the user calls it.
+        written: Frames written, stand-ins without signal included.
+        dropped: Frames it was too slow for, or that came after it had failed.
+        failed: Whether it has failed.
+        wait: Time between the network and the sink.
+        write: Time in its ``write``.
+        age: Time from the capture of a live frame to the end of its ``write``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.written = 0
+        self.dropped = 0
+        self.failed = False
+        self.wait = Timing()
+        self.write = Timing()
+        self.age = Timing()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "sink": self.name,
+            "written": self.written,
+            "dropped": self.dropped,
+            "failed": self.failed,
+            "wait_ms": self.wait.percentiles(),
+            "write_ms": self.write.percentiles(),
+            "age_ms": self.age.percentiles(),
+        }
+
+
+class Statistics:
+    """Everything a run has to say about itself.
+
+    At the end of a run, and whenever no frame is under way,
+    ``captured == derained + passed_through + dropped``.
+
+    Args:
+        clock: Seconds, monotonic.
+
+    Attributes:
+        read: Time the source took for a frame: waiting for it, and decoding.
+        wait: Time a frame lay between source and network.
+        derain: Time in the network.
+        sinks: One row for each sink, the first one first.
+        gate: What the rain gate has decided; None where it is off.
+        rain: What it measured last, in grey levels.
+        signal: Whether a live source delivers.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._lock = threading.Lock()
+        self._counts: dict[Counter, int] = dict.fromkeys(COUNTERS, 0)
+        self._finished_at: deque[float] = deque(maxlen=_KEPT)
+        self._sensors = Sensors()
+        self.read = Timing()
+        self.wait = Timing()
+        self.derain = Timing()
+        self.sinks: list[SinkStatistics] = []
+        self.gate: Literal["rain", "dry"] | None = None
+        self.rain: float | None = None
+        self.signal = True
+
+    def count(self, counter: Counter, number: int = 1) -> None:
+        """Add `number` to `counter`."""
+        with self._lock:
+            self._counts[counter] += number
+            if counter in ("derained", "passed_through"):
+                self._finished_at.append(self._clock())
+
+    def __getitem__(self, counter: Counter) -> int:
+        with self._lock:
+            return self._counts[counter]
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return self._clock() - self._started
+
+    @property
+    def fps(self) -> float:
+        """Frames that went on to the sinks in the last five seconds, per second."""
+        now = self._clock()
+        since = max(now - _RATE_SECONDS, self._started)
+        with self._lock:
+            times = list(self._finished_at)
+        if len(times) == _KEPT:  # more than that in five seconds
+            since = max(since, times[0])
+        recent = sum(moment > since for moment in times)
+        return recent / (now - since) if now > since else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: every counter and attribute by its name. Temperatures are in °C.
+
+        ``age_ms`` is that of the first sink, which ``--max-latency-ms`` is about.
+        """
+        with self._lock:
+            counts = {str(name): number for name, number in self._counts.items()}
+        return {
+            "seconds": round(self.seconds, 3),
+            **counts,
+            "fps": round(self.fps, 3),
+            "signal": self.signal,
+            "gate": self.gate,
+            "rain": None if self.rain is None else round(self.rain, 3),
+            "read_ms": self.read.percentiles(),
+            "wait_ms": self.wait.percentiles(),
+            "derain_ms": self.derain.percentiles(),
+            "age_ms": self.sinks[0].age.percentiles() if self.sinks else None,
+            "sink_failures": sum(sink.failed for sink in self.sinks),
+            "sinks": [sink.as_dict() for sink in self.sinks],
+            **self._sensors.read(),
+        }

@@ -1,0 +1,181 @@
+"""From an ONNX file to TensorRT's network, or the list of what it refuses."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from derain.core.errors import EngineError
+from derain.runtime.tensorrt import versions
+from derain.runtime.tensorrt.library import Api
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+# "Assertion failed: condition && "sentence"", of which only the sentence helps.
+_ASSERTION = re.compile(r'^.*?Assertion failed: |^\w+ && (?=")')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedNode:
+    """A node that TensorRT's parser does not take.
+
+    Attributes:
+        name: Of the node, or ``#12`` by its place in the graph where it has none.
+        operator: Its operator.
+        reason: What the parser says.
+        functions: Names of the calls it is inside of, outermost first.
+    """
+
+    name: str
+    operator: str
+    reason: str
+    functions: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The node as a JSON object."""
+        return {**asdict(self), "functions": list(self.functions)}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> RefusedNode:
+        """The node that `to_json` wrote."""
+        return cls(**{**fields, "functions": tuple(fields["functions"])})
+
+    def __str__(self) -> str:
+        place = "".join(f" in {name}" for name in reversed(self.functions))
+        return f"{self.operator} {self.name}{place}: {self.reason}"
+
+
+def new_builder(api: Api) -> trt.Builder:
+    """A builder.
+
+    Raises:
+        EngineError: The library does not start.
+    """
+    try:
+        builder: trt.Builder = api.trt.Builder(api.logger)
+    except TypeError as error:  # "factory function returned nullptr"
+        reason = "; ".join(api.messages.errors) or str(error)
+        raise EngineError(
+            f"{api.name} {api.version} does not start: {reason}"
+        ) from error
+    return builder
+
+
+def parse(
+    api: Api, builder: trt.Builder, model: Path
+) -> tuple[trt.INetworkDefinition, list[RefusedNode]]:
+    """Parse the ONNX file `model`.
+
+    Returns:
+        The network, and every node that was refused. The network is complete only if
+        there is none. After one that it cannot build, as against one that it does not
+        know, the parser comes to no others.
+
+    Raises:
+        EngineError: The file is no ONNX model.
+    """
+    network: trt.INetworkDefinition = versions.create_network(api, builder)
+    parser: trt.OnnxParser = api.trt.OnnxParser(network, api.logger)
+    api.messages.node = ("", "")
+    if parser.parse_from_file(str(model)):
+        return network, []
+    errors: list[trt.ParserError] = [
+        parser.get_error(index) for index in range(parser.num_errors)
+    ]
+    refused = [_refused(error, api.messages.node) for error in errors]
+    if not any(node.operator for node in refused):
+        reasons = [_reason(error) for error in errors] or api.messages.errors
+        reason = "; ".join(reasons) or "no reason given"
+        raise EngineError(
+            f"{model} is not a model that {api.name} {api.version} can read: {reason}"
+        )
+    return network, refused
+
+
+def check_contract(api: Api, network: trt.INetworkDefinition, model: Path) -> None:
+    """Raise unless `network` is uint8 NHWC frame in, the same out.
+
+    Raises:
+        EngineError: It is a graph of another kind.
+    """
+    tensors: list[trt.ITensor] = [
+        *(network.get_input(k) for k in range(network.num_inputs)),
+        *(network.get_output(k) for k in range(network.num_outputs)),
+    ]
+    got = [f"{t.name} {t.dtype.name} {shape_of(t)}" for t in tensors]
+    fits = network.num_inputs == network.num_outputs == 1
+    if not (fits and all(_is_frame(api, tensor) for tensor in tensors)):
+        raise EngineError(
+            f"{model} is not a graph of derain-export: got "
+            f"{', '.join(got) or 'nothing'}, wanted one input and one output, "
+            "UINT8 (1, height, width, 3)"
+        )
+
+
+def shape_of(tensor: trt.ITensor) -> tuple[int, ...]:
+    """Lengths of its axes; -1 for one that is left open."""
+    dims = tensor.shape
+    return tuple(dims[axis] for axis in range(len(dims)))
+
+
+def arithmetic_types(api: Api, network: trt.INetworkDefinition) -> dict[str, int]:
+    """Convolutions and matrix products of a network, by the type they compute in.
+
+    In a strongly typed network that is the type of the result; INT8 where both factors
+    were INT8 just before, which the builder makes one kernel of.
+    """
+    kinds = {
+        api.trt.LayerType.CONVOLUTION,
+        api.trt.LayerType.DECONVOLUTION,
+        api.trt.LayerType.MATRIX_MULTIPLY,
+    }
+    counts: Counter[str] = Counter()
+    dequantized: set[str | None] = set()  # a layer comes after those that it reads
+    for index in range(network.num_layers):
+        layer: trt.ILayer = network.get_layer(index)
+        if layer.type == api.trt.LayerType.DEQUANTIZE:
+            dequantized.add(layer.get_output(0).name)
+        elif layer.type in kinds:
+            name = _TYPES.get(layer.get_output_type(0).name, "other")
+            counts["int8" if _reads(layer) <= dequantized else name] += 1
+    return dict(sorted(counts.items()))
+
+
+_TYPES = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16", "INT8": "int8", "FP8": "fp8"}
+
+
+def _reads(layer: trt.ILayer) -> set[str | None]:
+    """Names of the two factors; None for one that is part of the layer."""
+    factors: list[trt.ITensor | None] = [
+        layer.get_input(k) if k < layer.num_inputs else None for k in range(2)
+    ]
+    return {None if each is None else each.name for each in factors}
+
+
+def _is_frame(api: Api, tensor: trt.ITensor) -> bool:
+    return tensor.dtype == api.trt.DataType.UINT8 and shape_of(tensor)[::3] == (1, 3)
+
+
+def _refused(error: trt.ParserError, last: tuple[str, str]) -> RefusedNode:
+    stack: Sequence[str] = error.local_function_stack() or ()
+    name, operator = error.node_name() or f"#{error.node()}", error.node_operator()
+    # Some importers name no node, such as that of ScatterElements: the last one it is.
+    if not operator and not re.search("GRAPH|MODEL", str(error.code())):
+        name, operator = last
+    return RefusedNode(
+        name=name,
+        operator=operator,
+        reason=_reason(error),
+        functions=tuple(stack),
+    )
+
+
+def _reason(error: trt.ParserError) -> str:
+    text = _ASSERTION.sub("", " ".join(error.desc().split())).strip('"')
+    # The condition of a check that always fails.
+    return "it has no such operator" if text in ("", "false") else text

@@ -1,0 +1,1 @@
+"""Sinks of frames, one kind a file."""

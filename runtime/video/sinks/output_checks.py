@@ -1,0 +1,67 @@
+"""Checks on where a sink may write, made before the first frame is derained."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from derain.core.errors import MediaError
+from derain.runtime.video.frames import SourceInfo
+
+CODEC_FIELD = "?codec="  # behind the name of a video: ``out.mp4?codec=hevc``
+CODECS = {"h264": "H.264", "hevc": "HEVC"}
+DEFAULT_CRF = 17  # x264's "visually lossless or nearly so" is 17 or 18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkOptions:
+    """What the user asked for about the output.
+
+    Attributes:
+        force: Whether existing files may be replaced.
+        crf: x264's constant rate factor: 0 is lossless, 51 the worst.
+        codec: One of `CODECS`.
+        limit: At most this many frames will come; None: all of the source.
+    """
+
+    force: bool = False
+    crf: int = DEFAULT_CRF
+    codec: str = "h264"
+    limit: int | None = None
+
+
+def check_new_file(path: Path, info: SourceInfo, options: SinkOptions) -> None:
+    """Raise unless `path` may be created, or replaced where that was asked for.
+
+    Raises:
+        MediaError: It is a file of the source, or it exists and ``options.force`` is
+            not set, or its folder is missing or cannot be written.
+    """
+    if path.exists():
+        if any(_same(path, file) for file in info.files):
+            raise MediaError(
+                f"{path} is a file of the source; name another for the result"
+            )
+        if path.is_dir():
+            raise MediaError(f"{path} is a folder; wanted a file name")
+        if not options.force:
+            raise MediaError(f"{path} exists; use --force to replace it")
+    check_parent(path)
+
+
+def check_parent(path: Path) -> None:
+    """Raise unless the folder that `path` is to be made in can be written.
+
+    Raises:
+        MediaError: It is missing, or cannot be written.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise MediaError(f"{path} cannot be written: no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise MediaError(f"{path} cannot be written: folder {folder} is read-only")
+
+
+def _same(path: Path, file: Path) -> bool:
+    return file.exists() and path.samefile(file)

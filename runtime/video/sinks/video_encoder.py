@@ -1,0 +1,134 @@
+"""Video files as a sink: H.264 that a browser plays, with the audio of the source.
+
+``out.mp4?codec=hevc`` writes HEVC instead.
+
+- Frame times are kept as they are, variable rates included: the clock of the output
+  ticks in the source's time base (in milliseconds in Matroska, which knows no other),
+  and no frame is reordered.
+- H.264 for browsers is 4:2:0 and has even sizes: of an odd width or height, the last
+  column or row is repeated.
+- Colours keep the matrix and tags of the source, in limited range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from derain.core.errors import MediaError
+from derain.core.sizes import Size
+from derain.runtime.video.colour import FULL_RANGE, LIMITED_RANGE, Colour
+from derain.runtime.video.frames import Frame, SourceInfo
+from derain.runtime.video.sinks.muxing import VideoFile
+from derain.runtime.video.sinks.output_checks import (
+    CODEC_FIELD,
+    CODECS,
+    SinkOptions,
+    check_new_file,
+)
+from derain.runtime.video.sources.video_decoder import SCALER_FLAGS
+
+
+class VideoSink:
+    """Writes the frames to the video file at `uri`.
+
+    Raises:
+        MediaError: The file must not or cannot be written.
+    """
+
+    def __init__(self, uri: str, info: SourceInfo, options: SinkOptions) -> None:
+        place, mark, codec = uri.partition(CODEC_FIELD)
+        if mark and codec not in CODECS:
+            raise MediaError(
+                f"{uri}: codec {codec!r} is not known; choose from {', '.join(CODECS)}"
+            )
+        self._path = Path(place)
+        self._info = info
+        self._options = replace(options, codec=codec) if mark else options
+        self._reformatter = VideoReformatter()
+        self._output: VideoFile | None = None
+        self._size: Size | None = None
+        self._whole = False  # whether the source came to its end
+        self._last_pts: int | None = None
+        self._end = Fraction(0)
+        self._uri = place
+        self.notes: tuple[str, ...] = ()
+        check_new_file(self._path, info, options)
+
+    @property
+    def description(self) -> str:
+        """See `Sink.description`; empty when a failure left nothing that plays."""
+        lost = self._size is not None and not self._path.exists()
+        return "" if lost else self._uri
+
+    def write(self, frame: Frame) -> None:
+        """See `Sink.write`. All frames must have the size of the first."""
+        output = self._output or self._open(frame.size)
+        if frame.size != self._size:
+            raise MediaError(
+                f"{frame} is {frame.size}, the video is {self._size}; a video has one "
+                "size: name a folder for pictures of several"
+            )
+        output.encode(self._convert(frame))
+        self._end = frame.time + frame.duration
+
+    def finish(self) -> None:
+        """See `Sink.finish`."""
+        self._whole = True
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        output, self._output = self._output, None
+        if output is not None:
+            output.close(None if self._whole else self._end)
+
+    def _open(self, size: Size) -> VideoFile:
+        even = Size(size.width + size.width % 2, size.height + size.height % 2)
+        if even != size:
+            self.notes = (
+                f"{CODECS[self._options.codec]} needs even sizes: the video is {even}, "
+                f"with the last column or row of the {size} frames repeated",
+            )
+        self._size = size
+        self._output = VideoFile(self._path, even, self._info, self._options)
+        return self._output
+
+    def _convert(self, frame: Frame) -> av.VideoFrame:
+        time_base = self._info.time_base
+        coded = yuv_picture(frame.image, self._reformatter, self._info.colour)
+        coded.time_base = time_base
+        pts = round(frame.time / time_base)
+        if self._last_pts is not None:
+            pts = max(pts, self._last_pts + 1)
+        self._last_pts = coded.pts = pts
+        coded.duration = round(frame.duration / time_base)
+        return coded
+
+
+def yuv_picture(
+    image: NDArray[np.uint8], reformatter: VideoReformatter, colour: Colour
+) -> av.VideoFrame:
+    """`image` as encoders take it: planar 4:2:0 of an even size, in limited range.
+
+    Args:
+        image: `(H, W, 3)` uint8 BGR.
+        reformatter: One for all frames of a video.
+        colour: How the colours are to be coded.
+    """
+    height, width = image.shape[:2]
+    if height % 2 or width % 2:
+        image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+    return reformatter.reformat(
+        av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24"),
+        format="yuv420p",
+        src_color_range=FULL_RANGE,
+        dst_colorspace=colour.matrix,
+        dst_color_range=LIMITED_RANGE,
+        interpolation=SCALER_FLAGS,
+    )

@@ -1,0 +1,117 @@
+"""How an engine is loaded and run, with a module that stands in for TensorRT's."""
+
+import pytest
+
+from derain.core.errors import EngineError
+from derain.core.sizes import Size
+from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
+
+
+@pytest.fixture
+def library(recording, stand_in):
+    return stand_in.Library(recording.RecordingDevice())
+
+
+def test_an_engine_that_loads(library, make_record):
+    engine = TensorRtEngine(library, make_record(), b"plan")
+    assert engine.description == "tensorrt 10.3.0"
+    assert str(engine.sizes) == "64x48"
+    assert library.alive == 3  # runtime, engine, context
+    engine.close()
+    engine.close()
+    assert library.alive == 0
+
+
+def test_host_code_is_allowed_for_version_compatible_engines_alone(
+    library, make_record
+):
+    TensorRtEngine(library, make_record(), b"plan")
+    assert not library.host_code_allowed
+    TensorRtEngine(library, make_record(version_compatible=True), b"plan")
+    assert library.host_code_allowed
+
+
+def test_a_plan_that_does_not_load(library, make_record):
+    library.messages.errors.append("an error of long ago")
+    expected = (
+        r"^tensorrt 10\.3\.0: tensorrt-\S+\.plan: loading it: "
+        r"\[serialization\] magic tag is wrong$"
+    )
+    with pytest.raises(EngineError, match=expected) as caught:
+        TensorRtEngine(library, make_record(), b"blan")
+    assert library.alive == 0, "freed though the error is still held"
+    del caught
+
+
+def test_a_library_that_does_not_start(library, make_record):
+    def refuse(logger):
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    library.trt.Runtime = refuse
+    with pytest.raises(EngineError, match="starting the library: no reason given"):
+        TensorRtEngine(library, make_record(), b"plan")
+
+
+def test_too_little_memory_to_run(library, make_record):
+    library.no_room = True
+    with pytest.raises(EngineError, match=r"making room to run it: .*out of memory"):
+        TensorRtEngine(library, make_record(), b"plan")
+    assert library.alive == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda library: library.modes.update(derained="in"),
+        lambda library: library.types.update(frame="float"),
+    ],
+    ids=["two inputs", "float"],
+)
+def test_an_engine_of_something_else(library, make_record, change):
+    change(library)
+    with pytest.raises(EngineError, match="wanted one uint8 frame in and one out"):
+        TensorRtEngine(library, make_record(), b"plan")
+    assert library.alive == 0
+
+
+def test_a_failure_to_run_says_what_the_library_said(opened, frames):
+    backend = opened()
+    backend.library.enqueue_fails = True
+    with pytest.raises(EngineError, match=r"\.plan: running it: .* it went wrong$"):
+        backend.infer(frames(1)[0])
+    with pytest.raises(EngineError, match=r"it went wrong$"):  # once, not twice
+        list(backend.stream(frames(3)))
+    assert not backend.device.pending
+    backend.library.enqueue_fails = False
+    backend.infer(frames(1)[0])
+
+
+def test_a_size_that_is_refused_is_set_again(opened, frames):
+    backend = opened("32x32,64x48,128x96")
+    small, large = frames(1, Size(32, 32))[0], frames(1, Size(128, 96))[0]
+    backend.infer(small)
+    backend.library.takes_shapes = False
+    with pytest.raises(EngineError, match="frames of 128x96: no reason given"):
+        backend.infer(large)
+    backend.library.takes_shapes = True
+    assert (backend.infer(small) == 255 - small).all()
+
+
+def test_use_after_close(library, make_record):
+    engine = TensorRtEngine(library, make_record(), b"plan")
+    engine.close()
+    with pytest.raises(EngineError, match="is used after it was closed"):
+        engine.set_size(Size(64, 48))
+
+
+def test_tensorrt_rtx_compiles_for_a_size_before_it_is_captured(opened):
+    """It would compile beside the first frames, and a graph keep the slow kernels."""
+    library = opened(name="tensorrt-rtx").library
+    kernels = library.config.dynamic_shapes_kernel_specialization_strategy
+    assert kernels == "EAGER"
+    assert library.config.cuda_graph_strategy == "DISABLED"
+
+
+def test_contexts_make_no_ranges_for_each_layer(opened):
+    engine = opened()._engine
+    assert engine._context.nvtx_verbosity == "NONE"

@@ -1,0 +1,126 @@
+"""Statistics as lines and as metrics."""
+
+import json
+import re
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from derain.core.errors import ConfigError
+from derain.runtime.telemetry.prometheus import MetricsServer, prometheus_text
+from derain.runtime.telemetry.reporter import Reporter, json_line, text_line
+from derain.runtime.telemetry.statistics import SinkStatistics, Statistics
+
+
+@pytest.fixture
+def statistics():
+    statistics = Statistics()
+    statistics.count("captured", 5)
+    statistics.count("derained", 3)
+    statistics.count("dropped", 2)
+    statistics.derain.add(12)
+    statistics.sinks.append(SinkStatistics('a "b"'))
+    statistics.sinks[0].age.add(40)
+    return statistics
+
+
+def test_a_line_for_machines(statistics):
+    line = json_line(statistics.as_dict())
+    assert "\n" not in line
+    values = json.loads(line)
+    assert (values["captured"], values["derained"], values["dropped"]) == (5, 3, 2)
+
+
+def test_a_line_for_people(statistics):
+    statistics.gate, statistics.signal = "dry", False
+    line = text_line(statistics.as_dict())
+    assert re.match(r"\d+\.\d frames/s, 5 captured, 3 derained, 2 dropped, 0 ", line)
+    for part in ("0 reconnects", "no signal", "gate: dry"):
+        assert part in line
+    assert "p50/p95/p99 in ms: derain 12.0/12.0/12.0, age 40.0/40.0/40.0" in line
+
+
+def test_a_line_has_every_stage_in_the_order_of_a_frame(statistics):
+    sink = statistics.sinks[0]
+    for timing in (statistics.read, statistics.wait, sink.wait, sink.write):
+        timing.add(1)
+    stages = re.search("in ms: (.*?age [0-9./]+)", text_line(statistics.as_dict()))[1]
+    names = [stage.rpartition(" ")[0] for stage in stages.split(", ")]
+    assert names == ["read", "wait", "derain", "sink wait", "write", "age"]
+
+
+def test_every_key_stands_in_the_documents(statistics):
+    document = Path(__file__).parents[3] / "docs" / "statistics.md"
+    if not document.exists():
+        pytest.skip("docs/ is not beside these tests")
+    text = document.read_text(encoding="utf-8")
+    values = statistics.as_dict()
+    for key in {*values, *values["sinks"][0]}:
+        assert f"`{key}`" in text, key
+    for name in re.findall("# TYPE ([a-z_]+)", prometheus_text(statistics)):
+        assert f"`{name}`" in text, name
+
+
+def test_lines_come_while_it_runs_and_at_the_end(statistics):
+    lines, second = [], threading.Event()
+
+    def write(line):
+        lines.append(line)
+        if len(lines) == 2:
+            second.set()
+
+    with Reporter(statistics, "json", 0.01, write):
+        assert second.wait(120)
+        statistics.count("captured")
+    assert json.loads(lines[0])["captured"] == 5
+    assert json.loads(lines[-1])["captured"] == 6
+
+
+SAMPLE = re.compile(
+    r'[a-z_]+(\{[a-z]+="([^"\\]|\\.)*"(,[a-z]+="([^"\\]|\\.)*")*\})? -?[0-9.e+-]+'
+)
+
+
+def test_every_line_of_the_metrics_is_well_formed(statistics):
+    text = prometheus_text(statistics)
+    assert text.endswith("\n")
+    typed = set()
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            name = line.split()[2]
+            assert name not in typed  # one block for each metric
+            typed.add(name)
+        else:
+            assert SAMPLE.fullmatch(line), line
+            name = re.match("[a-z_]+", line)[0]
+            assert name in typed or re.sub("_(sum|count)$", "", name) in typed, line
+
+
+def test_metrics_have_counters_and_seconds(statistics):
+    lines = prometheus_text(statistics).splitlines()
+    assert "derain_captured_total 5" in lines
+    assert 'derain_stage_seconds{stage="derain",quantile="0.95"} 0.012000' in lines
+    assert 'derain_stage_seconds_count{stage="derain"} 1' in lines
+    assert r'derain_frame_age_seconds_sum{sink="a \"b\""} 0.040000' in lines
+
+
+def test_metrics_are_served_and_nothing_else(statistics):
+    with MetricsServer(statistics, "127.0.0.1", 0) as server:
+        root = f"http://127.0.0.1:{server.port}"
+        with urllib.request.urlopen(f"{root}/metrics", timeout=120) as answer:
+            assert answer.headers["Content-Type"] == "text/plain; version=0.0.4"
+            assert b"derain_captured_total 5\n" in answer.read()
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{root}/etc/passwd", timeout=120)
+        assert caught.value.code == 404
+        caught.value.close()
+
+
+def test_a_port_that_is_taken_is_one_line(statistics):
+    with MetricsServer(statistics, "127.0.0.1", 0) as server:
+        message = f"metrics cannot be served at 127.0.0.1:{server.port}: Address alr"
+        with pytest.raises(ConfigError, match=message):
+            MetricsServer(statistics, "127.0.0.1", server.port)

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from derain.core.pictures import read_picture, write_picture
+from derain.training.real_sheet import before_and_after, main, spread
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "chosen"),
+    [(3, 4, [0, 1, 2]), (4, 2, [0, 2]), (5, 3, [0, 1, 3]), (1, 1, [0])],
+)
+def test_pictures_are_spread_over_a_clip(count, most, chosen):
+    assert spread([Path(str(i)) for i in range(count)], most) == [
+        Path(str(i)) for i in chosen
+    ]
+
+
+def test_before_stands_left_of_after(tmp_path):
+    path = tmp_path / "in.png"
+    write_picture(path, np.full((8, 8, 3), 100, np.uint8))
+    (row,) = before_and_after(lambda picture: picture // 2, [path])
+    assert [caption for caption, _ in row] == [f"{tmp_path.name}/in.png", "derained"]
+    assert [int(picture.max()) for _, picture in row] == [100, 50]
+
+
+def test_sheet_of_two_folders(tmp_path, two_folders):
+    sheet = tmp_path / "sheet.png"
+    arguments = [two_folders / "rain", two_folders / "clean", "--model", "stagewise"]
+    arguments += ["--most", 1, "--width", 50, "-o", sheet]
+    result = CliRunner().invoke(main, [str(each) for each in arguments])
+    assert result.exit_code == 0, result.output
+    assert read_picture(sheet).shape[1] == 4 * 50
+
+
+def test_folder_without_pictures_is_one_line(tmp_path):
+    arguments = [str(tmp_path), "--model", "qsnet", "-o", str(tmp_path / "sheet.png")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1

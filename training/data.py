@@ -1,0 +1,235 @@
+"""Pairs of rainy and clean pictures, and batches of crops from them.
+
+Pictures are decoded once and kept in memory as uint8. A batch is a function of the seed
+and its number alone: a run that was killed goes on with the batches it would have had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derain.core.errors import MediaError, ShapeError
+from derain.core.pictures import SUFFIXES, read_picture
+from derain.core.synthetic.rain import RainSettings, render_rain
+
+Picture = NDArray[np.uint8]  # (H, W, 3) BGR
+
+
+class Pair(NamedTuple):
+    """A picture in the rain and the same without; both `(H, W, 3)` uint8 BGR."""
+
+    name: str
+    rainy: Picture
+    clean: Picture
+
+
+def picture_paths(folder: Path) -> list[Path]:
+    """The pictures in `folder`, in order of their names.
+
+    Raises:
+        MediaError: There is no such folder, or no picture in it.
+    """
+    try:
+        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be read: {error.strerror}") from error
+    if not paths:
+        raise MediaError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    return paths
+
+
+def side_by_side(paths: Sequence[Path]) -> Iterator[Pair]:
+    """Pairs out of files whose left half is clean and whose right half is rainy."""
+    for path in paths:
+        both = read_picture(path)
+        half = both.shape[1] // 2
+        if half < 1:
+            raise MediaError(f"{path} is one pixel wide: not a clean and a rainy half")
+        yield Pair(path.stem, both[:, half : 2 * half], both[:, :half])
+
+
+def two_folders(rainy: Path, clean: Path) -> Iterator[Pair]:
+    """Pairs of the pictures that have one name, but for the suffix, in two folders.
+
+    Raises:
+        MediaError: A rainy picture has no clean one.
+        ShapeError: The two of a pair are of different sizes.
+    """
+    wanted = {path.stem: path for path in picture_paths(clean)}
+    for path in picture_paths(rainy):
+        if path.stem not in wanted:
+            raise MediaError(f"{path} has no picture of its name in {clean}")
+        pair = Pair(path.stem, read_picture(path), read_picture(wanted[path.stem]))
+        if pair.rainy.shape != pair.clean.shape:
+            raise ShapeError(
+                f"{path} is {pair.rainy.shape}, its clean picture {pair.clean.shape}"
+            )
+        yield pair
+
+
+def open_pairs(folder: Path) -> Iterator[Pair]:
+    """The pairs in `folder`: its folders ``rain`` and ``clean``, or its files.
+
+    Files hold a pair side by side, clean at the left.
+
+    Raises:
+        MediaError: There are no pairs.
+        ShapeError: The two of a pair are of different sizes.
+    """
+    if (folder / "rain").is_dir() and (folder / "clean").is_dir():
+        return two_folders(folder / "rain", folder / "clean")
+    return side_by_side(picture_paths(folder))
+
+
+def dry(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """The clean pictures of `pairs`, as pairs without rain."""
+    return (Pair(pair.name, pair.clean, pair.clean) for pair in pairs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """What the crops of a batch are taken from.
+
+    Attributes:
+        rendered: Part of the crops that are clean pictures in rendered rain.
+        dry: Part of the crops that are clean pictures as they are, so that the network
+            learns to leave those alone.
+    """
+
+    rendered: float = 0.25
+    dry: float = 0.12
+
+    def out_of(self, *, pairs: bool, photographs: bool) -> Mixture:
+        """This, where there may be no pairs or no photographs to render rain on.
+
+        What is missing gives its part to the other.
+        """
+        if not photographs:
+            return replace(self, rendered=0.0)
+        return self if pairs else replace(self, rendered=1.0 - self.dry)
+
+    def __post_init__(self) -> None:
+        if not (self.rendered >= 0 and self.dry >= 0 and self.rendered + self.dry <= 1):
+            raise ValueError(f"{self}: parts must be positive and at most 1 together")
+
+
+def random_rain(random: np.random.Generator) -> RainSettings:
+    """Rain for one training crop, from a drizzle to a downpour."""
+
+    def log_uniform(least: float, most: float) -> float:
+        return float(np.exp(random.uniform(np.log(least), np.log(most))))
+
+    return RainSettings(
+        angle_degrees=float(np.clip(random.normal(0.0, 14.0), -50.0, 50.0)),
+        angle_spread_degrees=float(random.uniform(0.0, 4.0)),
+        length_px=log_uniform(8.0, 140.0),
+        width_px=log_uniform(0.8, 5.0),
+        density=log_uniform(4.0, 160.0),
+        layers=int(random.integers(1, 5)),
+        blur=float(random.uniform(0.1, 0.7)),
+        brightness=float(random.uniform(0.25, 0.9)),
+        haze=float(random.choice([0.0, random.uniform(0.0, 0.12)])),
+    )
+
+
+class CropSource:
+    """Batches of crops."""
+
+    def __init__(
+        self,
+        pairs: Sequence[Sequence[Pair]],
+        clean: Sequence[Picture],
+        *,
+        crop: int,
+        batch: int,
+        mixture: Mixture,
+        seed: int,
+        vertical_flips: bool = True,
+    ) -> None:
+        """Prepare to cut crops.
+
+        Args:
+            pairs: Sets of rainy and clean pictures, which give as many crops each,
+                however many they are.
+            clean: Pictures to render rain on, each crop turned by 0, 90, 180 or 270
+                degrees first.
+            crop: Height and width of a crop.
+            batch: Crops a batch.
+            mixture: What the crops are taken from. A source that is empty gives its
+                part to the other.
+            seed: Which batches.
+            vertical_flips: Whether crops are turned upside down, half of the time;
+                they are mirrored left to right in any case.
+
+        Raises:
+            MediaError: There is nothing to train on, or a picture is smaller than a
+                crop.
+        """
+        pairs = [members for members in pairs if members]
+        if not pairs and not clean:
+            raise MediaError(
+                "there are no pictures to train on; give --pairs or --clean"
+            )
+        for height, width in {
+            *(pair.clean.shape[:2] for members in pairs for pair in members),
+            *(picture.shape[:2] for picture in clean),
+        }:
+            if min(height, width) < crop:
+                raise MediaError(
+                    f"a picture of {width}x{height} is smaller than a crop of {crop}"
+                )
+        self._pairs, self._clean = pairs, clean
+        self._crop, self._batch, self._seed = crop, batch, seed
+        self._vertical_flips = vertical_flips
+        self._mixture = mixture.out_of(pairs=bool(pairs), photographs=bool(clean))
+
+    def batch(self, step: int) -> tuple[Picture, Picture]:
+        """Batch number `step`.
+
+        Returns:
+            Rainy and clean crops, each `(N, crop, crop, 3)` uint8 BGR.
+        """
+        random = np.random.default_rng((self._seed, step))
+        crops = [self._one(random) for _ in range(self._batch)]
+        rainy, clean = zip(*crops, strict=True)
+        return np.stack(rainy), np.stack(clean)
+
+    def _one(self, random: np.random.Generator) -> tuple[Picture, Picture]:
+        kind = random.random()
+        dry, rendered = self._mixture.dry, self._mixture.rendered
+        if kind < dry + rendered and self._clean:
+            picture = self._clean[int(random.integers(len(self._clean)))]
+            (clean,) = self._cut(random, picture)
+            # Turned before it rains: rain falls down whatever is behind it. For the
+            # same reason pairs, whose rain is in the picture, are only flipped.
+            clean = np.ascontiguousarray(np.rot90(clean, int(random.integers(4))))
+            if kind < dry:
+                return clean, clean
+            seed = int(random.integers(2**31))
+            return render_rain(clean, random_rain(random), seed), clean
+        members = self._pairs[int(random.integers(len(self._pairs)))]
+        pair = members[int(random.integers(len(members)))]
+        rainy, clean = self._cut(random, pair.rainy, pair.clean)
+        return (clean if kind < dry else rainy), clean
+
+    def _cut(self, random: np.random.Generator, *pictures: Picture) -> list[Picture]:
+        """The same crop of `pictures`, flipped in the same way."""
+        height, width = pictures[0].shape[:2]
+        top = random.integers(height - self._crop + 1)
+        left = random.integers(width - self._crop + 1)
+        mirrored, turned = random.random(2) < 0.5
+        cut = []
+        for picture in pictures:
+            crop = picture[top : top + self._crop, left : left + self._crop]
+            if mirrored:
+                crop = crop[:, ::-1]
+            if turned and self._vertical_flips:
+                crop = crop[::-1]
+            cut.append(np.ascontiguousarray(crop))
+        return cut

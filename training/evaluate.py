@@ -1,0 +1,158 @@
+"""Measure a network or a bundle on pairs of pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from derain.core.metrics import Score, score
+from derain.models.registry import NetworkFacts
+from derain.training.data import Pair, Picture
+
+MOST_PIXELS = 2**21  # derained at once: 1920x1088 fits
+OVERLAP = 64  # rows that a strip sees of its neighbours
+
+# Takes a rainy picture, `(H, W, 3)` uint8 BGR, and returns it without the rain.
+DerainPicture = Callable[[Picture], Picture]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one pair.
+
+    Attributes:
+        name: The pair's.
+        score: The derained picture against the clean one.
+        rainy: The rainy picture against the clean one.
+        image: The derained picture, where it was to be kept.
+    """
+
+    name: str
+    score: Score
+    rainy: Score
+    image: Picture | None = None
+
+
+def evaluate(
+    derain: DerainPicture, pairs: Iterable[Pair], keep: int = 0
+) -> list[Result]:
+    """Derain every rainy picture and compare; the first `keep` images are kept."""
+    results = []
+    for index, pair in enumerate(pairs):
+        image = derain(pair.rainy)
+        results.append(
+            Result(
+                name=pair.name,
+                score=score(image, pair.clean),
+                rainy=score(pair.rainy, pair.clean),
+                image=image.copy() if index < keep else None,
+            )
+        )
+    return results
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Mean PSNR and mean SSIM, as papers print them."""
+    psnr_db, ssim = np.mean(np.asarray(scores, np.float64), axis=0)
+    return Score(float(psnr_db), float(ssim))
+
+
+def summary(results: Sequence[Result]) -> dict[str, Any]:
+    """The figures of `results` as a JSON object; an infinite PSNR is null."""
+    mean = mean_score([result.score for result in results])
+    rainy = mean_score([result.rainy for result in results])
+    return {
+        "pictures": len(results),
+        "psnr_db": finite(mean.psnr_db),
+        "ssim": round(mean.ssim, 4),
+        "rainy": {"psnr_db": finite(rainy.psnr_db), "ssim": round(rainy.ssim, 4)},
+    }
+
+
+def dry_summary(results: Sequence[Result]) -> dict[str, Any]:
+    """The figures of pictures without rain, each against itself, as a JSON object."""
+    psnrs = [result.score.psnr_db for result in results]
+    return {
+        "pictures": len(results),
+        "mean_psnr_db": finite(float(np.mean(psnrs))),
+        "least_psnr_db": finite(min(psnrs)),
+    }
+
+
+def finite(psnr_db: float) -> float | None:
+    """`psnr_db` for JSON, which has no infinity: null stands for it."""
+    return round(psnr_db, 3) if math.isfinite(psnr_db) else None
+
+
+def derain_with(model: nn.Module, facts: NetworkFacts) -> DerainPicture:
+    """`model`, in evaluation mode, as a function from picture to picture.
+
+    Pictures are padded at the right and at the bottom to what `facts` asks for, by
+    reflection where they are large enough and by repeating the edge where not.
+    """
+    device = next(model.parameters()).device
+
+    def derain(rainy: Picture) -> Picture:
+        height, width = rainy.shape[:2]
+        image = rainy[..., ::-1] if facts.colour == "rgb" else rainy
+        x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        x = pad(x[None].to(device).float() / 255.0, facts)
+        with torch.inference_mode():
+            out = model(x)
+            if not isinstance(out, Tensor):
+                out = out[facts.output_index]
+            y = (x - out if facts.returns_rain else out)[0, :, :height, :width]
+            y = (y.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+        picture = cast(NDArray[np.uint8], y.cpu().numpy()).transpose(1, 2, 0)
+        return np.ascontiguousarray(
+            picture[..., ::-1] if facts.colour == "rgb" else picture
+        )
+
+    return derain
+
+
+def in_strips(
+    derain: DerainPicture, most_pixels: int = MOST_PIXELS, overlap: int = OVERLAP
+) -> DerainPicture:
+    """`derain`, which gets pictures of more than `most_pixels` in strips.
+
+    A network that looks no further than `overlap` pixels does not notice. Photographs
+    of 8 megapixels, of which the test sets hold a few, would take some 20 GB.
+    """
+
+    def derain_strips(rainy: Picture) -> Picture:
+        height, width = rainy.shape[:2]
+        if height * width <= most_pixels:
+            return derain(rainy)
+        image = np.empty_like(rainy)
+        step = max(most_pixels // width - 2 * overlap, overlap)
+        for top in range(0, height, step):
+            above = min(overlap, top)
+            bottom = min(top + step, height)
+            strip = rainy[top - above : min(bottom + overlap, height)]
+            image[top:bottom] = derain(strip)[above : above + bottom - top]
+        return image
+
+    return derain_strips
+
+
+def pad(x: Tensor, facts: NetworkFacts) -> Tensor:
+    """`x`, `(N, C, H, W)`, grown at the right and bottom to a size `facts` allows."""
+
+    def missing(size: int) -> int:
+        wanted = max(size, facts.minimum)
+        return -(-wanted // facts.multiple_of) * facts.multiple_of - size
+
+    bottom, right = missing(x.shape[2]), missing(x.shape[3])
+    if not bottom and not right:
+        return x
+    fits = bottom < x.shape[2] and right < x.shape[3]
+    return F.pad(x, (0, right, 0, bottom), mode="reflect" if fits else "replicate")

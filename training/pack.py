@@ -1,0 +1,133 @@
+"""``python -m derain.training.pack``: training pictures in one small file.
+
+For a machine that is lent by the minute: one file to carry there, decoded in seconds.
+It is a zip of JPEG files: ``pairs/`` side by side, clean at the left, and ``clean/``.
+`derain.training.run` reads it wherever it reads a folder.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import cast
+
+import click
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from derain.core.commands import Command
+from derain.core.errors import MediaError
+from derain.core.pictures import read_picture
+from derain.training.data import Pair, Picture, open_pairs, picture_paths
+from derain.training.leakage import Scenes
+
+SUFFIX = ".zip"
+_PAIRS, _CLEAN = "pairs/", "clean/"
+_FULL_COLOUR = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+
+
+@click.command(cls=Command)
+@click.option("--pairs", type=click.Path(path_type=Path), help="Folder of pairs.")
+@click.option("--clean", type=click.Path(path_type=Path), help="Photographs.")
+@click.option(
+    "--not-in",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="As that of derain-train, which cannot do it for a pack.",
+)
+@click.option("--side", type=click.IntRange(64), default=256, show_default=True)
+@click.option("--quality", type=click.IntRange(50, 100), default=92, show_default=True)
+@click.option(
+    "--megabytes", type=click.FloatRange(0), default=60.0, help="Most it may take."
+)
+@click.option(
+    "-o", "--output", default="pack.zip", type=click.Path(path_type=Path), help="File."
+)
+def main(
+    pairs: Path | None,
+    clean: Path | None,
+    not_in: tuple[Path, ...],
+    side: int,
+    quality: int,
+    megabytes: float,
+    output: Path,
+) -> None:
+    """Pack the middles of pairs and photographs into one file."""
+    scenes = Scenes(not_in)
+    part = output.with_name(output.name + ".part")
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
+        for pair in open_pairs(pairs) if pairs else ():
+            if scenes.hold(pair.clean):
+                continue
+            both = np.hstack([middle(pair.clean, side), middle(pair.rainy, side)])
+            file.writestr(f"{_PAIRS}{pair.name}.jpg", _encoded(both, quality))
+        for path in picture_paths(clean) if clean else ():
+            image = read_picture(path)
+            if scenes.hold(image):
+                continue
+            content = _encoded(middle(image, side), quality)
+            file.writestr(f"{_CLEAN}{path.stem}.jpg", content)
+    size = part.stat().st_size / 1e6
+    if size > megabytes:
+        part.unlink()
+        raise MediaError(
+            f"{output} would take {size:.1f} MB, wanted at most {megabytes:g}; "
+            "choose a smaller --side or --quality"
+        )
+    part.replace(output)
+    click.echo(f"{output}: {size:.1f} MB")
+
+
+def middle(image: Picture, side: int) -> Picture:
+    """The middle of `image`, at most `side` pixels high and wide."""
+    top = max(image.shape[0] - side, 0) // 2
+    left = max(image.shape[1] - side, 0) // 2
+    return image[top : top + side, left : left + side]
+
+
+def packed_pairs(path: Path) -> Iterator[Pair]:
+    """The pairs in the pack `path`.
+
+    Raises:
+        MediaError: It is no pack.
+    """
+    for name, both in _pictures(path, _PAIRS):
+        half = both.shape[1] // 2
+        yield Pair(name, both[:, half:], both[:, :half])
+
+
+def packed_photographs(path: Path) -> Iterator[Picture]:
+    """The photographs in the pack `path`.
+
+    Raises:
+        MediaError: It is no pack.
+    """
+    return (image for _, image in _pictures(path, _CLEAN))
+
+
+def _pictures(path: Path, folder: str) -> Iterable[tuple[str, Picture]]:
+    try:
+        with zipfile.ZipFile(path) as file:
+            for name in file.namelist():
+                if name.startswith(folder):
+                    content = np.frombuffer(file.read(name), np.uint8)
+                    image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+                    if image is None:
+                        raise MediaError(f"{path}: {name} is not a picture")
+                    yield Path(name).stem, cast(NDArray[np.uint8], image)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise MediaError(f"{path} is not a pack of pictures: {error}") from error
+
+
+def _encoded(image: Picture, quality: int) -> bytes:
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _FULL_COLOUR]
+    done, content = cv2.imencode(".jpg", image, settings)
+    assert done  # JPEG in memory: nothing can fail but memory
+    return content.tobytes()
+
+
+if __name__ == "__main__":
+    main()

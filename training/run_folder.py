@@ -1,0 +1,177 @@
+"""The folder of a run: what is in it, read and written.
+
+config.json   the settings
+origin.json   where and from which commit it started
+state.pt      network, moving average, optimiser, steps, seconds, random state
+log.jsonl     one JSON object a line: losses, and validations
+curves.png    the log, drawn
+sample.png    rainy, derained and clean crops of the validation pictures
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from derain.core.errors import CheckpointError, MediaError
+from derain.models.registry import create_model
+from derain.training.config import TrainingConfig
+from derain.training.provenance import origin
+
+STATE, CONFIG, LOG = "state.pt", "config.json", "log.jsonl"
+ORIGIN = "origin.json"
+CURVES, SAMPLE = "curves.png", "sample.png"
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and those above it, if they are not there.
+
+    Raises:
+        MediaError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(
+            f"{folder} cannot be made: {error.strerror}; choose another --output"
+        ) from error
+
+
+def begin(folder: Path, config: TrainingConfig) -> None:
+    """Write what a run has before its first step.
+
+    Raises:
+        MediaError: It cannot be written.
+    """
+    write_file(folder / CONFIG, _json(config.to_json()))
+    write_file(folder / ORIGIN, _json(origin()))
+    write_file(folder / LOG, b"")
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def write_file(path: Path, content: bytes | memoryview) -> None:
+    """Write a file, whole or not at all: what was there stays until then.
+
+    Raises:
+        MediaError: It cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise _cannot_be_written(path, error) from error
+
+
+def _cannot_be_written(path: Path, error: OSError) -> MediaError:
+    return MediaError(
+        f"{path} cannot be written: {error.strerror}; "
+        "make room or choose another --output"
+    )
+
+
+def read_config(folder: Path) -> TrainingConfig:
+    """The settings of the run in `folder`.
+
+    Raises:
+        CheckpointError: It holds no run.
+    """
+    path = folder / CONFIG
+    try:
+        return TrainingConfig.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{folder} holds no training run: {error}") from error
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What the last checkpoint of the run in `folder` holds.
+
+    Raises:
+        CheckpointError: There is none that can be read.
+    """
+    path = folder / STATE
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read: it is missing or no checkpoint of a run"
+        ) from error
+    return state
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write the checkpoint of the run in `folder`, all of it or nothing.
+
+    Raises:
+        MediaError: It cannot be written.
+    """
+    # In memory first: where a disk is full, torch.save (2.13) raises a RuntimeError
+    # about positions in its archive.
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_file(folder / STATE, content.getbuffer())
+
+
+def load_average(model: str, folder: Path) -> nn.Module:
+    """The network of the run in `folder` as it stands, in evaluation mode.
+
+    Raises:
+        CheckpointError: The folder holds no run, or one of another network.
+    """
+    config = read_config(folder)
+    if config.model != model:
+        raise CheckpointError(f"{folder} holds a run of {config.model}, not {model}")
+    network = create_model(model).eval()
+    network.load_state_dict(read_state(folder)["average"])
+    return network
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The log of the run in `folder`; a last line cut short by a kill is left out."""
+    entries = []
+    for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return entries
+
+
+def append_to_log(folder: Path, entry: dict[str, Any]) -> None:
+    """Add a line to the log of the run in `folder`.
+
+    Raises:
+        MediaError: It cannot be written.
+    """
+    path = folder / LOG
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+
+
+def cut_log(folder: Path, step: int) -> None:
+    """Take what is later than `step` out of the log of the run in `folder`.
+
+    Raises:
+        MediaError: It cannot be written.
+    """
+    kept = [json.dumps(e) + "\n" for e in read_log(folder) if e["step"] <= step]
+    write_file(folder / LOG, "".join(kept).encode())

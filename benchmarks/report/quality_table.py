@@ -1,6 +1,7 @@
 """PSNR and SSIM of the shipped weights, from the committed answers of ``derain-eval``.
 
-``benchmarks/results/quality/DATASET/MODEL.json`` is what ``derain-eval --json`` printed for
+``benchmarks/results/quality/DATASET/MODEL.json`` is what ``derain-eval --json`` printed
+for
 PyTorch and for bundles of the same network; ``MODEL-*.json`` beside it is what it
 printed for more bundles on the same pictures.
 """

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from derain.core.bundle import sha256
 from derain.core.errors import MediaError
 from derain.models.loading import open_network
-from derain.training import ship as shipping
+from derain.training import publish as shipping
 from derain.training.run_folder import load_average
 
 RECORD = {

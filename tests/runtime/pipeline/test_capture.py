@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from derain.core.errors import SourceLostError
-from derain.runtime.pipeline import intake
+from derain.runtime.pipeline import capture
 from derain.runtime.pipeline.capture import Intake, pauses
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame, SourceInfo
@@ -28,7 +28,7 @@ def test_chance_takes_at_most_half_away():
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
     """Enough of it for a machine that stands still for a while."""
-    monkeypatch.setattr(intake, "_PATIENCE_S", SECONDS)
+    monkeypatch.setattr(capture, "_PATIENCE_S", SECONDS)
 
 
 class Stuck:
@@ -79,7 +79,7 @@ def test_a_live_source_is_closed_once_and_before_its_thread_is_waited_for(monkey
 
 def test_a_live_source_that_comes_back_too_late_is_closed(monkeypatch):
     """It is opened, which cannot be interrupted, while the run stops."""
-    monkeypatch.setattr(intake, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(capture, "FIRST_PAUSE_S", 0.001)
     opens, may_open, told = threading.Event(), threading.Event(), []
 
     class Lost(Stuck):
@@ -111,7 +111,7 @@ def test_a_live_source_that_comes_back_too_late_is_closed(monkeypatch):
 
 
 def test_a_source_that_hangs_is_left_behind(monkeypatch):
-    monkeypatch.setattr(intake, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(capture, "_PATIENCE_S", 0.05)
     told, source = [], Stuck()
     reader = Intake(source, Statistics(), tell=told.append)
     reader.start()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from derain.runtime.backends import BACKENDS
 
 if TYPE_CHECKING:
     from derain.benchmarks.report.record import Record
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_SIZE = Size(1280, 720)
 _DEFAULT_COMMAND = "run"
@@ -184,7 +186,6 @@ def main() -> None:
     "--plots", type=click.Path(path_type=Path), help="Write PNG plots into this folder."
 )
 @click.option("--force", is_flag=True, help="Replace files that exist.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress on standard error.")
 def run(
     models: tuple[str, ...],
     sizes: tuple[Size, ...],
@@ -208,7 +209,6 @@ def run(
     markdown: Path | None,
     plots: Path | None,
     force: bool,
-    quiet: bool,
 ) -> None:
     """Measure networks and bundles."""
     if not models and not bundles:
@@ -262,7 +262,7 @@ def run(
                 processes="one" if one_process else "each",
             ),
             ["derain-bench", *sys.argv[1:]],
-            _teller(quiet=quiet),
+            _log.info,
         )
     if output is not None:
         write_record(record, output)
@@ -318,34 +318,17 @@ def compare(
     help="Processor threads of the network; 0 takes one per core.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress on standard error.")
-def runtime(
-    bundle: Path | None, frames: int, threads: int, as_json: bool, quiet: bool
-) -> None:
+def runtime(bundle: Path | None, frames: int, threads: int, as_json: bool) -> None:
     """Measure the runtime itself: its loop, its memory, its start-up."""
     from derain.benchmarks.latency.runtime_cost import measure_runtime
 
-    cost = measure_runtime(bundle, frames, threads, _teller(quiet=quiet))
+    cost = measure_runtime(bundle, frames, threads, _log.info)
     click.echo(_json(cost) if as_json else cost.text())
 
 
 def _require_free(path: Path | None, *, force: bool) -> None:
     if path is not None and path.exists() and not force:
         raise click.ClickException(f"{path} exists; replace it with --force")
-
-
-def _teller(*, quiet: bool) -> Callable[[str], None]:
-    live = sys.stderr.isatty()
-
-    def tell(text: str) -> None:
-        if quiet:
-            return
-        if live:
-            click.echo(f"\r\x1b[K{text}", nl=False, err=True)
-        elif ": round " not in text:
-            click.echo(text, err=True)
-
-    return tell
 
 
 def _json(value: Record | Any) -> str:

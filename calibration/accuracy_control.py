@@ -8,7 +8,8 @@ is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from derain.calibration.layers import Layer
 from derain.calibration.qdq import insert_qdq
 from derain.calibration.scoring import Judge, Score, mse_of
 from derain.calibration.sensitivity import Means, alone_errors, local_errors
+
+_log = logging.getLogger(__name__)
 
 CANDIDATES = 16  # layers measured exactly at a time
 SENSITIVITY_FRAMES = 2
@@ -139,7 +142,6 @@ class Gate:
         means: Channel means, for biases; None leaves them alone.
         judge: Compares graphs.
         limits: What is good enough.
-        note: Told what is going on, a line at a time.
     """
 
     def __init__(
@@ -152,7 +154,6 @@ class Gate:
         means: Means | None,
         judge: Judge,
         limits: Limits,
-        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._model = model
         self._layers = tuple(layers)
@@ -161,7 +162,6 @@ class Gate:
         self._means = means
         self._judge = judge
         self._limits = limits
-        self._note = note
         self._total = sum(macs.values())
 
     def decide(self) -> Verdict:
@@ -223,7 +223,7 @@ class Gate:
             unrest = ", flickers by {1:.2f} levels, FP32 by {0:.2f}".format(
                 *score.flicker
             )
-        self._note(
+        _log.info(
             f"{step.layers} of {len(self._layers)} layers in INT8 ({step.share:.1%} of "
             f"the multiplications): {score.psnr_db:.2f} dB from FP32{drop}{unrest}"
         )
@@ -240,7 +240,7 @@ class Gate:
             )
             unknown.sort(key=lambda x: local[x.name], reverse=True)
             names = [x.name for x in unknown[:CANDIDATES]]
-            self._note(f"measuring {len(names)} layers one by one")
+            _log.info(f"measuring {len(names)} layers one by one")
             verdict.costs |= alone_errors(
                 self._model, names, self._ranges, self._means, frames
             )

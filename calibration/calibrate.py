@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import onnx_ir as ir
@@ -12,6 +12,8 @@ from derain.calibration.errors import CalibrationError
 from derain.calibration.job import Job, gather, run_job
 from derain.core.bundle import Bundle
 
+_log = logging.getLogger(__name__)
+
 
 def calibrate_bundle(
     folder: Path,
@@ -19,7 +21,6 @@ def calibrate_bundle(
     output: Path,
     *,
     force: bool,
-    note: Callable[[str], None],
 ) -> Calibration:
     """Calibrate the bundle in `folder` and write the file `output`.
 
@@ -28,7 +29,6 @@ def calibrate_bundle(
         job: What to calibrate on, and how.
         output: Calibration file; appears whole or not at all.
         force: Replace an existing file.
-        note: Told what is going on, a line at a time.
 
     Raises:
         BundleError: `folder` is no bundle, or damaged.
@@ -44,7 +44,7 @@ def calibrate_bundle(
             f"{folder} is in {manifest.precision}, wanted fp32: run derain-export "
             f"--model {manifest.model} --fp32"
         )
-    with gather(job, manifest.sizes.optimum, note) as material:
-        made = run_job(ir.load(bundle.model_path), material, note)
+    with gather(job, manifest.sizes.optimum) as material:
+        made = run_job(ir.load(bundle.model_path), material)
     made.write(output)
     return made

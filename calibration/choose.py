@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -15,6 +16,8 @@ from derain.calibration.ranges import METHODS, Method
 from derain.calibration.scoring import Judge
 from derain.calibration.sensitivity import Means, local_errors
 from derain.calibration.session import Frame
+
+_log = logging.getLogger(__name__)
 
 # Methods are compared on as many frames as make four of 640x360, two to eight.
 _AUTO_FRAMES, _AUTO_MOST, _AUTO_PIXELS = 2, 8, 4 * 640 * 360
@@ -29,15 +32,12 @@ _EQUALISE_METHOD: Method = "percentile"
 _EQUALISE_DB = 0.1
 
 
-def choose_factors(
-    model: ir.Model, store: FrameStore, note: Callable[[str], None]
-) -> Factors:
+def choose_factors(model: ir.Model, store: FrameStore) -> Factors:
     """What to divide channels by; nothing where that does not bring INT8 nearer.
 
     Args:
         model: A float graph; ``derain`` nodes have bodies.
         store: Frames.
-        note: Told what came out.
     """
     frames = [frame.rainy for frame in _spread(store, _EQUALISE_FRAMES)]
     factors = find_factors(model, frames)
@@ -50,7 +50,7 @@ def choose_factors(
         judge.score(_quick_int8(graph, frames)).psnr_db for graph in (model, changed)
     )
     kept = after >= before + _EQUALISE_DB
-    note(
+    _log.info(
         f"channels of {len(factors)} tensors equalised: {before:.2f} dB from FP32 "
         f"without, {after:.2f} dB with{'' if kept else '; left as they are'}"
     )
@@ -64,7 +64,6 @@ def choose_ranges(
     observations: Mapping[str, Observation],
     means: Means | None,
     store: FrameStore,
-    note: Callable[[str], None],
 ) -> tuple[str, dict[str, float]]:
     """How far INT8 reaches for each tensor.
 
@@ -75,7 +74,6 @@ def choose_ranges(
         observations: Of the tensors that they read.
         means: For biases; see `insert_qdq`.
         store: Frames.
-        note: Told what came out.
 
     Returns:
         The method in words, and the ranges.
@@ -101,7 +99,7 @@ def choose_ranges(
     best, best_db = "", -1.0
     for name, ranges in candidates.items():
         psnr_db = judge.score(_int8(model, ranges, means)).psnr_db
-        note(f"ranges by {name}: {psnr_db:.2f} dB from FP32")
+        _log.info(f"ranges by {name}: {psnr_db:.2f} dB from FP32")
         if psnr_db > best_db:
             best, best_db = name, psnr_db
     return f"auto: {best}", candidates[best]

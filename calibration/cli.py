@@ -52,7 +52,6 @@ Examples:
     help="Calibration file to make.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-@click.option("--quiet", is_flag=True, help="No progress on standard error.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def main(
     bundle: Path,
@@ -61,7 +60,6 @@ def main(
     settings: Settings,
     output: Path,
     force: bool,
-    quiet: bool,
     as_json: bool,
 ) -> None:
     """Find out how BUNDLE, exported with --fp32, can run in INT8.
@@ -83,9 +81,6 @@ def main(
             make_job(source, frames, settings),
             output,
             force=force,
-            note=(lambda text: None)
-            if quiet
-            else lambda text: click.echo(text, err=True),
         )
     if as_json:
         click.echo(json.dumps(made.to_json(), indent=2))

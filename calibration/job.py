@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 import onnx_ir as ir
 
@@ -25,7 +25,7 @@ from derain.calibration.sheet import contact_sheet
 from derain.core.pictures import write_picture
 from derain.core.sizes import Size
 
-Note: TypeAlias = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +85,12 @@ class Material:
 
 
 @contextlib.contextmanager
-def gather(job: Job, size: Size, note: Note = lambda text: None) -> Iterator[Material]:
+def gather(job: Job, size: Size) -> Iterator[Material]:
     """Read everything that `job` names: what is wrong with it shows before slow work.
 
     Args:
         job: What to calibrate on, and how.
         size: Of the frames that the graph will run on.
-        note: Told what is going on, a line at a time.
 
     Raises:
         CalibrationError: Too few frames; or the report cannot be written.
@@ -103,21 +102,18 @@ def gather(job: Job, size: Size, note: Note = lambda text: None) -> Iterator[Mat
     pairs = () if job.pairs is None else held_out_pairs(read_pairs(job.pairs), size)
     with FrameStore() as store:
         store.collect(job.source, size, dry=job.dry, count=job.frames)
-        note(_summary(store, job.frames))
+        _log.info(_summary(store, job.frames))
         if job.report is not None:
             write_picture(job.report / "frames.jpg", contact_sheet(store.chosen))
         yield Material(job=job, store=store, pairs=tuple(pairs))
 
 
-def run_job(
-    model: ir.Model, material: Material, note: Note = lambda text: None
-) -> Calibration:
+def run_job(model: ir.Model, material: Material) -> Calibration:
     """Calibrate `model`.
 
     Args:
         model: A frame-to-frame FP32 graph; ``derain`` nodes have bodies.
         material: What to calibrate on, and how.
-        note: Told what is going on, a line at a time.
 
     Raises:
         CalibrationError: The graph cannot be INT8, or must not; the report then shows
@@ -127,12 +123,12 @@ def run_job(
     cache = Cache(default_folder() if job.use_cache else None)
     try:
         made = calibrate(
-            model, material.store, job.options, cache, pairs=material.pairs, note=note
+            model, material.store, job.options, cache, pairs=material.pairs
         )
     except RefusedError as refused:
         if job.report is not None:
             write_report(refused.calibration, job.report, refusal=str(refused))
-            note(f"the curve is in {job.report}")
+            _log.info(f"the curve is in {job.report}")
         raise
     if job.report is not None:
         write_report(made, job.report)

@@ -6,7 +6,8 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,6 +25,8 @@ from derain.calibration.layers import Layer, find_layers, tensor_keys
 from derain.calibration.observers import Observation, observe
 from derain.calibration.ranges import Method
 from derain.calibration.scoring import HeldOut, Judge, psnr_of
+
+_log = logging.getLogger(__name__)
 
 _TOOLS = ("derain", "onnx-ir", "onnxruntime", "numpy")
 
@@ -53,7 +56,6 @@ def calibrate(
     cache: Cache,
     *,
     pairs: Sequence[HeldOut] = (),
-    note: Callable[[str], None] = lambda text: None,
 ) -> Calibration:
     """Find ranges and the layers that can run in INT8.
 
@@ -63,7 +65,6 @@ def calibrate(
         options: How.
         cache: What was measured before.
         pairs: Pictures with their truth, judged beside the held-out frames.
-        note: Told what is going on, a line at a time.
 
     Raises:
         CalibrationError: The graph cannot be INT8.
@@ -77,23 +78,21 @@ def calibrate(
     )
     known = cache.get(verdict_key)
     if known is not None:
-        note("found in the cache: nothing has changed since")
+        _log.info("found in the cache: nothing has changed since")
         return _or_refused(
             Calibration.from_json(known["calibration"]), known["refusal"], store, pairs
         )
     graph = fingerprint(model)
-    factors = (
-        _factors(model, store, cache, frames_key, note) if options.equalise else {}
-    )
+    factors = _factors(model, store, cache, frames_key) if options.equalise else {}
     model = model.clone()
     equalise(model, factors)
     seen_key = key_of("seen", graph_hash(model), store.digest)
-    observations, macs = _observe(model, layers, store, cache, seen_key, note)
+    observations, macs = _observe(model, layers, store, cache, seen_key)
     means = None
     if options.correct_bias:
         means = {k: o.mean.astype(np.float32) for k, o in observations.items()}
     method, ranges = choose_ranges(
-        options.method, model, layers, observations, means, store, note
+        options.method, model, layers, observations, means, store
     )
     gate = Gate(
         model,
@@ -103,7 +102,6 @@ def calibrate(
         means=means,
         judge=Judge(model, judged),
         limits=options.limits,
-        note=note,
     )
     verdict = gate.decide()
     keys = tensor_keys(layers)
@@ -165,12 +163,11 @@ def _factors(
     store: FrameStore,
     cache: Cache,
     key: str,
-    note: Callable[[str], None],
 ) -> Factors:
     key = key_of("factors", key)
     known = cache.get(key)
     if known is None:
-        factors = choose_factors(model, store, note)
+        factors = choose_factors(model, store)
         cache.put(key, {"factors": {k: v.tolist() for k, v in factors.items()}})
         return factors
     return {k: np.asarray(v, np.float32) for k, v in known["factors"].items()}
@@ -182,11 +179,10 @@ def _observe(
     store: FrameStore,
     cache: Cache,
     key: str,
-    note: Callable[[str], None],
 ) -> tuple[dict[str, Observation], dict[str, int]]:
     known = cache.get(key)
     if known is not None:
-        note("ranges' histograms found in the cache")
+        _log.info("ranges' histograms found in the cache")
         return {
             name: Observation(
                 Histogram.from_json(seen["histogram"]),

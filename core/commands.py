@@ -1,28 +1,61 @@
-"""What the command-line tools share."""
+"""What the command-line tools share: errors in one line, ``--quiet``, ``--verbose``."""
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from derain.core.errors import DerainError
+from derain.core.logs import shown
 from derain.core.sizes import Size
 
 
 class Command(click.Command):
-    """A click command that reports our own errors in one line, with exit status 1.
+    """A click command that says what it does, and reports our errors in one line.
 
+    It has ``--quiet``, ``--verbose`` and ``--version`` besides its own options, shows
+    what is logged on standard error, and ends with exit status 1 after a `DerainError`.
     Anything else keeps its traceback: it is a bug.
     """
 
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.params += [
+            click.Option(
+                ["--quiet", "-q"], is_flag=True, help="No progress and no notes."
+            ),
+            click.Option(
+                ["--verbose", "-v"], is_flag=True, help="Say more: details, libraries."
+            ),
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_print_version,
+                help="Print the version of derain, and end.",
+            ),
+        ]
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, turning a `DerainError` into a click error."""
+        quiet, verbose = ctx.params.pop("quiet"), ctx.params.pop("verbose")
         try:
-            return super().invoke(ctx)
+            with shown(quiet=quiet, verbose=verbose):
+                return super().invoke(ctx)
         except DerainError as error:
             raise click.ClickException(str(error)) from error
+
+
+def _print_version(
+    context: click.Context, parameter: click.Parameter, value: bool
+) -> None:
+    if value and not context.resilient_parsing:
+        click.echo(f"derain {importlib.metadata.version('derain')}")
+        context.exit()
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4

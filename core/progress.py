@@ -1,12 +1,17 @@
-"""How far a run is, on standard error."""
+"""How far something long is: a line on standard error, a log line for each stage."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
+from derain.core.logs import is_shown
+
+_log = logging.getLogger(__name__)
 _BAR_WIDTH = 30
 _TERMINAL_PERIOD_S = 0.1
 _LOG_PERIOD_S = 5.0
@@ -16,64 +21,93 @@ class Progress:
     """A line that a terminal rewrites in place, or one every few seconds in a log.
 
     Args:
-        total: How many frames are expected; None if unknown.
-        stream: Where to write; standard error by default.
+        stream: Where to write; None: standard error, and nothing under ``--quiet``.
         clock: Seconds, for tests.
     """
 
     def __init__(
         self,
-        total: int | None,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._total = total
+        self._shows = stream is not None or is_shown()
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
         self._clock = clock
         self._started = self._shown = clock()
-        self._done = 0
         self._width = 0
+        self._line: Callable[[float], str] | None = None
 
-    def update(self, done: int) -> None:
-        """Take note that `done` frames are finished."""
-        self._done = done
+    def update(self, line: Callable[[float], str]) -> None:
+        """Show `line`, which is given the seconds since the start, if it is time to."""
+        self._line = line
         now = self._clock()
         period = _TERMINAL_PERIOD_S if self._terminal else _LOG_PERIOD_S
-        if now - self._shown >= period:
+        if self._shows and now - self._shown >= period:
             self._shown = now
-            self._show(now)
+            self._show(line(now - self._started))
 
     def close(self) -> None:
         """End the line, so that what follows starts on its own."""
-        if self._terminal and self._done:
-            self._show(self._clock())
+        if self._shows and self._terminal and self._line is not None:
+            self._show(self._line(self._clock() - self._started))
             self._stream.write("\n")
             self._stream.flush()
+            self._line = None
 
-    def _show(self, now: float) -> None:
-        line = describe(self._done, self._total, now - self._started)
+    def _show(self, text: str) -> None:
         if self._terminal:
-            self._stream.write("\r" + line.ljust(self._width))
-            self._width = len(line)
+            self._stream.write("\r" + text.ljust(self._width))
+            self._width = len(text)
         else:
-            self._stream.write(line + "\n")
+            self._stream.write(text + "\n")
         self._stream.flush()
 
 
-def describe(done: int, total: int | None, seconds: float) -> str:
+def frames_line(done: int, total: int | None, seconds: float) -> str:
     """A line such as ``[###---] 120/240 frames, 12.1 frames/s, 0:10 left``."""
     fps = done / seconds if seconds > 0 else 0.0
     if total is None:
         return f"{done} frames, {fps:.1f} frames/s"
     total = max(total, done)  # an estimate may be too low
-    filled = _BAR_WIDTH * done // total if total else 0
-    bar = "#" * filled + "-" * (_BAR_WIDTH - filled)
-    text = f"[{bar}] {done}/{total} frames, {fps:.1f} frames/s"
+    bar = _bar(done / total if total else 0.0)
+    text = f"{bar} {done}/{total} frames, {fps:.1f} frames/s"
     return f"{text}, {_duration((total - done) / fps)} left" if fps else text
+
+
+def phase_line(part: float, phase: str, seconds: float) -> str:
+    """A line such as ``[###---]  50% 1:02 choosing kernels``."""
+    return f"{_bar(part)} {part:4.0%} {_duration(seconds)} {phase}"
+
+
+def _bar(part: float) -> str:
+    filled = int(_BAR_WIDTH * part)
+    return "[" + "#" * filled + "-" * (_BAR_WIDTH - filled) + "]"
 
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Stages:
+    """The stages of something long, each logged with the time it took.
+
+    Attributes:
+        seconds: How long each finished stage took, by name.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Run a block as the stage `name`."""
+        start = time.perf_counter()
+        if is_shown() and sys.stderr.isatty():
+            print(f"{name} ...", end="\r", file=sys.stderr, flush=True)  # noqa: T201
+        yield
+        took = time.perf_counter() - start
+        self.seconds[name] = round(took, 2)
+        _log.info("%-44s %6.1f s", name, took)

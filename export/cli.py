@@ -138,7 +138,6 @@ def _parse_range(text: str) -> SizeRange:
     type=click.IntRange(min=1),
     help="Own network: smallest height and width it takes.",
 )
-@click.option("--quiet", is_flag=True, help="No progress on standard error.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def main(
@@ -164,7 +163,6 @@ def main(
     output_index: int | None,
     multiple_of: int | None,
     minimum: int | None,
-    quiet: bool,
     as_json: bool,
 ) -> None:
     """Export a deraining network to ONNX and prove that nothing was lost.
@@ -199,7 +197,6 @@ def main(
         int8 = int8_request(calibrate_on, calibration, calibration_frames, settings)
     export_bundle = load("derain.export.pipeline", "export_bundle", extra="export")
     request_type = load("derain.export.pipeline", "ExportRequest", extra="export")
-    stages_type = load("derain.core.stages", "Stages", extra="export")
     with signals_unwind():
         result: ExportResult = export_bundle(
             request_type(
@@ -217,7 +214,6 @@ def main(
                 force=force,
                 int8=int8,
             ),
-            stages_type(quiet=quiet),
         )
     click.echo(
         json.dumps(_as_json(result), indent=2) if as_json else "\n".join(_table(result))

@@ -10,7 +10,6 @@ from derain.calibration.job import Job, Material, gather, make_job, run_job
 from derain.calibration.options import Settings
 from derain.core.errors import ExportError
 from derain.core.sizes import Size
-from derain.core.stages import Stages
 from derain.export.operators.lowering import lower_operators
 from derain.export.to_onnx import CoreGraph
 
@@ -41,33 +40,29 @@ def int8_request(
 
 
 def read_int8(
-    request: Job | Calibration | None, size: Size, stages: Stages
+    request: Job | Calibration | None, size: Size
 ) -> contextlib.AbstractContextManager[Material | Calibration | None]:
     """Everything that an INT8 export reads, before minutes of exporting.
 
     Args:
         request: What was asked for; None where the export is not INT8.
         size: Of the frames to calibrate with.
-        stages: Told what is going on.
 
     Raises:
         CalibrationError: Too few frames.
         MediaError: They cannot be read.
     """
     if isinstance(request, Job):
-        return gather(request, size, stages.note)
+        return gather(request, size)
     return contextlib.nullcontext(request)
 
 
-def plan_int8(
-    core: CoreGraph, material: Material | Calibration, stages: Stages
-) -> Calibration:
+def plan_int8(core: CoreGraph, material: Material | Calibration) -> Calibration:
     """The calibration for `core`: made now, or the one that was read.
 
     Args:
         core: The frame-to-frame graph in FP32, without bodies of operators.
         material: Of `read_int8`.
-        stages: Told what is going on.
 
     Raises:
         CalibrationError: It cannot, or must not, become INT8.
@@ -76,4 +71,4 @@ def plan_int8(
         return material
     model = core.model.clone()
     lower_operators(model, "any", core.maps)
-    return run_job(model, material, stages.note)
+    return run_job(model, material)

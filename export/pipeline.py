@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import logging
 import platform
 import time
 from dataclasses import asdict, dataclass
@@ -34,8 +35,8 @@ from derain.core.manifest import (
     Target,
 )
 from derain.core.pictures import write_picture
+from derain.core.progress import Stages
 from derain.core.sizes import Size, SizeRange
-from derain.core.stages import Stages
 from derain.export import verify
 from derain.export.bundle_writer import check_target, new_bundle
 from derain.export.fp16 import to_fp16
@@ -52,6 +53,8 @@ from derain.export.to_onnx import CoreGraph, to_onnx
 from derain.models.loading import LoadedNetwork, open_network
 from derain.models.registry import NetworkFacts
 from derain.runtime.tensorrt import preflight
+
+_log = logging.getLogger(__name__)
 
 Frame = NDArray[np.uint8]
 CALIBRATION_FILE = "calibration.json"
@@ -136,13 +139,14 @@ class ExportResult:
     seconds: dict[str, float]
 
 
-def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
+def export_bundle(request: ExportRequest) -> ExportResult:
     """Export a network and prove the result.
 
     Raises:
         DerainError: Anything that is wrong with the request, the network, its weights
             or the result; an existing bundle is then as it was.
     """
+    stages = Stages()
     check_target(request.folder, force=request.force)
     with stages.stage("opening the network"):
         loaded = open_network(
@@ -151,7 +155,7 @@ def export_bundle(request: ExportRequest, stages: Stages) -> ExportResult:
             random_weights=request.random_weights,
             facts=request.facts,
         )
-    with read_int8(request.int8, request.sizes.optimum, stages) as material:
+    with read_int8(request.int8, request.sizes.optimum) as material:
         return _export(request, loaded, material, stages)
 
 
@@ -180,7 +184,7 @@ def _export(
     calibration: Calibration | None = None
     if material is not None:
         with stages.stage("calibrating INT8"):
-            calibration = plan_int8(core, material, stages)
+            calibration = plan_int8(core, material)
         calibration.apply(core.model)
     if _has_halves(request):
         to_fp16(core.model, half.keep_fp32)
@@ -192,7 +196,7 @@ def _export(
         parser: dict[str, Any] = {}
         if request.target == "tensorrt":
             with stages.stage("asking TensorRT's parser"):
-                parser = _ask_parser(folder / MODEL_FILE, stages)
+                parser = _ask_parser(folder / MODEL_FILE)
         with stages.stage("comparing with PyTorch"):
             got = verify.run_graph(folder / MODEL_FILE, frames)
             comparison = verify.compare(got, wanted)
@@ -324,7 +328,7 @@ def _save(
     onnx.save(proto, path)
 
 
-def _ask_parser(model: Path, stages: Stages) -> dict[str, Any]:
+def _ask_parser(model: Path) -> dict[str, Any]:
     """What TensorRT's parser says about the file, for the manifest; {} if none is here.
 
     Raises:
@@ -333,7 +337,7 @@ def _ask_parser(model: Path, stages: Stages) -> dict[str, Any]:
     try:
         answer = preflight.check(model)
     except preflight.NoParserError as error:
-        stages.note(f"note: not checked by TensorRT's parser: {error}")
+        _log.warning("not checked by TensorRT's parser: %s", error)
         return {}
     if answer.refused:
         nodes = "; ".join(f"{n}; {preflight.advice(n)}" for n in answer.refused)

@@ -182,7 +182,6 @@ def _load_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     is_flag=True,
     help="Replace files that exist; write into a folder that is not empty.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
     "--config",
@@ -217,7 +216,6 @@ def main(
     fps: Fraction | None,
     crf: int,
     force: bool,
-    quiet: bool,
     as_json: bool,
 ) -> None:
     """Remove the rain from pictures and video. BUNDLE is a folder derain-export made.
@@ -241,10 +239,6 @@ def main(
     # Imported here so that --help needs neither NumPy nor OpenCV.
     from derain.core.interrupts import Interrupts
     from derain.runtime.pipeline.job import Job, run_job
-
-    def note(text: str) -> None:
-        if not quiet:
-            click.echo(f"note: {text}", err=True)
 
     def write(line: str) -> None:
         click.echo(line, err=True)
@@ -271,10 +265,9 @@ def main(
         metrics=metrics,
         preview=preview,
         preview_token=preview_token,
-        progress=not quiet,
     )
     with Interrupts() as interrupts:
-        report = run_job(job, interrupts, note, write)
+        report = run_job(job, interrupts, write)
     received = interrupts.received
     report["stopped_by"] = received and received.name
     if received is not None:

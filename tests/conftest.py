@@ -1,5 +1,6 @@
 """What all tests share: one thread, the data beside the checkout, exports made once."""
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 # Read when torch is imported. Tiny pictures are slower on many threads, and far slower
 # where other programs want the cores: 103 s instead of 2 s for two frames of dcsfn.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+pytest_plugins = ["support.fixtures"]
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +30,13 @@ def until():
         return value
 
     return wait
+
+
+@pytest.fixture
+def said(caplog):
+    """What derain has said so far, a line each: ``said()``."""
+    caplog.set_level(logging.INFO, "derain")
+    return lambda: [record.getMessage() for record in caplog.records]
 
 
 @pytest.fixture(scope="session")

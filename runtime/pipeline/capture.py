@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -14,6 +15,8 @@ from derain.core.bounded_queue import Mailbox
 from derain.core.errors import MediaError, SourceLostError
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame, Source
+
+_log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
@@ -29,7 +32,6 @@ class Intake:
         statistics: Told what was captured, dropped and lost.
         limit: Read no more frames than this.
         reopen: Opens the source anew after a `SourceLostError`; None: not at all.
-        tell: Told in a line about a source that is lost or back.
 
     Attributes:
         mailbox: Where the frames are; it ends as the source does.
@@ -44,13 +46,11 @@ class Intake:
         *,
         limit: int | None = None,
         reopen: Callable[[], Source] | None = None,
-        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._source = source
         self._statistics = statistics
         self._limit = limit
         self._reopen = reopen
-        self._tell = tell
         self._stopped = threading.Event()
         self._closing = threading.Lock()
         self._closed = False
@@ -82,7 +82,7 @@ class Intake:
         finally:
             self._thread.join(_PATIENCE_S)
         if self._thread.is_alive():
-            self._tell(f"{self._source.info.description} does not stop; left behind")
+            _log.warning(f"{self._source.info.description} does not stop; left behind")
 
     def _read(self) -> None:
         error: BaseException | None = None
@@ -132,7 +132,7 @@ class Intake:
                 if self._reopen is None:
                     raise
                 if self.lost_since is None:
-                    self._tell(f"{error}; trying again until it is back")
+                    _log.warning(f"{error}; trying again until it is back")
                     self.lost_since = time.monotonic()
                     self._statistics.signal = False
             again = True
@@ -163,7 +163,7 @@ class Intake:
         self.lost_since = None
         self._statistics.signal = True
         self._statistics.count("reconnects")
-        self._tell(f"the source is back after {seconds:.0f} s")
+        _log.warning(f"the source is back after {seconds:.0f} s")
 
 
 def pauses(jitter: Callable[[], float] = random.random) -> Iterator[float]:

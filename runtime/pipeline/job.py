@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 
 from derain.core.bundle import Bundle
 from derain.core.interrupts import Interrupts
-from derain.core.progress import Progress
+from derain.core.progress import Progress, frames_line
 from derain.runtime.bundles import BundleChoice
 from derain.runtime.derainer import Derainer
 from derain.runtime.pipeline.deadline import Late
@@ -27,6 +28,8 @@ from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.telemetry.systemd import Notifier
 from derain.runtime.video import SinkOptions, open_sink, open_source
 from derain.runtime.video.frames import Sink, SourceInfo
+
+_log = logging.getLogger(__name__)
 
 # What ONNX Runtime makes of precisions that are for a GPU, against FP32 at 512x512.
 # FP16 takes as long for qsnet, 1.2 times as long for granet, 1.3 for nledn, 1.6 for
@@ -76,13 +79,11 @@ class Job:
     metrics: tuple[str, int] | None = None
     preview: tuple[str, int] | None = None
     preview_token: str | None = None
-    progress: bool = True
 
 
 def run_job(
     job: Job,
     interrupts: Interrupts,
-    note: Callable[[str], None],
     write: Callable[[str], None],
 ) -> dict[str, Any]:
     """Do `job`, and return what is to be said about it.
@@ -90,7 +91,6 @@ def run_job(
     Args:
         job: What to do.
         interrupts: Asked whether to stop.
-        note: Takes what the user should know, a line each.
         write: Takes the lines of statistics.
 
     Raises:
@@ -108,13 +108,15 @@ def run_job(
             page = open_preview(statistics, *job.preview, job.preview_token)
             sinks.append(opened.enter_context(closing(page)))
             for text in preview_notes(job.preview[0], page.port, job.preview_token):
-                note(text)
+                _log.warning(text)
         if job.max_latency_ms is not None and not source.info.live:
-            note("--max-latency-ms is for live sources; of a file, every frame counts")
+            _log.warning(
+                "--max-latency-ms is for live sources; of a file, every frame counts"
+            )
         bundle = Bundle.open(job.bundle)
         others = [Bundle.open(path) for path in job.bundles]
         if job.backend == "onnxruntime" and bundle.manifest.precision in _SLOWER:
-            note(_SLOWER[bundle.manifest.precision])
+            _log.warning(_SLOWER[bundle.manifest.precision])
         open_bundle = partial(Derainer, backend=job.backend, threads=job.threads)
         derainer = stack.enter_context(closing(open_bundle(bundle)))
         choice = stack.enter_context(
@@ -137,14 +139,13 @@ def run_job(
             statistics=statistics,
             stopped=partial(_stopped, interrupts, notifier),
             beat=notifier.beat,
-            tell=note,
         )
         with _progress(job, source.info) as update:
             notifier.ready()
             opened.pop_all()  # the run closes them, in the threads that use them
             summary = run(source, derainer, sinks, replace(options, progress=update))
         for text in (*derainer.notes, *(text for sink in sinks for text in sink.notes)):
-            note(text)
+            _log.warning(text)
         places = [
             sink.description or uri
             for sink, uri in zip(sinks, job.sinks, strict=False)  # the page is last
@@ -176,15 +177,15 @@ def _stopped(interrupts: Interrupts, notifier: Notifier) -> bool:
 
 @contextmanager
 def _progress(job: Job, info: SourceInfo) -> Iterator[Callable[[int], None]]:
-    if not job.progress or job.stats is not None:
+    if job.stats is not None:
         yield lambda done: None
         return
     total = info.frames
     if job.limit is not None:
         total = job.limit if total is None else min(job.limit, total)
-    progress = Progress(total)
+    progress = Progress()
     try:
-        yield progress.update
+        yield lambda done: progress.update(partial(frames_line, done, total))
     finally:
         progress.close()
 

@@ -11,6 +11,7 @@ that the picture is new. Whatever fails stops the others, and closes what is ope
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from derain.runtime.pipeline.rain_gate import Gate
 from derain.runtime.pipeline.writer import Outlet
 from derain.runtime.telemetry.statistics import SinkStatistics, Statistics
 from derain.runtime.video.frames import Frame, Sink, Source
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["StreamOptions", "Summary", "run"]
 
@@ -50,7 +53,6 @@ class StreamOptions:
         stopped: Asked before every frame, and while none comes, whether to stop here.
         progress: Told after every frame how many went on to the sinks.
         beat: Called as often as `stopped`, for a watchdog.
-        tell: Told in a line what the user should know at once.
     """
 
     limit: int | None = None
@@ -64,7 +66,6 @@ class StreamOptions:
     stopped: Callable[[], object] = lambda: False
     progress: Callable[[int], None] = lambda done: None
     beat: Callable[[], None] = lambda: None
-    tell: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,6 @@ class _Run:
             self._statistics,
             limit=None if info.live else options.limit,
             reopen=options.reopen if info.live else None,
-            tell=options.tell,
         )
         bounded = info.live and options.max_latency_ms is not None
         deadline = Deadline((options.max_latency_ms or 0) / 1000) if bounded else None
@@ -228,7 +228,7 @@ class _Run:
         for outlet in failed:
             if left and outlet not in self._told:
                 self._told.add(outlet)
-                self._options.tell(
+                _log.warning(
                     f"{_line(outlet.error)}; this sink is closed, {left} of "
                     f"{len(self._outlets)} go on"
                 )

@@ -5,13 +5,16 @@ from __future__ import annotations
 import datetime
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from derain.core.bundle import MODEL_FILE, Bundle
 from derain.core.errors import EngineError
 from derain.core.manifest import Manifest
+from derain.core.progress import Progress, phase_line
 from derain.core.sizes import SizeRange
 from derain.runtime.cuda.facts import DeviceFacts
 from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
@@ -55,7 +58,7 @@ def compile_bundle(
     options: BuildOptions,
     *,
     force: bool,
-    report: Report,
+    report: Report | None = None,
 ) -> EngineRecord:
     """Build an engine from the bundle in `folder` and add it to the bundle.
 
@@ -65,7 +68,7 @@ def compile_bundle(
         sizes: Frame sizes of the engine; None takes those of the bundle.
         options: How to build.
         force: Build even if the bundle holds an intact engine of this kind.
-        report: Told how far the build is.
+        report: Told how far the build is; None: shown as `Progress`.
 
     Returns:
         The record of the new engine.
@@ -97,9 +100,10 @@ def compile_bundle(
                     f"{folder} has this engine already; build it again with --force"
                 )
         part, phase = event.get("progress", (None, ""))
-        report(part, phase)
+        told(part, phase)
 
-    with _nameless_file(folder) as plan:
+    with closing(_Shown()) as shown, _nameless_file(folder) as plan:
+        told = report or shown.update
         descriptor = plan.fileno()
         answer = run_child(
             {
@@ -116,6 +120,23 @@ def compile_bundle(
         record = _record(bundle.manifest, request, facts, kind, digest, length)
         install(folder, record, plan)
     return record
+
+
+class _Shown:
+    """How far a build is, as a line of `Progress`."""
+
+    def __init__(self) -> None:
+        self._progress = Progress()
+        self._last = 0.0, "starting"
+
+    def update(self, part: float | None, phase: str) -> None:
+        """Take note of how far it is; None only lets the time go on."""
+        if part is not None:
+            self._last = part, phase
+        self._progress.update(partial(phase_line, *self._last))
+
+    def close(self) -> None:
+        self._progress.close()
 
 
 def _nameless_file(folder: Path) -> IO[bytes]:

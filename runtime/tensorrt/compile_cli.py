@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from derain.core.sizes import Size, SizeRange
 if TYPE_CHECKING:
     from derain.runtime.tensorrt.engine_record import EngineBackend, EngineRecord
     from derain.runtime.tensorrt.preflight import Preflight
+
+_log = logging.getLogger(__name__)
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -89,7 +92,6 @@ def _parse_capability(text: str) -> str:
     "installed it needs no GPU.",
 )
 @click.option("--force", is_flag=True, help="Build an engine again that is there.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def main(
     bundle: Path,
@@ -105,7 +107,6 @@ def main(
     capabilities: tuple[str, ...],
     check: bool,
     force: bool,
-    quiet: bool,
     as_json: bool,
 ) -> None:
     """Compile an engine for this device. BUNDLE is a folder derain-export made.
@@ -132,7 +133,6 @@ def main(
             return
         # Imported here so that --help needs no NumPy.
         from derain.runtime.tensorrt.build_options import BuildOptions
-        from derain.runtime.tensorrt.build_progress import BuildProgress
         from derain.runtime.tensorrt.compile import choose_backend, compile_bundle
 
         options = BuildOptions(
@@ -145,19 +145,13 @@ def main(
             timing_cache_file=timing_cache,
         )
         chosen = backend or choose_backend(options)
-        progress = BuildProgress()
-        try:
-            record = compile_bundle(
-                bundle,
-                chosen,
-                SizeRange.static(size) if size else dynamic,
-                options,
-                force=force,
-                report=(lambda part, phase: None) if quiet else progress.update,
-            )
-        finally:
-            if not quiet:
-                progress.close()
+        record = compile_bundle(
+            bundle,
+            chosen,
+            SizeRange.static(size) if size else dynamic,
+            options,
+            force=force,
+        )
     except KeyboardInterrupt:
         raise EngineError(f"stopped by SIGINT; {bundle} is as it was") from None
     if as_json:
@@ -165,9 +159,8 @@ def main(
         click.echo(json.dumps(answer, indent=2))
     else:
         click.echo("\n".join(_table(bundle, record)))
-    if not quiet:
-        for note in record.notes:
-            click.echo(f"note: {note}", err=True)
+    for note in record.notes:
+        _log.warning("%s", note)
 
 
 def _check(bundle: Path, backend: EngineBackend | None, *, as_json: bool) -> None:

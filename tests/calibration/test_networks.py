@@ -17,7 +17,6 @@ from derain.calibration.layers import find_layers, tensor_keys
 from derain.calibration.plan import Options
 from derain.core.bundle import Bundle
 from derain.core.sizes import SizeRange
-from derain.core.stages import Stages
 from derain.export import pipeline
 from derain.export.fp16_search import HalfChoice
 from derain.export.frame_graph import wrap_frame
@@ -59,7 +58,7 @@ def export(export_once, tmp_path, footage, monkeypatch):
             min_psnr_db=15,
             **{"random_weights": True, **options},
         )
-        return export_bundle(request, Stages(quiet=True))
+        return export_bundle(request)
 
     return run
 

@@ -1,8 +1,9 @@
 import io
+from functools import partial
 
 import pytest
 
-from derain.core.progress import Progress, describe
+from derain.core.progress import Progress, frames_line, phase_line
 
 
 class Terminal(io.StringIO):
@@ -33,16 +34,16 @@ class Clock:
         (0, 10, 0, "[" + "-" * 30 + "] 0/10 frames, 0.0 frames/s"),
     ],
 )
-def test_describe(done, total, seconds, wanted):
-    assert describe(done, total, seconds) == wanted
+def test_a_line_of_frames(done, total, seconds, wanted):
+    assert frames_line(done, total, seconds) == wanted
 
 
 def test_a_terminal_line_is_rewritten_in_place():
     clock, out = Clock(), Terminal()
-    progress = Progress(100, out, clock)
+    progress = Progress(out, clock)
     for done in range(1, 101):
         clock.now += 0.05
-        progress.update(done)
+        progress.update(partial(frames_line, done, 100))
     progress.close()
     text = out.getvalue()
     assert text.count("\r") > 30
@@ -52,10 +53,10 @@ def test_a_terminal_line_is_rewritten_in_place():
 
 def test_a_log_gets_a_line_every_five_seconds():
     clock, out = Clock(), io.StringIO()
-    progress = Progress(100, out, clock)
+    progress = Progress(out, clock)
     for done in range(1, 101):
         clock.now += 0.25
-        progress.update(done)
+        progress.update(partial(frames_line, done, 100))
     progress.close()
     lines = out.getvalue().splitlines()
     assert len(lines) == 5
@@ -65,7 +66,21 @@ def test_a_log_gets_a_line_every_five_seconds():
 
 def test_a_short_run_says_nothing_in_a_log():
     out = io.StringIO()
-    progress = Progress(3, out, Clock())
-    progress.update(3)
+    progress = Progress(out, Clock())
+    progress.update(partial(frames_line, 3, 3))
     progress.close()
     assert out.getvalue() == ""
+
+
+def test_a_line_of_phases():
+    assert phase_line(0.5, "Timing", 61.0) == (
+        "[" + "#" * 15 + "-" * 15 + "]  50% 1:01 Timing"
+    )
+
+
+def test_nothing_is_shown_unless_a_command_shows_it(capsys):
+    progress = Progress(clock=Clock())
+    progress._clock.now = 60.0
+    progress.update(partial(frames_line, 3, 3))
+    progress.close()
+    assert capsys.readouterr().err == ""

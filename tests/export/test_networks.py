@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 from derain.core.bundle import Bundle
 from derain.core.sizes import SizeRange
-from derain.core.stages import Stages
 from derain.export import pipeline
 from derain.export.cli import main
 from derain.export.pipeline import ExportRequest, export_bundle
@@ -35,7 +34,7 @@ def export(export_once, monkeypatch, tmp_path):
             output=tmp_path / "bundle",
             **options,
         )
-        return export_bundle(request, Stages(quiet=True))
+        return export_bundle(request)
 
     return run
 

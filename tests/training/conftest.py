@@ -8,10 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs derain[train]")
 
-from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
-from derain.core.manifest import Golden, Manifest
 from derain.core.pictures import write_picture
-from derain.core.sizes import Size, SizeRange
 from derain.training.config import config_for, with_changes
 from derain.training.data import Pair
 from derain.training.run import train
@@ -50,50 +47,6 @@ def two_folders(tmp_path, pairs):
         write_picture(tmp_path / "video" / "rain" / f"{pair.name}.png", pair.rainy)
         write_picture(tmp_path / "video" / "clean" / f"{pair.name}.png", pair.clean)
     return tmp_path / "video"
-
-
-def _write_identity(path, size):
-    onnx = pytest.importorskip("onnx", reason="bundles need derain[export]")
-    from onnx import TensorProto, helper
-
-    shape = [1, *("HW" if size is None else (size.height, size.width)), 3]
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["frame"], ["derained"])],
-        "identity",
-        [helper.make_tensor_value_info("frame", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("derained", TensorProto.UINT8, shape)],
-    )
-    opset = [helper.make_opsetid("", 20)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
-
-
-@pytest.fixture
-def identity_bundle(tmp_path):
-    """Makes a bundle that changes nothing: of any size, or of the one given."""
-
-    def make(size=None):
-        folder = tmp_path / ("dynamic" if size is None else str(size))
-        folder.mkdir()
-        _write_identity(folder / MODEL_FILE, size)
-        golden = size or Size(16, 12)
-        for name in (GOLDEN_INPUT, GOLDEN_OUTPUT):
-            picture = np.full((golden.height, golden.width, 3), 90, np.uint8)
-            write_picture(folder / name, picture)
-        sizes = SizeRange(Size(1, 1), golden, Size(999, 999))
-        Manifest(
-            model="qsnet",
-            precision="fp32",
-            target="any",
-            sizes=sizes if size is None else SizeRange.static(size),
-            golden=Golden(input=GOLDEN_INPUT, output=GOLDEN_OUTPUT, min_psnr_db=50.0),
-            files={
-                name: sha256(folder / name)
-                for name in (MODEL_FILE, GOLDEN_INPUT, GOLDEN_OUTPUT)
-            },
-        ).write(folder)
-        return folder
-
-    return make
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_memory_does_not_grow_with_the_clip(bundles, tmp_path, make_video, pytho
     source = make_video(tmp_path / "in.mp4", 3000, audio="aac")
     command = (
         "import resource, sys; from dataclasses import replace\n"
-        "from derain.runtime import stream\n"
+        "from derain.runtime.pipeline import run as stream\n"
         "from derain.runtime.cli import main\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "run, early = stream.run, []\n"

@@ -50,15 +50,15 @@ class Stuck:
         pass
 
 
-def test_a_live_source_that_waits_is_closed():
-    told, source = [], Stuck()
+def test_a_live_source_that_waits_is_closed(said):
+    source = Stuck()
     source.close = source.free.set
-    reader = Intake(source, Statistics(), tell=told.append)
+    reader = Intake(source, Statistics())
     before = set(threading.enumerate())
     reader.start()
     assert source.waits.wait(SECONDS)
     reader.stop()
-    assert told == []
+    assert said() == []
     assert source.free.is_set()
     assert set(threading.enumerate()) <= before
 
@@ -77,10 +77,10 @@ def test_a_live_source_is_closed_once_and_before_its_thread_is_waited_for(monkey
     assert order == ["closed", "waited for"]
 
 
-def test_a_live_source_that_comes_back_too_late_is_closed(monkeypatch):
+def test_a_live_source_that_comes_back_too_late_is_closed(monkeypatch, said):
     """It is opened, which cannot be interrupted, while the run stops."""
     monkeypatch.setattr(capture, "FIRST_PAUSE_S", 0.001)
-    opens, may_open, told = threading.Event(), threading.Event(), []
+    opens, may_open = threading.Event(), threading.Event()
 
     class Lost(Stuck):
         def __iter__(self):
@@ -100,23 +100,23 @@ def test_a_live_source_that_comes_back_too_late_is_closed(monkeypatch):
         assert may_open.wait(SECONDS)
         return late
 
-    reader = Intake(Lost(), Statistics(), reopen=reopen, tell=told.append)
+    reader = Intake(Lost(), Statistics(), reopen=reopen)
     join = reader._thread.join
     monkeypatch.setattr(reader._thread, "join", lambda s: (may_open.set(), join(s)))
     reader.start()
     assert opens.wait(SECONDS)
     reader.stop()
     assert late.closed == 1
-    assert told == ["camera is gone; trying again until it is back"]
+    assert said() == ["camera is gone; trying again until it is back"]
 
 
-def test_a_source_that_hangs_is_left_behind(monkeypatch):
+def test_a_source_that_hangs_is_left_behind(monkeypatch, said):
     monkeypatch.setattr(capture, "_PATIENCE_S", 0.05)
-    told, source = [], Stuck()
-    reader = Intake(source, Statistics(), tell=told.append)
+    source = Stuck()
+    reader = Intake(source, Statistics())
     reader.start()
     reader.stop()
-    assert told == ["camera does not stop; left behind"]
+    assert said() == ["camera does not stop; left behind"]
     source.free.set()
     reader._thread.join(SECONDS)
 

@@ -56,22 +56,19 @@ def test_whatever_fails_stops_everything(
 
 
 def test_a_failing_sink_is_told_of_once_and_the_others_go_on(
-    derainer, within, image, fakes
+    derainer, within, image, fakes, said
 ):
-    told = []
 
     def fail(frame):
         raise MediaError("out.mp4 cannot be written: No space left on device")
 
     bad, good = fakes.Screen(fail, "out.mp4"), fakes.Screen()
     endless = fakes.Camera(itertools.repeat(image()), lambda: time.sleep(0.001))
-    options = StreamOptions(
-        tell=told.append, stopped=lambda: told and len(good.frames) > 20
-    )
+    options = StreamOptions(stopped=lambda: said() and len(good.frames) > 20)
     with pytest.raises(StreamError, match=r"^1 of 2 sinks failed: out.mp4 cannot be"):
         within(endless, derainer, [bad, good], options)
     assert len(good.frames) > 20
-    assert told == [
+    assert said() == [
         "out.mp4 cannot be written: No space left on device; this sink is closed, "
         "1 of 2 go on"
     ]

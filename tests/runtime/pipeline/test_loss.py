@@ -17,10 +17,10 @@ def quick_pauses(monkeypatch):
 
 
 def test_a_lost_source_comes_back_20_times(
-    derainer, within, image, quick_pauses, fakes
+    derainer, within, image, quick_pauses, fakes, said
 ):
-    cameras, told = [], []
-    options = StreamOptions(tell=told.append)
+    cameras = []
+    options = StreamOptions()
     screen = fakes.Screen()
 
     def paced():
@@ -58,10 +58,10 @@ def test_a_lost_source_comes_back_20_times(
     assert all(time % fakes.TICK == 0 for time in times)
     indices = [frame.index for frame in screen.frames if frame.signal]
     assert indices == list(range(66))
-    gone, back = told[:2]
+    gone, back = said()[:2]
     assert gone == "camera sent nothing for 5 s; trying again until it is back"
     assert re.fullmatch(r"the source is back after \d+ s", back)
-    assert len(told) == 42
+    assert len(said()) == 42
 
 
 def test_sinks_get_a_marked_picture_while_it_is_lost(derainer, within, image, fakes):

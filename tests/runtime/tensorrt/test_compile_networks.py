@@ -15,7 +15,6 @@ pytest.importorskip("torch", reason="the exporter needs derain[export]")
 pytest.importorskip("onnx", reason="the exporter needs derain[export]")
 
 from derain.core.sizes import SizeRange
-from derain.core.stages import Stages
 from derain.export import pipeline, verify
 from derain.export.fp16_search import HalfChoice
 from derain.export.pipeline import ExportRequest, export_bundle
@@ -43,7 +42,7 @@ def export(export_once, monkeypatch, tmp_path):
             output=tmp_path / f"{precision}-bundle",
             **{"random_weights": True, **options},
         )
-        result = export_bundle(request, Stages(quiet=True))
+        result = export_bundle(request)
         assert result.manifest.verification["parser"]["refused"] == 0
         return result.folder
 

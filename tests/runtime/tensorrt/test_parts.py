@@ -1,7 +1,6 @@
 """The small parts of a build: progress, timing cache, layer audit, versions."""
 
 import enum
-import io
 import json
 import types
 
@@ -18,7 +17,6 @@ from derain.runtime.tensorrt import (
     versions,
 )
 from derain.runtime.tensorrt.build_options import BuildOptions
-from derain.runtime.tensorrt.build_progress import BuildProgress
 from derain.runtime.tensorrt.library import Api, Messages, installed, open_api
 from derain.runtime.tensorrt.monitor import PhaseTree
 
@@ -54,29 +52,6 @@ def test_progress_never_goes_back():
         tree.finish("time")
     tree.step("unknown", 9)
     assert told == sorted(told)
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_a_terminal_shows_a_bar_and_clears_it():
-    stream, times = Terminal(), iter([0.0, 61.0])
-    progress = BuildProgress(stream, lambda: next(times))
-    progress.update(0.5, "Timing")
-    assert stream.getvalue() == "\r[" + "#" * 15 + "-" * 15 + "]  50% 1:01 Timing"
-    progress.close()
-    assert stream.getvalue().endswith(" \r")
-
-
-def test_a_log_gets_a_line_every_ten_seconds():
-    stream, times = io.StringIO(), iter([0.0, 1.0, 11.0, 12.0])
-    progress = BuildProgress(stream, lambda: next(times))
-    for part in (0.1, 0.2, 0.3):
-        progress.update(part, "Timing")
-    progress.close()
-    assert stream.getvalue().splitlines() == [f"[{'#' * 6}{'-' * 24}]  20% 0:11 Timing"]
 
 
 # Timing cache

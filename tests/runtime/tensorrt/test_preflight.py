@@ -161,9 +161,8 @@ def test_a_crash_is_not_taken_for_a_missing_parser(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def ask(monkeypatch, tmp_path, capsys):
+def ask(monkeypatch, tmp_path, said):
     pytest.importorskip("torch", reason="the exporter needs derain[export]")
-    from derain.core.stages import Stages
     from derain.export import pipeline
 
     def run(answer):
@@ -173,7 +172,7 @@ def ask(monkeypatch, tmp_path, capsys):
             return answer
 
         monkeypatch.setattr(preflight, "check", check)
-        return pipeline._ask_parser(tmp_path, Stages()), capsys.readouterr().err
+        return pipeline._ask_parser(tmp_path), said()
 
     return run
 
@@ -203,6 +202,6 @@ def test_an_export_with_a_refused_node_fails(ask):
 
 
 def test_an_export_without_a_parser_says_so(ask):
-    recorded, said = ask(preflight.NoParserError("none here"))
+    recorded, lines = ask(preflight.NoParserError("none here"))
     assert recorded == {}
-    assert said == "note: not checked by TensorRT's parser: none here\n"
+    assert lines == ["not checked by TensorRT's parser: none here"]

@@ -1,0 +1,1 @@
+"""What tests share: builders, stand-ins, fixtures; importable as `support`."""

@@ -312,3 +312,40 @@ def closeness():
         return int(np.abs(a.astype(int) - b.astype(int)).max())
 
     return largest
+
+
+def _pair(index, height=40, width=48):
+    from derain.training.data import Pair
+
+    random = np.random.default_rng(index)
+    clean = random.integers(0, 200, (height, width, 3), np.uint8)
+    clean = clean // 2 + np.arange(width, dtype=np.uint8)[:, None]
+    streaks = random.random((height, width, 1)) < 0.1
+    return Pair(f"{index}", np.where(streaks, np.uint8(255), clean), clean)
+
+
+@pytest.fixture
+def pairs():
+    return [_pair(index) for index in range(4)]
+
+
+@pytest.fixture
+def pairs_folder(tmp_path, pairs):
+    """Side-by-side files: left half clean, right half rainy."""
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for pair in pairs:
+        both = np.hstack([pair.clean, pair.rainy])
+        write_picture(folder / f"{pair.name}.png", both)
+    return folder
+
+
+@pytest.fixture
+def two_folders(tmp_path, pairs):
+    """A folder with the folders ``rain`` and ``clean``."""
+    for kind in ("rain", "clean"):
+        (tmp_path / "video" / kind).mkdir(parents=True)
+    for pair in pairs:
+        write_picture(tmp_path / "video" / "rain" / f"{pair.name}.png", pair.rainy)
+        write_picture(tmp_path / "video" / "clean" / f"{pair.name}.png", pair.clean)
+    return tmp_path / "video"

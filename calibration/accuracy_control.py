@@ -15,11 +15,11 @@ from typing import Any
 
 import onnx_ir as ir
 
-from derain.calibration.errors import CalibrationError
 from derain.calibration.layers import Layer
 from derain.calibration.qdq import insert_qdq
 from derain.calibration.scoring import Judge, Score, mse_of
 from derain.calibration.sensitivity import Means, alone_errors, local_errors
+from derain.core.errors import CalibrationError
 
 _log = logging.getLogger(__name__)
 

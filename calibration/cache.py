@@ -15,7 +15,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from derain.calibration.calibration_file import write_json
-from derain.calibration.errors import CalibrationError
+from derain.core.errors import CalibrationError
 from derain.core.synthetic import rain
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import onnx_ir as ir
 
 from derain.calibration.calibration_file import Calibration
-from derain.calibration.errors import CalibrationError
 from derain.calibration.job import Job, gather, run_job
 from derain.core.bundle import Bundle
+from derain.core.errors import CalibrationError
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ import numpy as np
 import onnx_ir as ir
 
 from derain.calibration.equalization import equalise, find_chains
-from derain.calibration.errors import CalibrationError
 from derain.calibration.layers import (
     constant,
     find_layers,
@@ -23,6 +22,7 @@ from derain.calibration.layers import (
 )
 from derain.calibration.qdq import insert_qdq
 from derain.calibration.ranges import LEVELS
+from derain.core.errors import CalibrationError
 
 SCHEMA = 3  # 2: factors; 3: tensors by `tensor_keys`
 _FARTHEST = LEVELS * float(np.finfo(np.float16).max)  # with a scale that FP16 holds

@@ -19,7 +19,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from derain.calibration.errors import CalibrationError
 from derain.calibration.layers import (
     add_initializer,
     constant,
@@ -29,6 +28,7 @@ from derain.calibration.layers import (
 )
 from derain.calibration.observer_outputs import Probes
 from derain.calibration.session import Frame, Session
+from derain.core.errors import CalibrationError
 
 # Positively homogeneous: a channel's positive factor goes through.
 _HOMOGENEOUS = frozenset({"Relu", "LeakyRelu"})

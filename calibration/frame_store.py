@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.calibration.errors import CalibrationError
 from derain.calibration.features import Features, describe
 from derain.calibration.scoring import HeldOut
+from derain.core.errors import CalibrationError
 from derain.core.sizes import Size
 from derain.core.synthetic.rain import LINES, PRESETS, render_rain
 from derain.runtime.video import open_source

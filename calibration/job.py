@@ -14,7 +14,6 @@ import onnx_ir as ir
 from derain.calibration.accuracy_control import Limits
 from derain.calibration.cache import Cache, default_folder
 from derain.calibration.calibration_file import Calibration, RefusedError
-from derain.calibration.errors import CalibrationError
 from derain.calibration.frame_store import FRAMES, FrameStore, held_out_pairs
 from derain.calibration.options import Settings
 from derain.calibration.pairs import read_pairs
@@ -22,6 +21,7 @@ from derain.calibration.plan import Options, calibrate
 from derain.calibration.report import require_matplotlib, write_report
 from derain.calibration.scoring import HeldOut
 from derain.calibration.sheet import contact_sheet
+from derain.core.errors import CalibrationError
 from derain.core.pictures import write_picture
 from derain.core.sizes import Size
 

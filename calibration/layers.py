@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from derain.calibration.errors import CalibrationError
+from derain.core.errors import CalibrationError
 
 _QUANTISED = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"}

@@ -16,11 +16,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from derain.calibration.errors import CalibrationError
 from derain.calibration.histograms import Histogram
 from derain.calibration.layers import Layer, constant, nodes_by_name, values_by_name
 from derain.calibration.observer_outputs import Probes
 from derain.calibration.session import Frame, Session
+from derain.core.errors import CalibrationError
 
 SAMPLES = 2**19  # of a tensor and frame; qsnet has 52 tensors
 ALL_SAMPLES = 2**25  # of all tensors and a frame: 128 MB

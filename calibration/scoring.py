@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from derain.calibration.errors import CalibrationError
 from derain.calibration.session import Frame, Session
+from derain.core.errors import CalibrationError
 from derain.core.synthetic.rain import LINES, PRESETS, rain_on_clip
 
 _PEAK = 255.0

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from derain.calibration.errors import CalibrationError
+from derain.core.errors import CalibrationError
 
 Frame = NDArray[np.uint8]
 

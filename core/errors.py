@@ -17,7 +17,10 @@ A message says what, got, wanted and what to do, on one line.
     ├── MediaError(OSError)                   a picture or video fails
     ├── SourceLostError(MediaError)           a live source stopped; it may come back
     ├── ConfigError(ValueError)               an option or a configuration file is wrong
-    └── StreamError(RuntimeError)             a run stops part-way; the rest is kept
+    ├── StreamError(RuntimeError)             a run stops part-way; the rest is kept
+    ├── CalibrationError(ValueError)          a network cannot, or must not, be INT8
+    └── BenchmarkError(RuntimeError)          a benchmark or its record fails
+        └── RowError                          one candidate fails; the others go on
 """
 
 from __future__ import annotations
@@ -88,3 +91,23 @@ class ConfigError(DerainError, ValueError):
 
 class StreamError(DerainError, RuntimeError):
     """A run stopped part-way; the message says why, and where the result so far is."""
+
+
+class CalibrationError(DerainError, ValueError):
+    """Frames, ranges or a graph cannot give an INT8 graph worth having."""
+
+
+class BenchmarkError(DerainError, RuntimeError):
+    """A benchmark cannot be run, or a record of one cannot be read."""
+
+
+class RowError(BenchmarkError):
+    """A row of the table failed; the others go on.
+
+    Attributes:
+        detail: The traceback, where the error is not one of ours.
+    """
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail

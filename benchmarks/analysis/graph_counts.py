@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, inliner, shape_inference
 
-from derain.benchmarks.errors import BenchmarkError
+from derain.core.errors import BenchmarkError
 
 # The result is a view of the input, or a conversion that the neighbour does.
 _FREE = frozenset(

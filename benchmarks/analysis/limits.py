@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from derain.benchmarks.errors import BenchmarkError
 from derain.benchmarks.report.fields import from_json
+from derain.core.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from derain.benchmarks.analysis.graph_counts import GraphCounts

@@ -23,7 +23,6 @@ from derain.benchmarks.analysis.limits import (
     measure_ceilings,
     rooflines_ms,
 )
-from derain.benchmarks.errors import BenchmarkError, RowError
 from derain.benchmarks.latency.candidates import (
     GIVEN,
     REFERENCE,
@@ -50,6 +49,7 @@ from derain.benchmarks.latency.prepare import Prepared, prepare
 from derain.benchmarks.quality.truth import read_pairs
 from derain.benchmarks.report.record import SCHEMA, Case, Record
 from derain.core.bundle import Bundle
+from derain.core.errors import BenchmarkError, RowError
 from derain.export.frames import verification_frames
 
 _FRAMES = 2

@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 
 from derain.benchmarks.analysis.limits import Limits
-from derain.benchmarks.errors import RowError
 from derain.benchmarks.latency.candidate import Frame
 from derain.benchmarks.latency.candidates import REFERENCE, RowSpec, open_subject
 from derain.benchmarks.latency.nvml import Gpu
@@ -29,6 +28,7 @@ from derain.benchmarks.latency.runners import (
 from derain.benchmarks.quality.truth import compare, measure_truth
 from derain.benchmarks.report.record import Quality, Row, StartUp, Truth
 from derain.core.bundle import Bundle
+from derain.core.errors import RowError
 from derain.training.data import Pair
 
 _STREAM_SECONDS = 2.0

@@ -10,11 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from derain.benchmarks.errors import BenchmarkError
 from derain.benchmarks.latency.candidates import GIVEN, ROWS, RowEntry, RowSpec
 from derain.benchmarks.latency.prepare import Network, Prepared
 from derain.benchmarks.latency.rounds import Pace
 from derain.core.bundle import Bundle
+from derain.core.errors import BenchmarkError
 from derain.core.sizes import Size
 from derain.runtime.backends import BACKENDS
 

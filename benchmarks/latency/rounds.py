@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from derain.benchmarks.errors import RowError
 from derain.benchmarks.latency.power import EnergyMeter
 from derain.benchmarks.latency.runners import Runner, Turn, row_error_arguments
+from derain.core.errors import RowError
 
 # Threads of the row before spin for some milliseconds before they sleep (libgomp and
 # ONNX Runtime do), and would take part in the next row's first frame.

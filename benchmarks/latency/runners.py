@@ -21,10 +21,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from derain.benchmarks.errors import RowError
 from derain.benchmarks.latency.candidate import Frame, Subject
 from derain.benchmarks.latency.candidates import RowSpec, open_subject
-from derain.core.errors import DerainError
+from derain.core.errors import DerainError, RowError
 
 _CLOSE_SECONDS = 20.0
 _LONGEST = 400  # characters of an error; all of it is in the traceback

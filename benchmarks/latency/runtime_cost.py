@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from derain.benchmarks.errors import BenchmarkError
 from derain.benchmarks.latency.candidate import Frame
 from derain.benchmarks.latency.machine import usable_cores
 from derain.benchmarks.latency.prepare import Network, Prepared, prepare
 from derain.core.bundle import Bundle
+from derain.core.errors import BenchmarkError
 from derain.core.pictures import write_picture
 from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer

@@ -6,7 +6,7 @@ import dataclasses
 import types
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from derain.benchmarks.errors import BenchmarkError
+from derain.core.errors import BenchmarkError
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from derain.benchmarks.analysis.limits import best_ceiling
-from derain.benchmarks.errors import BenchmarkError
 from derain.benchmarks.latency.candidates import REFERENCE
 from derain.benchmarks.report.record import Case, Record, Row
+from derain.core.errors import BenchmarkError
 
 _INCHES = (9.0, 5.0)
 _DPI = 120

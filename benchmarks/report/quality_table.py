@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from derain.benchmarks.errors import BenchmarkError
+from derain.core.errors import BenchmarkError
 
 _PRECISIONS = re.compile("fp32|fp16|int8")
 _ORDER = ("PyTorch", "FP32 bundle", "FP16 bundle", "INT8 bundle")

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import click
 
-from derain.benchmarks.errors import BenchmarkError
 from derain.benchmarks.latency.percentiles import speed_up
 from derain.benchmarks.report.quality_table import quality_rows
 from derain.benchmarks.report.record import Case, Record, Row, read_record, write_text
@@ -28,6 +27,7 @@ from derain.benchmarks.report.text_tables import (
     milliseconds,
 )
 from derain.core.commands import Command
+from derain.core.errors import BenchmarkError
 
 _ROOT = Path(__file__).resolve().parents[2]
 RESULTS = _ROOT / "benchmarks" / "results"

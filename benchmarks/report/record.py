@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from derain.benchmarks.analysis.limits import Ceiling, Limits
-from derain.benchmarks.errors import BenchmarkError
 from derain.benchmarks.latency.conditions import Conditions
 from derain.benchmarks.latency.machine import Machine
 from derain.benchmarks.latency.percentiles import Latency, SpeedUp
 from derain.benchmarks.latency.rounds import WarmUp
 from derain.benchmarks.report.fields import from_json, to_json
+from derain.core.errors import BenchmarkError
 
 SCHEMA = 1  # raise it when a field is added, removed or changes meaning
 

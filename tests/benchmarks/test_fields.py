@@ -3,8 +3,8 @@ from typing import Literal
 
 import pytest
 
-from derain.benchmarks.errors import BenchmarkError
 from derain.benchmarks.report.fields import from_json, to_json
+from derain.core.errors import BenchmarkError
 
 
 @dataclass(frozen=True)

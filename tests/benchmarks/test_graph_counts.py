@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from derain.benchmarks.analysis.graph_counts import count_graph
-from derain.benchmarks.errors import BenchmarkError
 from derain.benchmarks.latency.plain_export import export_plain
+from derain.core.errors import BenchmarkError
 from derain.core.sizes import Size, SizeRange
 from derain.export.operators.lowering import lower_operators
 from derain.export.to_onnx import to_onnx

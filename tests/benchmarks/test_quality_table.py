@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from derain.benchmarks.errors import BenchmarkError
 from derain.benchmarks.report.quality_table import quality_rows
 from derain.benchmarks.report.readme import fill_tables
+from derain.core.errors import BenchmarkError
 
 RAINY = {"psnr_db": 22.571, "ssim": 0.6892}
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from derain.benchmarks.errors import BenchmarkError
 from derain.benchmarks.report.readme import fill_tables, main
 from derain.benchmarks.report.record import read_record, write_record
+from derain.core.errors import BenchmarkError
 
 # The records are the checkout's; an installed wheel is without them.
 ROOT = Path(__file__).resolve().parents[2]

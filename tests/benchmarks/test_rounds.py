@@ -2,10 +2,10 @@ import itertools
 
 import pytest
 
-from derain.benchmarks.errors import RowError
 from derain.benchmarks.latency import rounds
 from derain.benchmarks.latency.rounds import Pace, take_turns, warm_up
 from derain.benchmarks.latency.runners import Turn
+from derain.core.errors import RowError
 
 
 class Clock:

@@ -4,10 +4,9 @@ import signal
 import numpy as np
 import pytest
 
-from derain.benchmarks.errors import RowError
 from derain.benchmarks.latency.candidates import ROWS, RowSpec, open_subject
 from derain.benchmarks.latency.runners import LocalRunner, RemoteRunner
-from derain.core.errors import MissingDependencyError
+from derain.core.errors import MissingDependencyError, RowError
 from derain.core.sizes import Size
 
 

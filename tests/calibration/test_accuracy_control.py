@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from derain.calibration.accuracy_control import Gate, Limits
-from derain.calibration.errors import CalibrationError
 from derain.calibration.layers import find_layers
 from derain.calibration.observers import observe
 from derain.calibration.ranges import METHODS
 from derain.calibration.scoring import HeldOut, Judge, Score, mse_of
 from derain.calibration.sensitivity import alone_errors, local_errors, picture_name
+from derain.core.errors import CalibrationError
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from derain.calibration import cache, plan
 from derain.calibration.accuracy_control import Limits
 from derain.calibration.cache import Cache, graph_hash, key_of
 from derain.calibration.calibration_file import Calibration, RefusedError
-from derain.calibration.errors import CalibrationError
 from derain.calibration.frame_store import held_out_pairs
 from derain.calibration.job import Job, gather, run_job
 from derain.calibration.plan import Options
 from derain.calibration.report import table
 from derain.calibration.session import Session
+from derain.core.errors import CalibrationError
 from derain.core.pictures import write_picture
 from derain.core.sizes import Size
 

@@ -7,13 +7,13 @@ from derain.calibration import choose
 from derain.calibration.calibration_file import Calibration, fingerprint
 from derain.calibration.choose import choose_factors
 from derain.calibration.equalization import equalise, find_chains, find_factors
-from derain.calibration.errors import CalibrationError
 from derain.calibration.frame_store import FrameStore
 from derain.calibration.layers import find_layers, nodes_by_name, tensor_keys
 from derain.calibration.observers import observe
 from derain.calibration.qdq import insert_qdq
 from derain.calibration.scoring import HeldOut, Judge
 from derain.calibration.session import Session
+from derain.core.errors import CalibrationError
 from derain.core.sizes import Size
 
 WIDTH, HEIGHT = 48, 32  # of the frames in conftest.py

@@ -4,11 +4,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from derain.calibration.errors import CalibrationError
 from derain.calibration.features import Features, describe
 from derain.calibration.frame_store import FrameStore, fit, stratify
 from derain.calibration.sheet import contact_sheet
-from derain.core.errors import DerainError, MediaError
+from derain.core.errors import CalibrationError, DerainError, MediaError
 from derain.core.pictures import write_picture
 from derain.core.sizes import Size
 from derain.runtime.video.frames import Frame, SourceInfo

@@ -5,9 +5,9 @@ import onnx_ir as ir
 import pytest
 
 from derain.calibration import observers as module
-from derain.calibration.errors import CalibrationError
 from derain.calibration.layers import add_initializer, find_layers, nodes_by_name
 from derain.calibration.observers import observe
+from derain.core.errors import CalibrationError
 
 CHANNELS, HEIGHT, WIDTH = 8, 32, 48  # of r1; see conftest.py
 PLACES = {

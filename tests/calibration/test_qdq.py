@@ -4,10 +4,10 @@ import onnx_ir as ir
 import pytest
 
 from derain.calibration.choose import share_ranges
-from derain.calibration.errors import CalibrationError
 from derain.calibration.layers import concat_groups, find_layers
 from derain.calibration.qdq import insert_qdq, quantise_weights, scale_of
 from derain.calibration.session import Session
+from derain.core.errors import CalibrationError
 
 RANGES = {"image": 1.0, "r0": 2.0, "r1": 2.0, "r2": 3.0, "joined": 2.0}
 ALL = {"conv0", "conv1", "conv2", "conv3"}

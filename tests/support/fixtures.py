@@ -349,3 +349,14 @@ def two_folders(tmp_path, pairs):
         write_picture(tmp_path / "video" / "rain" / f"{pair.name}.png", pair.rainy)
         write_picture(tmp_path / "video" / "clean" / f"{pair.name}.png", pair.clean)
     return tmp_path / "video"
+
+
+@pytest.fixture
+def finished_run(tmp_path, pairs_folder):
+    """A run of two steps, in its folder."""
+    from derain.training.config import config_for, with_changes
+    from derain.training.run import train
+
+    config = with_changes(config_for("qsnet"), steps=2, crop=16, batch=2)
+    train(config, [pairs_folder], None, tmp_path / "run", lambda line: None)
+    return tmp_path / "run"

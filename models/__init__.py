@@ -1,1 +1,5 @@
-"""The deraining networks, their checkpoints and their training; needs torch."""
+"""The deraining networks and their checkpoints; ``derain.models()`` is the table."""
+
+from derain.core.callable_package import make_callable
+
+make_callable(__name__, "derain.models.registry", "models")

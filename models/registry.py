@@ -96,6 +96,17 @@ MODELS = {
 }
 
 
+def models() -> dict[str, ModelEntry]:
+    """The networks that ship: `derain.export` takes their names.
+
+    Example:
+        >>> import derain
+        >>> sorted(derain.models())[:2]
+        ['dcsfn', 'granet']
+    """
+    return dict(MODELS)
+
+
 def create_model(name: str) -> nn.Module:
     """Build the network called `name`, in training mode, with untrained weights.
 

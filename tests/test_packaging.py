@@ -1,5 +1,8 @@
+import importlib
+import runpy
 import subprocess
 import sys
+import warnings
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -71,3 +74,44 @@ def test_package_data_is_installed():
 
     photos = resources.files("derain.export") / "photos"
     assert sum(p.name.endswith(".jpg") for p in photos.iterdir()) == 3
+
+
+def test_the_devices_wheel_is_the_runtime_alone(monkeypatch):
+    pytest.importorskip("setuptools")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DERAIN_WHEEL", "runtime")
+    monkeypatch.setattr("sys.argv", ["setup.py", "--version"])
+    made = {}
+
+    def setup(distclass):
+        made["distribution"] = distclass({"script_name": "setup.py"})
+
+    monkeypatch.setattr("setuptools.setup", setup)
+    runpy.run_path(str(ROOT / "setup.py"))
+    distribution = made["distribution"]
+    with warnings.catch_warnings():  # [tool.distutils] is experimental, it says
+        warnings.simplefilter("ignore")
+        distribution.parse_config_files()
+    rooms = {name.partition(".")[2].partition(".")[0] for name in distribution.packages}
+    assert rooms == {"", "core", "runtime"}
+    assert distribution.get_version().endswith("+runtime")
+    scripts = distribution.entry_points["console_scripts"]
+    assert {line.split(" = ")[0] for line in scripts} == {
+        *("derain-compile", "derain-doctor", "derain-run"),
+    }
+
+
+def test_without_the_other_rooms_the_front_door_says_what_to_install(monkeypatch):
+    import derain
+
+    there = importlib.import_module
+
+    def gone(name, *arguments):
+        if name == "derain.models":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return there(name, *arguments)
+
+    monkeypatch.delattr(derain, "models", raising=False)
+    monkeypatch.setattr("importlib.import_module", gone)
+    with pytest.raises(derain.MissingDependencyError, match=r"'derain\[export\]'"):
+        _ = derain.models

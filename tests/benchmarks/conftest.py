@@ -1,6 +1,5 @@
 """Tiny bundles, a tiny network, and records made by hand."""
 
-import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +9,8 @@ from derain.benchmarks.latency.conditions import Conditions, Snapshot
 from derain.benchmarks.latency.machine import Machine
 from derain.benchmarks.latency.percentiles import summarise
 from derain.benchmarks.report.record import SCHEMA, Case, Record, Row
-from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
-from derain.core.manifest import Golden, Manifest
-from derain.core.pictures import write_picture
 from derain.core.sizes import Size, SizeRange
+from support.bundles import frame_model, identity_model, write_bundle
 
 SIZE = Size(32, 24)
 
@@ -26,43 +23,17 @@ def frame():
 @pytest.fixture
 def bundle(tmp_path, frame):
     """A bundle of 32x24 that halves every value."""
-    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnx")
     from onnx import TensorProto, helper
 
+    node = helper.make_node(
+        "BitShift", ["frame", "one"], ["derained"], direction="RIGHT"
+    )
+    one = helper.make_tensor("one", TensorProto.UINT8, [1], [1])
+    sizes = SizeRange.static(SIZE)
+    model = frame_model([node], sizes, [one])
     folder = tmp_path / "halves"
-    folder.mkdir()
-    shape = [1, SIZE.height, SIZE.width, 3]
-    graph = helper.make_graph(
-        [
-            helper.make_node(
-                "BitShift", ["frame", "one"], ["derained"], direction="RIGHT"
-            )
-        ],
-        "halves",
-        [helper.make_tensor_value_info("frame", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("derained", TensorProto.UINT8, shape)],
-        [helper.make_tensor("one", TensorProto.UINT8, [1], [1])],
-    )
-    opset = [helper.make_opsetid("", 20)]
-    onnx.save(
-        helper.make_model(graph, opset_imports=opset, ir_version=10),
-        folder / MODEL_FILE,
-    )
-    write_picture(folder / GOLDEN_INPUT, frame)
-    write_picture(folder / GOLDEN_OUTPUT, frame >> 1)
-    names = (MODEL_FILE, GOLDEN_INPUT, GOLDEN_OUTPUT)
-    Manifest(
-        model="qsnet",
-        precision="fp32",
-        target="any",
-        sizes=SizeRange.static(SIZE),
-        golden=Golden(input=GOLDEN_INPUT, output=GOLDEN_OUTPUT, min_psnr_db=45.0),
-        files={
-            name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-            for name in names
-        },
-    ).write(folder)
-    return folder
+    return write_bundle(folder, model, sizes, frame, frame >> 1, min_psnr_db=45.0)
 
 
 @pytest.fixture
@@ -182,39 +153,10 @@ def identity_bundle(tmp_path):
 
     def make(size=None):
         folder = tmp_path / ("dynamic" if size is None else str(size))
-        folder.mkdir()
-        _write_identity(folder / MODEL_FILE, size)
         golden = size or Size(16, 12)
-        for name in (GOLDEN_INPUT, GOLDEN_OUTPUT):
-            picture = np.full((golden.height, golden.width, 3), 90, np.uint8)
-            write_picture(folder / name, picture)
-        sizes = SizeRange(Size(1, 1), golden, Size(999, 999))
-        Manifest(
-            model="qsnet",
-            precision="fp32",
-            target="any",
-            sizes=sizes if size is None else SizeRange.static(size),
-            golden=Golden(input=GOLDEN_INPUT, output=GOLDEN_OUTPUT, min_psnr_db=50.0),
-            files={
-                name: sha256(folder / name)
-                for name in (MODEL_FILE, GOLDEN_INPUT, GOLDEN_OUTPUT)
-            },
-        ).write(folder)
-        return folder
+        any_size = SizeRange(Size(1, 1), golden, Size(999, 999))
+        sizes = any_size if size is None else SizeRange.static(size)
+        grey = np.full((golden.height, golden.width, 3), 90, np.uint8)
+        return write_bundle(folder, identity_model(sizes), sizes, grey, grey)
 
     return make
-
-
-def _write_identity(path, size):
-    onnx = pytest.importorskip("onnx", reason="bundles need derain[export]")
-    from onnx import TensorProto, helper
-
-    shape = [1, *("HW" if size is None else (size.height, size.width)), 3]
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["frame"], ["derained"])],
-        "identity",
-        [helper.make_tensor_value_info("frame", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("derained", TensorProto.UINT8, shape)],
-    )
-    opset = [helper.make_opsetid("", 20)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)

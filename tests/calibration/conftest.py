@@ -9,12 +9,11 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
-from derain.core.bundle import MODEL_FILE, sha256
-from derain.core.manifest import Golden, Manifest
 from derain.core.pictures import write_picture
-from derain.core.sizes import Size, SizeRange
+from derain.core.sizes import Size
 from derain.core.synthetic.rain import PRESETS, render_rain
 from derain.core.synthetic.street import Street
+from support.bundles import write_bundle
 
 WIDTH, HEIGHT, CHANNELS = 48, 32, 8
 UNEVEN = np.geomspace(0.02, 3.0, CHANNELS).astype(np.float32)
@@ -223,20 +222,15 @@ def bundle(model, rainy, tmp_path):
     """Makes a bundle of the small graph."""
 
     def make(precision="fp32"):
-        folder = tmp_path / precision
-        folder.mkdir()
-        ir.save(model, folder / MODEL_FILE)
-        for name in ("in.png", "out.png"):
-            write_picture(folder / name, rainy[0])
-        Manifest(
-            model="qsnet",
+        return write_bundle(
+            tmp_path / precision,
+            ir.to_proto(model),
+            "48x32",
+            rainy[0],
+            rainy[0],
             precision=precision,
-            target="any",
-            sizes=SizeRange.parse("48x32"),
-            golden=Golden(input="in.png", output="out.png", min_psnr_db=30.0),
-            files={path.name: sha256(path) for path in folder.iterdir()},
-        ).write(folder)
-        return folder
+            min_psnr_db=30.0,
+        )
 
     return make
 

@@ -8,10 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
-from derain.core.manifest import Golden, Manifest
 from derain.core.pictures import write_picture
 from derain.core.sizes import Size, SizeRange
+from support.bundles import frame_model, write_bundle
 
 SIZE = Size(64, 48)
 ANY_SIZE = SizeRange.parse("1x1,64x48,4096x4096")
@@ -53,47 +52,20 @@ def _nodes(kind):
     ]
 
 
-def _write_model(path, kind, sizes):
-    onnx = pytest.importorskip("onnx")
-    from onnx import TensorProto, helper
-
-    axes = (sizes.optimum.height, sizes.optimum.width) if sizes.is_static else "HW"
-    shape = [1, *axes, 3]
-    graph = helper.make_graph(
-        _nodes(kind),
-        kind,
-        [helper.make_tensor_value_info("frame", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("derained", TensorProto.UINT8, shape)],
-        [
-            helper.make_tensor("one", TensorProto.UINT8, [1], [1]),
-            helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]),
-        ],
-    )
-    opset = [helper.make_opsetid("", 20)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-
-
 def _write_bundle(folder, kind="darken", sizes=None, expected=None, precision="fp32"):
+    onnx = pytest.importorskip("onnx")
+    from onnx import helper
+
     sizes = sizes or SizeRange.static(SIZE)
-    folder.mkdir(parents=True)
-    _write_model(folder / MODEL_FILE, kind, sizes)
+    constants = [
+        helper.make_tensor("one", onnx.TensorProto.UINT8, [1], [1]),
+        helper.make_tensor("zero", onnx.TensorProto.FLOAT, [1], [0.0]),
+    ]
     golden = smooth_image(sizes.optimum)
     if expected is None:
         expected = golden >> 1 if kind == "darken" else golden
-    write_picture(folder / GOLDEN_INPUT, golden)
-    write_picture(folder / GOLDEN_OUTPUT, expected)
-    names = (MODEL_FILE, GOLDEN_INPUT, GOLDEN_OUTPUT)
-    Manifest(
-        model="qsnet",
-        precision=precision,
-        target="any",
-        sizes=sizes,
-        golden=Golden(input=GOLDEN_INPUT, output=GOLDEN_OUTPUT, min_psnr_db=50.0),
-        files={name: sha256(folder / name) for name in names},
-    ).write(folder)
-    return folder
+    model = frame_model(_nodes(kind), sizes, constants, name=kind)
+    return write_bundle(folder, model, sizes, golden, expected, precision=precision)
 
 
 _BUNDLES = {

@@ -9,12 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
-from derain.core.manifest import FILE_NAME, Golden, Manifest
-from derain.core.pictures import write_picture
+from derain.core.bundle import MODEL_FILE, sha256
+from derain.core.manifest import FILE_NAME
 from derain.core.sizes import SizeRange
 from derain.runtime.cuda.facts import DeviceFacts
 from derain.runtime.tensorrt.engine_record import PLATFORM, EngineRecord
+from support.bundles import frame_model, write_bundle
 
 STATIC, DYNAMIC = "64x48", "32x32,64x48,128x96"
 
@@ -33,7 +33,7 @@ def rtx():
         pytest.skip("TensorRT-RTX is not installed: pip install 'derain[tensorrt-rtx]'")
 
 
-def _write_model(path, sizes, middle, opset=20):
+def _model(sizes, middle, opset=20):
     """A 3x3 convolution between uint8 frames; `middle` may replace it."""
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto as Type
@@ -65,8 +65,6 @@ def _write_model(path, sizes, middle, opset=20):
             node("Conv", ["s", "w"], ["y"], name="large", pads=[1] * 4),
         ],
     }.get(middle, [node("Conv", ["x", "w"], ["y"], name="conv", pads=[1] * 4)])
-    axes = (sizes.optimum.height, sizes.optimum.width) if sizes.is_static else "HW"
-    shape = [1, *axes, 3]
     weights = np.random.default_rng(0).normal(0, 0.1, (3, 3, 3, 3)).astype(array_type)
     limits = [np.array(value, array_type) for value in (0, 255)]
     arrays = {"w": weights, "low": limits[0], "high": limits[1]}
@@ -75,24 +73,18 @@ def _write_model(path, sizes, middle, opset=20):
     if middle == "int8":
         arrays["w8"] = np.sign(weights).astype(np.int8)
         arrays |= {"scale": np.array(2, array_type), "zero": np.array(0, np.int8)}
-    graph = helper.make_graph(
-        [
-            node("Cast", ["frame"], ["c"], to=float_type),
-            node("Transpose", ["c"], ["x"], perm=[0, 3, 1, 2]),
-            *nodes,
-            node("Clip", ["y", "low", "high"], ["z"]),
-            node("Transpose", ["z"], ["t"], perm=[0, 2, 3, 1]),
-            node("Cast", ["t"], ["derained"], to=Type.UINT8),
-        ],
-        middle,
-        [helper.make_tensor_value_info("frame", Type.UINT8, shape)],
-        [helper.make_tensor_value_info("derained", Type.UINT8, shape)],
-        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10
-    )
-    onnx.save(model, path)
+    framed = [
+        node("Cast", ["frame"], ["c"], to=float_type),
+        node("Transpose", ["c"], ["x"], perm=[0, 3, 1, 2]),
+        *nodes,
+        node("Clip", ["y", "low", "high"], ["z"]),
+        node("Transpose", ["z"], ["t"], perm=[0, 2, 3, 1]),
+        node("Cast", ["t"], ["derained"], to=Type.UINT8),
+    ]
+    tensors = [
+        onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()
+    ]
+    return frame_model(framed, sizes, tensors, opset, middle)
 
 
 @pytest.fixture
@@ -100,24 +92,11 @@ def make_bundle(tmp_path):
     """Makes a bundle: ``make_bundle("conv", sizes, precision=..., name=...)``."""
 
     def make(middle="conv", sizes=STATIC, precision="fp32", name="bundle"):
-        folder = tmp_path / name
-        folder.mkdir()
         sizes = SizeRange.parse(sizes)
-        opset = 23 if middle == "attention" else 20
-        _write_model(folder / MODEL_FILE, sizes, middle, opset)
-        golden = np.zeros((sizes.optimum.height, sizes.optimum.width, 3), np.uint8)
-        write_picture(folder / GOLDEN_INPUT, golden)
-        write_picture(folder / GOLDEN_OUTPUT, golden)
-        names = (MODEL_FILE, GOLDEN_INPUT, GOLDEN_OUTPUT)
-        Manifest(
-            model="qsnet",
-            precision=precision,
-            target="any",
-            sizes=sizes,
-            golden=Golden(input=GOLDEN_INPUT, output=GOLDEN_OUTPUT, min_psnr_db=40.0),
-            files={name: sha256(folder / name) for name in names},
-        ).write(folder)
-        return folder
+        model = _model(sizes, middle, 23 if middle == "attention" else 20)
+        black = np.zeros((sizes.optimum.height, sizes.optimum.width, 3), np.uint8)
+        fields = {"precision": precision, "min_psnr_db": 40.0}
+        return write_bundle(tmp_path / name, model, sizes, black, black, **fields)
 
     return make
 

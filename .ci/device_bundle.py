@@ -7,8 +7,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import numpy as np
 
-from support.bundles import identity_model, write_bundle
 from derain.core.sizes import Size, SizeRange
+from support.bundles import identity_model, write_bundle
 
 SIZE = SizeRange.static(Size(64, 48))
 PICTURE = np.full((48, 64, 3), 90, np.uint8)

@@ -1,4 +1,4 @@
-"""INT8: real frames in, ranges, explicit Q/DQ and a gate in decibels out.
+"""INT8: real frames in, ranges, explicit Q/DQ and accuracy control in decibels.
 
 frames -> ranges -> Q/DQ in the ONNX graph -> INT8 against FP32 -> layers back to float
 

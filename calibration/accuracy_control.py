@@ -1,4 +1,4 @@
-"""The gate: as many layers in INT8 as the picture allows, or none at all.
+"""Accuracy control: as many layers in INT8 as the picture allows, or none at all.
 
 All layers that may be INT8 are, at first. If the picture on held-out frames is not good
 enough, the layers that look worst on their own are measured one by one in the whole
@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from derain.calibration.layers import Layer
 from derain.calibration.qdq import insert_qdq
-from derain.calibration.scoring import Judge, Score, mse_of
+from derain.calibration.scoring import Accuracy, Scorer, mse_of
 from derain.calibration.sensitivity import Means, alone_errors, local_errors
 from derain.core.errors import CalibrationError
 
@@ -25,8 +25,7 @@ _log = logging.getLogger(__name__)
 
 CANDIDATES = 16  # layers measured exactly at a time
 SENSITIVITY_FRAMES = 2
-# With less of its multiplications in INT8 a network gains next to nothing over FP16:
-# 1.10 times, where INT8 is 1.6 times as fast, the most that is published for an Orin.
+# With less of its multiplications in INT8 a network gains next to nothing over FP16.
 LEAST_SHARE = 0.25
 # Flicker that no limit refuses: rounding alone moves a pixel by up to half a level, so
 # the flicker of a network that leaves a still scene still cannot be a measure.
@@ -34,7 +33,7 @@ _FLICKER_LEVELS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class AccuracyLimits:
     """What an INT8 graph must reach.
 
     Attributes:
@@ -43,47 +42,47 @@ class Limits:
         max_flicker: Most that a still scene in rain may flicker, 1 being FP32.
     """
 
-    max_drop_db: float = 0.15
-    min_psnr_db: float = 42.0
-    max_flicker: float = 1.05
+    max_drop_db: float
+    min_psnr_db: float
+    max_flicker: float
 
     def most_flicker(self, before: float) -> float:
         """Most flicker, in grey levels, where that of FP32 is `before`."""
         return before * self.max_flicker + _FLICKER_LEVELS
 
-    def surplus(self, score: Score, noise: float) -> float:
+    def surplus(self, accuracy: Accuracy, noise: float) -> float:
         """Squared error against FP32, in grey levels, that has to go at least.
 
         Flicker is of the rain that FP32 leaves and of INT8's noise: variances add up.
 
         Args:
-            score: Of a graph.
+            accuracy: Of a graph.
             noise: What its layers are known to cost, all together.
         """
-        surplus = mse_of(score.psnr_db) - mse_of(self.min_psnr_db)
-        if score.flicker is not None:
-            before, after = score.flicker
+        surplus = mse_of(accuracy.psnr_db) - mse_of(self.min_psnr_db)
+        if accuracy.flicker is not None:
+            before, after = accuracy.flicker
             most = self.most_flicker(before)
             if after > most:
                 part = (after**2 - most**2) / (after**2 - before**2)
                 surplus = max(surplus, part * noise)
         return surplus
 
-    def reason(self, score: Score) -> str:
-        """Why `score` does not pass, or an empty text."""
-        if not score.psnr_db >= self.min_psnr_db:
+    def reason(self, accuracy: Accuracy) -> str:
+        """Why `accuracy` does not pass, or an empty text."""
+        if not accuracy.psnr_db >= self.min_psnr_db:
             return (
-                f"INT8 is {score.psnr_db:.1f} dB from FP32, wanted "
+                f"INT8 is {accuracy.psnr_db:.1f} dB from FP32, wanted "
                 f"{self.min_psnr_db:.1f} dB (--min-psnr-db)"
             )
-        drop = score.drop_db
+        drop = accuracy.drop_db
         if drop is not None and not drop <= self.max_drop_db:
             return (
                 f"INT8 loses {drop:.3f} dB against the truth, wanted at most "
                 f"{self.max_drop_db:.2f} dB (--max-drop-db)"
             )
-        if score.flicker is not None:
-            before, after = score.flicker
+        if accuracy.flicker is not None:
+            before, after = accuracy.flicker
             if not after <= self.most_flicker(before):
                 return (
                     f"INT8 flickers: a still scene in rain varies by {after:.2f} grey "
@@ -94,44 +93,44 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CurveStep:
     """A point of the curve "layers in INT8 against decibels".
 
     Attributes:
         layers: Layers in INT8.
         share: Part of the multiplications in INT8, in [0, 1].
-        score: What came out.
+        accuracy: What came out.
     """
 
     layers: int
     share: float
-    score: Score
+    accuracy: Accuracy
 
     def to_json(self) -> dict[str, Any]:
         """The step as a JSON object."""
         share = round(self.share, 4)
-        return {"layers": self.layers, "share": share, **self.score.to_json()}
+        return {"layers": self.layers, "share": share, **self.accuracy.to_json()}
 
 
 @dataclass(slots=True)
-class Verdict:
-    """What the gate decided.
+class AccuracyResult:
+    """What accuracy control decided.
 
     Attributes:
         int8: Names of the layers in INT8.
         refusal: Why no set of layers passes; empty if `int8` does.
-        curve: Every graph that was judged, the last one having `int8` in INT8.
+        curve: Every graph that was measured, the last one having `int8` in INT8.
         costs: Squared error of the picture with that layer alone in INT8, where
             measured; see `alone_errors`.
     """
 
     int8: frozenset[str]
     refusal: str = ""
-    curve: list[Step] = field(default_factory=list)
+    curve: list[CurveStep] = field(default_factory=list)
     costs: dict[str, float] = field(default_factory=dict)
 
 
-class Gate:
+class AccuracyControl:
     """Decides which layers of a float graph run in INT8.
 
     Args:
@@ -140,7 +139,7 @@ class Gate:
         macs: Multiplications of each layer.
         ranges: How far INT8 reaches for each tensor.
         means: Channel means, for biases; None leaves them alone.
-        judge: Compares graphs.
+        scorer: Compares graphs.
         limits: What is good enough.
     """
 
@@ -152,34 +151,34 @@ class Gate:
         *,
         ranges: Mapping[str, float],
         means: Means | None,
-        judge: Judge,
-        limits: Limits,
+        scorer: Scorer,
+        limits: AccuracyLimits,
     ) -> None:
         self._model = model
         self._layers = tuple(layers)
         self._macs = macs
         self._ranges = ranges
         self._means = means
-        self._judge = judge
+        self._scorer = scorer
         self._limits = limits
         self._total = sum(macs.values())
 
-    def decide(self) -> Verdict:
+    def run(self) -> AccuracyResult:
         """The largest set of layers found that passes, or why there is none.
 
         Raises:
             CalibrationError: Too few layers may be in INT8.
         """
         start = self._candidates()
-        verdict = Verdict(start)
-        reason = self._try(verdict, start)
-        while reason and not verdict.refusal:
-            worst = self._worst(verdict)
+        result = AccuracyResult(start)
+        reason = self._try(result, start)
+        while reason and not result.refusal:
+            worst = self._worst(result)
             if worst:
-                reason = self._give_back(verdict, worst, reason)
+                reason = self._give_back(result, worst, reason)
             else:
-                self._refuse(verdict, reason)
-        return verdict
+                self._refuse(result, reason)
+        return result
 
     def int8(self, layers: Collection[str]) -> ir.Model:
         """A copy of the graph with `layers` in INT8."""
@@ -208,32 +207,32 @@ class Gate:
             )
         return found
 
-    def _try(self, verdict: Verdict, layers: frozenset[str]) -> str:
-        """Judge `layers` in INT8; why they do not pass, or an empty text."""
+    def _try(self, result: AccuracyResult, layers: frozenset[str]) -> str:
+        """Measure `layers` in INT8; why they do not pass, or an empty text."""
         graph = self.int8(layers)
-        score = self._judge.score(graph)
-        if not self._limits.reason(score):
-            score = replace(score, flicker=self._judge.flicker(graph))
-        step = Step(len(layers), self.share(layers), score)
-        verdict.int8 = layers
-        verdict.curve.append(step)
-        drop = "" if score.drop_db is None else f", loses {score.drop_db:.3f} dB"
+        accuracy = self._scorer.score(graph)
+        if not self._limits.reason(accuracy):
+            accuracy = replace(accuracy, flicker=self._scorer.flicker(graph))
+        step = CurveStep(len(layers), self.share(layers), accuracy)
+        result.int8 = layers
+        result.curve.append(step)
+        drop = "" if accuracy.drop_db is None else f", loses {accuracy.drop_db:.3f} dB"
         unrest = ""
-        if score.flicker is not None:
+        if accuracy.flicker is not None:
             unrest = ", flickers by {1:.2f} levels, FP32 by {0:.2f}".format(
-                *score.flicker
+                *accuracy.flicker
             )
         _log.info(
             f"{step.layers} of {len(self._layers)} layers in INT8 ({step.share:.1%} of "
-            f"the multiplications): {score.psnr_db:.2f} dB from FP32{drop}{unrest}"
+            f"the multiplications): {accuracy.psnr_db:.2f} dB from FP32{drop}{unrest}"
         )
-        return self._limits.reason(score)
+        return self._limits.reason(accuracy)
 
-    def _worst(self, verdict: Verdict) -> list[str]:
+    def _worst(self, result: AccuracyResult) -> list[str]:
         """The INT8 layers that cost most per multiplication, the worst first."""
-        frames = [x.rainy for x in self._judge.frames[:SENSITIVITY_FRAMES]]
-        rest = [x for x in self._layers if x.name in verdict.int8]
-        unknown = [x for x in rest if x.name not in verdict.costs]
+        frames = [x.rainy for x in self._scorer.frames[:SENSITIVITY_FRAMES]]
+        rest = [x for x in self._layers if x.name in result.int8]
+        unknown = [x for x in rest if x.name not in result.costs]
         if unknown:
             local = local_errors(
                 self._model, unknown, self._ranges, self._means, frames
@@ -241,27 +240,27 @@ class Gate:
             unknown.sort(key=lambda x: local[x.name], reverse=True)
             names = [x.name for x in unknown[:CANDIDATES]]
             _log.info(f"measuring {len(names)} layers one by one")
-            verdict.costs |= alone_errors(
+            result.costs |= alone_errors(
                 self._model, names, self._ranges, self._means, frames
             )
-        known = [x.name for x in rest if x.name in verdict.costs]
-        known.sort(key=lambda n: verdict.costs[n] / self._macs[n], reverse=True)
+        known = [x.name for x in rest if x.name in result.costs]
+        known.sort(key=lambda n: result.costs[n] / self._macs[n], reverse=True)
         return known
 
-    def _give_back(self, verdict: Verdict, worst: list[str], reason: str) -> str:
+    def _give_back(self, result: AccuracyResult, worst: list[str], reason: str) -> str:
         """Put layers of `worst` back to float until the graph passes or none is left.
 
-        Or until too few are in INT8: the verdict is a refusal then.
+        Or until too few are in INT8: the result is a refusal then.
 
         What they cost adds up, so the first try takes as many as should do; it then
         goes on by one, two, ... at a time.
         """
-        layers = verdict.int8
-        noise = sum(verdict.costs[name] for name in worst)
-        surplus = self._limits.surplus(verdict.curve[-1].score, noise)
+        layers = result.int8
+        noise = sum(result.costs[name] for name in worst)
+        surplus = self._limits.surplus(result.curve[-1].accuracy, noise)
         count = 1
         while (
-            sum(verdict.costs[name] for name in worst[:count]) < surplus
+            sum(result.costs[name] for name in worst[:count]) < surplus
             and self.share(layers - frozenset(worst[: count + 1])) >= LEAST_SHARE
             and count < len(worst)
         ):
@@ -272,15 +271,15 @@ class Gate:
             layers -= frozenset(taken)
             done += len(taken)
             if not layers or self.share(layers) < LEAST_SHARE:
-                self._refuse(verdict, reason)
+                self._refuse(result, reason)
                 break
-            reason = self._try(verdict, layers)
+            reason = self._try(result, layers)
             count = max(1, done // 4)
         return reason
 
-    def _refuse(self, verdict: Verdict, reason: str) -> None:
-        step = verdict.curve[-1]
-        verdict.refusal = (
+    def _refuse(self, result: AccuracyResult, reason: str) -> None:
+        step = result.curve[-1]
+        result.refusal = (
             f"{reason}; that is with {step.share:.0%} of the multiplications in INT8, "
             f"and less than {LEAST_SHARE:.0%} is not worth it: use --fp16"
         )

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
-from derain.calibration.calibration_file import write_json
+from derain.calibration.files import write_json
 from derain.core.errors import CalibrationError
 from derain.core.synthetic import rain
 

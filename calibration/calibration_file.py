@@ -1,26 +1,18 @@
-"""The calibration file: everything that turns one float graph into its INT8 form."""
+"""The calibration file: everything that turns one float graph into its INT8 form.
+
+`derain.calibration.apply` does that.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 
-from derain.calibration.equalization import equalise, find_chains
-from derain.calibration.layers import (
-    constant,
-    find_layers,
-    nodes_by_name,
-    tensor_keys,
-)
-from derain.calibration.qdq import insert_qdq
+from derain.calibration.files import write_json
 from derain.calibration.ranges import LEVELS
 from derain.core.errors import CalibrationError
 
@@ -36,7 +28,8 @@ class Calibration:
     Tensors are called as `tensor_keys` calls them.
 
     Attributes:
-        graph: Fingerprint of the convolutions it is for; see `fingerprint`.
+        graph: Fingerprint of the convolutions it is for; see
+            `derain.calibration.apply.fingerprint`.
         method: How ranges were found.
         ranges: How far INT8 reaches, by tensor.
         factors: What channels are divided by before anything else, by tensor; see
@@ -44,7 +37,7 @@ class Calibration:
         means: Mean of each channel, by tensor; empty if biases stay as they are.
         int8: Names of the layers in INT8.
         macs: Multiplications of each layer, at the size that was measured.
-        curve: Graphs that the gate judged, the last one being this.
+        curve: Graphs that accuracy control measured, the last one being this.
         kept: Why layers were not tried in INT8, by name.
         costs: PSNR against FP32 of a layer alone in INT8, in dB, where measured.
         frames: Where the frames came from, how many and their hash.
@@ -76,53 +69,6 @@ class Calibration:
     def share(self) -> float:
         """Part of the convolutions' multiplications in INT8, in [0, 1]."""
         return sum(self.macs[name] for name in self.int8) / sum(self.macs.values())
-
-    def apply(self, model: ir.Model) -> None:
-        """Make `model`, a float graph, INT8, in place.
-
-        Raises:
-            CalibrationError: It has other convolutions, or is quantised already; or
-                something is missing here for one in INT8. `model` is as it was then.
-        """
-        if fingerprint(model) != self.graph:
-            raise CalibrationError(
-                "the calibration is for another graph: network, weights and --target "
-                "must be those it was made with; run derain-calibrate again"
-            )
-        self._check_whole(model)
-        tensors = {v: k for k, v in tensor_keys(find_layers(model)).items()}
-        factors = {
-            tensors[k]: np.asarray(v, np.float32) for k, v in self.factors.items()
-        }
-        means = {tensors[k]: np.asarray(v, np.float32) for k, v in self.means.items()}
-        ranges = {tensors[k]: reach for k, reach in self.ranges.items()}
-        equalise(model, factors)
-        insert_qdq(model, ranges, set(self.int8), means or None)
-
-    def _check_whole(self, model: ir.Model) -> None:
-        """Raise unless there is something for every layer in INT8, and nothing else."""
-        layers, nodes, small = find_layers(model), nodes_by_name(model), set(self.int8)
-        keys = tensor_keys(layers)
-        wrong = [f"layer {x}" for x in self.macs.keys() ^ {x.name for x in layers}]
-        for what, found in (("range", self.ranges), ("means", self.means)):
-            wrong += [f"{what} of {x}" for x in found.keys() - set(keys.values())]
-        chains = {keys[chain.tensor] for chain in find_chains(model)}
-        if self.factors:
-            wrong += [f"factors of {x}" for x in self.factors.keys() ^ chains]
-        for layer in layers:
-            if layer.name not in small:
-                continue
-            key = keys[layer.tensor]
-            if key not in self.ranges:
-                wrong.append(f"range of {key}")
-            channels = _input_channels(nodes[layer.name])
-            if self.means and len(self.means.get(key, ())) != channels:
-                wrong.append(f"means of the {channels} channels of {key}")
-        if wrong:
-            raise CalibrationError(
-                f"the calibration is damaged: {sorted(set(wrong))[0]} missing, or not "
-                "of this graph; run derain-calibrate again"
-            )
 
     def to_json(self) -> dict[str, Any]:
         """The calibration as the JSON object that is written to disk."""
@@ -202,71 +148,3 @@ def _finite(values: list[float]) -> bool:
     """Whether FP32 holds all `values`, a list of numbers."""
     most = float(np.finfo(np.float32).max)
     return isinstance(values, list) and all(abs(x) <= most for x in values)
-
-
-class RefusedError(CalibrationError):
-    """INT8 is possible, but not good enough.
-
-    Attributes:
-        calibration: What was measured, with the last curve's layers; not to be used.
-    """
-
-    def __init__(self, message: str, calibration: Calibration) -> None:
-        super().__init__(message)
-        self.calibration = calibration
-
-
-def fingerprint(model: ir.Model) -> str:
-    """SHA-256 of a float graph's convolutions: names, weights, biases, attributes.
-
-    Pads, the other tensors' names and the order are left out: they follow the frame
-    size, odd, even or any, and ranges do not.
-    """
-    digest = hashlib.sha256()
-    nodes = nodes_by_name(model)
-    layers = find_layers(model)
-    keys = tensor_keys(layers)
-    for layer in sorted(layers, key=lambda x: x.name):
-        node = nodes[layer.name]
-        attributes = sorted(
-            (name, str(attribute.value))
-            for name, attribute in node.attributes.items()
-            if name != "pads"
-        )
-        digest.update(f"{layer.name} {keys[layer.tensor]} {attributes}\n".encode())
-        for value in node.inputs[1:]:
-            content = constant(value)
-            digest.update(b"" if content is None else content.tobytes())
-    return digest.hexdigest()
-
-
-def _input_channels(node: ir.Node) -> int:
-    weight = constant(node.inputs[1])
-    assert weight is not None  # `find_layers` asks for it
-    return int(weight.shape[1]) * node.attributes.get_int("group", 1)
-
-
-def write_json(path: Path, fields: dict[str, Any]) -> None:
-    """Write a JSON file, whole or not at all.
-
-    Raises:
-        CalibrationError: It cannot be written.
-    """
-    write_file(path, (json.dumps(fields, indent=1) + "\n").encode())
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all.
-
-    Raises:
-        CalibrationError: It cannot be written.
-    """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise CalibrationError(f"{path} cannot be written: {error.strerror}") from error

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from derain.calibration.equalization import Factors, equalise, find_factors
-from derain.calibration.frame_store import FrameStore, Stored
+from derain.calibration.frame_store import FrameStore, StoredFrame
 from derain.calibration.layers import Layer, concat_groups, find_layers
 from derain.calibration.observers import Observation, observe
 from derain.calibration.qdq import insert_qdq
-from derain.calibration.ranges import METHODS, Method
-from derain.calibration.scoring import Judge
+from derain.calibration.options import Method
+from derain.calibration.ranges import METHODS
+from derain.calibration.scoring import Scorer
 from derain.calibration.sensitivity import Means, local_errors
 from derain.calibration.session import Frame
 
@@ -45,9 +46,9 @@ def choose_factors(model: ir.Model, store: FrameStore) -> Factors:
         return {}
     changed = model.clone()
     equalise(changed, factors)
-    judge = Judge(model, [s.held_out() for s in _spread(store, _AUTO_FRAMES)])
+    scorer = Scorer(model, [s.held_out() for s in _spread(store, _AUTO_FRAMES)])
     before, after = (
-        judge.score(_quick_int8(graph, frames)).psnr_db for graph in (model, changed)
+        scorer.score(_quick_int8(graph, frames)).psnr_db for graph in (model, changed)
     )
     kept = after >= before + _EQUALISE_DB
     _log.info(
@@ -95,10 +96,10 @@ def choose_ranges(
         groups,
         _best_each(model, layers, candidates, means, [f.rainy for f in frames]),
     )
-    judge = Judge(model, frames)
+    scorer = Scorer(model, frames)
     best, best_db = "", -1.0
     for name, ranges in candidates.items():
-        psnr_db = judge.score(_int8(model, ranges, means)).psnr_db
+        psnr_db = scorer.score(_int8(model, ranges, means)).psnr_db
         _log.info(f"ranges by {name}: {psnr_db:.2f} dB from FP32")
         if psnr_db > best_db:
             best, best_db = name, psnr_db
@@ -117,7 +118,7 @@ def share_ranges(
     return shared
 
 
-def _spread(store: FrameStore, count: int) -> list[Stored]:
+def _spread(store: FrameStore, count: int) -> list[StoredFrame]:
     """`count` of the frames for ranges, evenly taken."""
     return store.chosen[:: max(1, len(store.chosen) // count)][:count]
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from derain.calibration.options import FRAMES, METHODS, int8_options
+from derain.calibration.options import METHODS, CalibrationOptions
 from derain.core.commands import Command
-from derain.core.lazy import load
+from derain.core.lazy import requires
+from derain.core.options import options_from
 from derain.core.unwinding import signals_unwind
-
-if TYPE_CHECKING:
-    from derain.calibration.calibration_file import Calibration
-    from derain.calibration.options import Settings
 
 _EPILOG = f"""\b
 Methods: {", ".join(METHODS)}
@@ -36,14 +33,7 @@ Examples:
     help="Video, folder or live source of the camera that it is for, in rain (see "
     "--dry).",
 )
-@click.option(
-    "--frames",
-    type=click.IntRange(min=1),
-    default=FRAMES,
-    show_default=True,
-    help="How many frames ranges are taken from.",
-)
-@int8_options
+@options_from(CalibrationOptions)
 @click.option(
     "--output",
     "-o",
@@ -51,13 +41,12 @@ Examples:
     required=True,
     help="Calibration file to make.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--force", is_flag=True, help="Replace an existing file or report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def main(
     bundle: Path,
     source: str,
-    frames: int,
-    settings: Settings,
+    options: CalibrationOptions,
     output: Path,
     force: bool,
     as_json: bool,
@@ -71,22 +60,15 @@ def main(
     Exit status: 0, 1 after a failure and where INT8 is refused, 2 for wrong usage, 143
     after SIGTERM.
     """
-    calibrate_bundle = load(
-        "derain.calibration.calibrate", "calibrate_bundle", extra="export"
-    )
-    make_job = load("derain.calibration.job", "make_job", extra="export")
+    with requires("export"):
+        from derain.calibration.calibrate import calibrate
+        from derain.calibration.report import table
     with signals_unwind():
-        made: Calibration = calibrate_bundle(
-            bundle,
-            make_job(source, frames, settings),
-            output,
-            force=force,
-        )
+        made = calibrate(bundle, source, output=output, force=force, **asdict(options))
     if as_json:
         click.echo(json.dumps(made.to_json(), indent=2))
-        return
-    table = load("derain.calibration.report", "table", extra="export")
-    click.echo("\n".join([*table(made), f"calibration file: {output}"]))
+    else:
+        click.echo("\n".join([*table(made), f"calibration file: {output}"]))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from derain.calibration.layers import (
     nodes_by_name,
     values_by_name,
 )
-from derain.calibration.observer_outputs import Probes
+from derain.calibration.observer_outputs import ObserverOutputs
 from derain.calibration.session import Frame, Session
 from derain.core.errors import CalibrationError
 
@@ -169,10 +169,10 @@ def _reach(
     """Greatest magnitude of each channel of `tensors` over `frames`, `(C,)` each."""
     copy = model.clone()
     values = values_by_name(copy)
-    probes = Probes(copy)
+    outputs = ObserverOutputs(copy)
     for index, tensor in enumerate(tensors):
-        probes.largest(f"{index}", values[tensor])
-    probes.finish()
+        outputs.largest(f"{index}", values[tensor])
+    outputs.finish()
     session = Session(copy)
     reach: dict[str, NDArray[np.float64]] = {}
     for frame in frames:

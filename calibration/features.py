@@ -1,7 +1,8 @@
-"""What tells frames apart: a perceptual hash, brightness, how much rain there is."""
+"""What tells frames apart (a hash, brightness, rain), and a choice that covers it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,6 +16,7 @@ _THUMBNAIL = (32, 18)
 # their thumbnails in so many grey levels: a paused clip, but not rain before a fixed
 # camera.
 _SAME_BITS, _SAME_LEVELS = 4, 1.0
+_STRATA = 3  # of brightness and of rain each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,3 +72,38 @@ def perceptual_hash(grey: NDArray[np.uint8] | cv2.typing.MatLike) -> int:
     low = cv2.dct(small.astype(np.float32))[:8, :8]
     bits = (low > np.median(low)).ravel()
     return int("".join("1" if bit else "0" for bit in bits), 2)
+
+
+def stratify(features: Sequence[Features], count: int) -> list[int]:
+    """Indices of `count` frames that cover brightness and rain evenly, in order.
+
+    Frames fall into 3x3 classes, from dark to bright and from little to much rain; the
+    classes take turns, and in each the frames are taken evenly over time.
+    """
+    classes: dict[tuple[int, int], list[int]] = {}
+    bright = _thirds([f.brightness for f in features])
+    rain = _thirds([f.rain for f in features])
+    for index in range(len(features)):
+        classes.setdefault((bright[index], rain[index]), []).append(index)
+    queues = [_spread(members) for _, members in sorted(classes.items())]
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(features)):
+        for queue in queues:
+            if queue and len(chosen) < count:
+                chosen.append(queue.pop(0))
+    return sorted(chosen)
+
+
+def _thirds(values: Sequence[float]) -> list[int]:
+    """The third between the least and the greatest value that each lies in, from 0."""
+    low, high = min(values), max(values)
+    width = (high - low) / _STRATA or 1.0
+    return [min(int((value - low) / width), _STRATA - 1) for value in values]
+
+
+def _spread(members: Sequence[int]) -> list[int]:
+    """`members` so that any number from the start is spread over all of them."""
+    count = len(members)
+    bits = max(1, (count - 1).bit_length())
+    keys = [int(f"{k:0{bits}b}"[::-1], 2) for k in range(count)]
+    return [members[k] for k in sorted(range(count), key=keys.__getitem__)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -15,24 +16,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.calibration.features import Features, describe
+from derain.calibration.features import Features, describe, stratify
 from derain.calibration.scoring import HeldOut
-from derain.core.errors import CalibrationError
+from derain.core.errors import CalibrationError, ShapeError
+from derain.core.progress import Progress, frames_line
 from derain.core.sizes import Size
 from derain.core.synthetic.rain import LINES, PRESETS, render_rain
 from derain.runtime.video import open_source
 from derain.runtime.video.frames import Frame, Source
 
-FRAMES = 64
+FrameSource = str | Path | Iterable[NDArray[np.uint8]]
+
 HELD_OUT = 8
+_HELD_OUT_SHARE = 1 / 9  # at least, where there are few frames
 _LEAST_CONTRAST = 2.0  # grey levels; below it a frame is black, or shows a wall
 _LIVE_SECONDS = 1.0  # between frames of a live source, which has no end
-_STRATA = 3  # of brightness and of rain each
 _RAIN = ("moderate", "light", "heavy", "downpour")
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredFrame:
     """A frame on disk.
 
     Attributes:
@@ -56,7 +59,7 @@ class Stored:
         return frame
 
     def held_out(self) -> HeldOut:
-        """The frame as a judge wants it."""
+        """The frame as a `Scorer` wants it."""
         both = np.load(self.path)
         clean = both[1] if len(both) > 1 else None
         return HeldOut(both[0], clean, self.height, self.width)
@@ -67,7 +70,7 @@ class FrameStore:
 
     Attributes:
         chosen: Frames for ranges.
-        held_out: Frames for the gate.
+        held_out: Frames for accuracy control.
         description: Where they came from.
         seen: How many frames the source had.
         repeated: How many of them repeated another.
@@ -76,8 +79,8 @@ class FrameStore:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="derain-calibration-")
-        self.chosen: list[Stored] = []
-        self.held_out: list[Stored] = []
+        self.chosen: list[StoredFrame] = []
+        self.held_out: list[StoredFrame] = []
         self.description = ""
         self.seen = self.repeated = 0
         self.resized = False
@@ -115,41 +118,41 @@ class FrameStore:
 
     def collect(
         self,
-        source: str,
+        source: FrameSource,
         size: Size,
         *,
         dry: bool,
-        count: int = FRAMES,
+        count: int,
         held_out: int = HELD_OUT,
-        progress: Callable[[int], None] = lambda done: None,
     ) -> None:
         """Choose frames from `source`, which is read once and never held in memory.
 
         Of a live source, one frame a second is looked at, two for each one wanted.
 
         Args:
-            source: What `derain.runtime.video.open_source` takes.
+            source: What `derain.runtime.video.open_source` takes, or `(H, W, 3)` uint8
+                BGR frames, which must come to an end.
             size: Of the frames the graph takes; others are cropped, or mirrored at the
                 right and below: scaling would change the rain.
             dry: The source has no rain; some is rendered, and the truth is then known.
             count: Frames for ranges.
-            held_out: Frames for the gate, besides.
-            progress: Told how many frames were read.
+            held_out: Frames for accuracy control, besides.
 
         Raises:
             CalibrationError: The source has too few frames that show something.
             MediaError: It cannot be read.
+            ShapeError: An array is no frame.
         """
-        kept: list[Stored] = []
+        kept: list[StoredFrame] = []
         stride = 1
         different = blank = 0
         most = 2 * (count + held_out)
-        with closing(open_source(source)) as opened:
-            self.description = opened.info.description
-            for frame in _looks(opened, most):
+        progress = Progress()
+        with closing(self._images(source, most)) as images, closing(progress):
+            for name, image in images:
                 self.seen += 1
-                progress(self.seen)
-                features = describe(frame.image)
+                progress.update(partial(frames_line, self.seen, None))
+                features = describe(image)
                 if features.contrast < _LEAST_CONTRAST:
                     blank += 1
                     continue
@@ -159,7 +162,7 @@ class FrameStore:
                 different += 1
                 if (different - 1) % stride:
                     continue
-                kept.append(self._store(frame.image, str(frame), features, size, dry))
+                kept.append(self._store(image, name, features, size, dry))
                 if len(kept) > most:  # a longer clip than expected: every other goes
                     for stored in kept[1::2]:
                         stored.path.unlink()
@@ -168,11 +171,27 @@ class FrameStore:
         if len(kept) < 2:
             why = f", {blank} of them black or blank" if blank else ""
             raise CalibrationError(
-                f"{source} has {different} different frames{why}; INT8 needs one for "
+                f"{self.description} has {different} different frames{why}; INT8 needs one for "
                 "ranges and one to check at least, and should have "
                 f"{count + held_out}: give more footage"
             )
         self._divide(kept, count, held_out)
+
+    def _images(
+        self, source: FrameSource, most: int
+    ) -> Generator[tuple[str, NDArray[np.uint8]], None, None]:
+        """Names and frames of `source`; `description` is complete at its end."""
+        if isinstance(source, (str, Path)):
+            with closing(open_source(str(source))) as opened:
+                self.description = opened.info.description
+                for frame in _looks(opened, most):
+                    yield str(frame), frame.image
+            return
+        self.description = "0 frames given as arrays"
+        for index, image in enumerate(source):
+            _check_frame(image, index)
+            self.description = f"{index + 1} frames given as arrays"
+            yield f"frame {index}", image
 
     def _store(
         self,
@@ -181,7 +200,7 @@ class FrameStore:
         features: Features,
         size: Size,
         dry: bool,
-    ) -> Stored:
+    ) -> StoredFrame:
         frame = fit(image, size)
         self.resized |= frame.shape != image.shape
         pictures = [frame]
@@ -202,12 +221,12 @@ class FrameStore:
             min(image.shape[0], size.height),
             min(image.shape[1], size.width),
         )
-        return Stored(path, name, features, height, width)
+        return StoredFrame(path, name, features, height, width)
 
-    def _divide(self, kept: Sequence[Stored], count: int, held_out: int) -> None:
-        """Ranges get `count` frames; the gate what is left, but its share at least."""
+    def _divide(self, kept: Sequence[StoredFrame], count: int, held_out: int) -> None:
+        """Ranges get `count` frames; accuracy control the rest, a ninth at least."""
         chosen = stratify([k.features for k in kept], count + held_out)
-        share = round(len(chosen) * HELD_OUT / (FRAMES + HELD_OUT))
+        share = round(len(chosen) * _HELD_OUT_SHARE)
         wanted = min(max(1, share, len(chosen) - count), held_out)
         out = {(k + 1) * len(chosen) // wanted - 1 for k in range(wanted)}
         for position, index in enumerate(chosen):
@@ -230,6 +249,22 @@ def _looks(source: Source, most: int) -> Iterator[Frame]:
             return
 
 
+def _check_frame(image: NDArray[np.uint8], index: int) -> None:
+    got = (
+        f"{getattr(image, 'shape', type(image).__name__)} {getattr(image, 'dtype', '')}"
+    )
+    if not (
+        isinstance(image, np.ndarray)
+        and image.dtype == np.uint8
+        and image.ndim == 3
+        and image.shape[2] == 3
+        and image.size
+    ):
+        raise ShapeError(
+            f"frame {index}: expected (H, W, 3) uint8, BGR, got {got.strip()}"
+        )
+
+
 def fit(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     """`image` cropped in the middle, or mirrored at the right and below, to `size`."""
     height, width = image.shape[:2]
@@ -242,53 +277,3 @@ def fit(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
             cv2.copyMakeBorder(cut, 0, down, 0, right, border), dtype=np.uint8
         )
     return np.ascontiguousarray(cut)
-
-
-def stratify(features: Sequence[Features], count: int) -> list[int]:
-    """Indices of `count` frames that cover brightness and rain evenly, in order.
-
-    Frames fall into 3x3 classes, from dark to bright and from little to much rain; the
-    classes take turns, and in each the frames are taken evenly over time.
-    """
-    classes: dict[tuple[int, int], list[int]] = {}
-    bright = _thirds([f.brightness for f in features])
-    rain = _thirds([f.rain for f in features])
-    for index in range(len(features)):
-        classes.setdefault((bright[index], rain[index]), []).append(index)
-    queues = [_spread(members) for _, members in sorted(classes.items())]
-    chosen: list[int] = []
-    while len(chosen) < min(count, len(features)):
-        for queue in queues:
-            if queue and len(chosen) < count:
-                chosen.append(queue.pop(0))
-    return sorted(chosen)
-
-
-def _thirds(values: Sequence[float]) -> list[int]:
-    """The third between the least and the greatest value that each lies in, from 0."""
-    low, high = min(values), max(values)
-    width = (high - low) / _STRATA or 1.0
-    return [min(int((value - low) / width), _STRATA - 1) for value in values]
-
-
-def _spread(members: Sequence[int]) -> list[int]:
-    """`members` so that any number from the start is spread over all of them."""
-    count = len(members)
-    bits = max(1, (count - 1).bit_length())
-    keys = [int(f"{k:0{bits}b}"[::-1], 2) for k in range(count)]
-    return [members[k] for k in sorted(range(count), key=keys.__getitem__)]
-
-
-def held_out_pairs(
-    pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]], size: Size
-) -> list[HeldOut]:
-    """Rainy and clean pictures as a judge wants them, fitted to `size`."""
-    return [
-        HeldOut(
-            fit(rainy, size),
-            fit(clean, size),
-            min(rainy.shape[0], size.height),
-            min(rainy.shape[1], size.width),
-        )
-        for rainy, clean in pairs
-    ]

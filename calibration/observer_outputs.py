@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 
-class Probes:
+class ObserverOutputs:
     """Nodes added to a graph, each right behind the tensor it looks at.
 
     Args:
-        model: Changed in place; its results give way to those of the probes once
+        model: Changed in place; its results give way to those added once
             `finish` is called.
     """
 
@@ -24,7 +24,7 @@ class Probes:
         self._outputs: list[ir.Value] = []
 
     def finish(self) -> None:
-        """Make the probes the graph's only results.
+        """Make what was added the graph's only results.
 
         Where several nodes lead nowhere, ONNX Runtime computes what the last of them
         needs, then what the last but one needs, and so on. So what the first tensor
@@ -78,7 +78,7 @@ class Probes:
         name: str,
         attributes: Sequence[ir.Attr] = (),
     ) -> ir.Value:
-        node = ir.Node("", op_type, [value], attributes, name=f"probe_{name}")
+        node = ir.Node("", op_type, [value], attributes, name=f"observe_{name}")
         node.outputs[0].name = name
         producer = value.producer()
         if producer is None:

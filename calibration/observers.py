@@ -9,8 +9,10 @@ grid). What leaves ONNX Runtime is a few million numbers a frame, at 1280x720 as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -18,9 +20,10 @@ from numpy.typing import NDArray
 
 from derain.calibration.histograms import Histogram
 from derain.calibration.layers import Layer, constant, nodes_by_name, values_by_name
-from derain.calibration.observer_outputs import Probes
+from derain.calibration.observer_outputs import ObserverOutputs
 from derain.calibration.session import Frame, Session
 from derain.core.errors import CalibrationError
+from derain.core.progress import Progress, frames_line
 
 SAMPLES = 2**19  # of a tensor and frame; qsnet has 52 tensors
 ALL_SAMPLES = 2**25  # of all tensors and a frame: 128 MB
@@ -71,12 +74,22 @@ class Observation:
         else:
             self.mean += (mean - self.mean) / self.frames
 
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` takes."""
+        histogram, mean = self.histogram.to_json(), self.mean.tolist()
+        return {"histogram": histogram, "mean": mean, "frames": self.frames}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Observation:
+        """The observation that `to_json` wrote."""
+        histogram = Histogram.from_json(fields["histogram"])
+        return cls(histogram, np.asarray(fields["mean"]), fields["frames"])
+
 
 def observe(
     model: ir.Model,
     layers: Sequence[Layer],
     frames: Iterable[Frame],
-    progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[dict[str, Observation], dict[str, int]]:
     """Run `model` on `frames` and look at what `layers` read.
 
@@ -84,7 +97,6 @@ def observe(
         model: A frame-to-frame float graph; ``derain`` nodes have bodies.
         layers: Of `find_layers`.
         frames: Each `(H, W, 3)` uint8 BGR, all of one size; streamed.
-        progress: Told how many frames are done.
 
     Returns:
         Observations by the tensor's name, and multiplications of each layer by its
@@ -96,11 +108,12 @@ def observe(
     tensors = list(dict.fromkeys(layer.tensor for layer in layers))
     observations = {tensor: Observation() for tensor in tensors}
     macs: dict[str, int] = {}
+    progress = Progress()
     session: Session | None = None
     for done, frame in enumerate(frames, 1):
         if session is None:
-            probes = _instrumented(model, layers, tensors, frame.shape[:2])
-            session = Session(probes)
+            outputs = _instrumented(model, layers, tensors, frame.shape[:2])
+            session = Session(outputs)
         seen = session.run(frame)
         for index, tensor in enumerate(tensors):
             ends = (seen.get(f"largest_{index}{end}") for end in ("", "_below"))
@@ -118,7 +131,8 @@ def observe(
                 * _taps(nodes[layer.name])
                 for index, layer in enumerate(layers)
             }
-        progress(done)
+        progress.update(partial(frames_line, done, None))
+    progress.close()
     if session is None:
         raise CalibrationError(
             "there are no frames to calibrate on: give a video, a folder of pictures "
@@ -144,15 +158,15 @@ def _instrumented(
     copy = model.clone()
     values, nodes = values_by_name(copy), nodes_by_name(copy)
     budget = min(SAMPLES, ALL_SAMPLES // len(tensors))
-    probes = Probes(copy)
+    outputs = ObserverOutputs(copy)
     for index, tensor in enumerate(tensors):
         value = values[tensor]
-        probes.sample(f"sample_{index}", value, _step(value, frame_size, budget))
-        probes.largest(f"largest_{index}", value)
-        probes.mean(f"mean_{index}", value)
+        outputs.sample(f"sample_{index}", value, _step(value, frame_size, budget))
+        outputs.largest(f"largest_{index}", value)
+        outputs.mean(f"mean_{index}", value)
     for index, layer in enumerate(layers):
-        probes.shape(f"shape_{index}", nodes[layer.name].outputs[0])
-    probes.finish()
+        outputs.shape(f"shape_{index}", nodes[layer.name].outputs[0])
+    outputs.finish()
     return copy
 
 

@@ -1,112 +1,114 @@
-"""Command-line options of INT8, shared by derain-calibrate and derain-export."""
+"""The options of a calibration: of derain-calibrate, derain-export --int8, the API."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Literal, TypedDict, get_args
 
 import click
 from click.core import ParameterSource
 
-if TYPE_CHECKING:
-    from derain.calibration.ranges import Method
+from derain.core.options import described, option, options_from
 
-METHODS = ("auto", "minmax", "percentile", "entropy", "mse")
-FRAMES = 64
+Method = Literal["auto", "minmax", "percentile", "entropy", "mse"]
+METHODS: tuple[str, ...] = get_args(Method)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What `int8_options` adds to a command, and its function gets as ``settings``.
+class CalibrationOptions:
+    """How to calibrate; every default stands here.
 
     Attributes:
+        frames: How many frames ranges are taken from, at least 1.
         dry: The source has no rain; some is rendered.
-        pairs: Folder of pairs to judge on besides.
-        method: How ranges are found.
-        max_drop_db: Most that is lost against the truth, in dB.
+        pairs: Folder of pairs to measure on besides; see `read_pairs`.
+        method: How ranges are found; ``auto`` measures all.
+        max_drop_db: Most that may be lost against the truth, where that is known, dB.
         min_psnr_db: Least PSNR against FP32, in dB.
-        max_flicker: Most that a still scene may flicker, 1 being FP32.
-        report: Folder for what was found.
-        no_cache: Measure again.
+        max_flicker: Most that a still scene in rain may flicker, 1 being FP32.
+        report: Folder for the chosen frames, the table and the plot.
+        no_cache: Measure again what was measured before.
+        equalise: Bring channels to one reach where that helps, as measured.
+        correct_bias: Take off the biases what rounding the weights shifts on average:
+            -0.1 to 0.2 dB nearer to FP32, qsnet by three methods.
     """
 
+    frames: int = option(
+        64,
+        "INT8: how many frames ranges are taken from.",
+        kind=click.IntRange(min=1),
+        show_default=True,
+    )
+    dry: bool = option(
+        False, "The footage has no rain: render some. The truth is then known."
+    )
+    pairs: Path | None = option(
+        None,
+        "INT8: also measure on these pairs, against the truth: files with the clean "
+        "half left and the rainy one right, or folders rain and clean.",
+        kind=click.Path(path_type=Path),
+    )
+    method: Method = option(
+        "auto",
+        "INT8: how ranges are found; auto measures all of them.",
+        kind=click.Choice(METHODS),
+        show_default=True,
+    )
+    max_drop_db: float = option(
+        0.15,
+        "INT8: most that is lost against the truth, where that is known.",
+        kind=click.FloatRange(min=0),
+        show_default=True,
+    )
+    min_psnr_db: float = option(
+        42.0,
+        "INT8: least PSNR against FP32.",
+        kind=click.FloatRange(min=0),
+        show_default=True,
+    )
+    max_flicker: float = option(
+        1.05,
+        "INT8: most that a still scene in rain may flicker, 1 being FP32.",
+        kind=click.FloatRange(min=1),
+        show_default=True,
+    )
+    report: Path | None = option(
+        None,
+        "INT8: write the chosen frames, the table and the plot into this folder.",
+        kind=click.Path(path_type=Path),
+    )
+    no_cache: bool = option(False, "INT8: measure again what was measured before.")
+    equalise: bool = True
+    correct_bias: bool = True
+
+
+class CalibrationKeywords(TypedDict, total=False):
+    """`CalibrationOptions` as keywords of a function; paths may be text."""
+
+    frames: int
     dry: bool
-    pairs: Path | None
+    pairs: str | Path | None
     method: Method
     max_drop_db: float
     min_psnr_db: float
     max_flicker: float
-    report: Path | None
+    report: str | Path | None
     no_cache: bool
+    equalise: bool
+    correct_bias: bool
 
 
-NAMES = tuple(field.name for field in fields(Settings))
+# derain-export has --frames already: what the result is verified on.
+_IN_EXPORT = {"frames": "calibration_frames"}
 
-_OPTIONS = (
-    click.option(
-        "--dry",
-        is_flag=True,
-        help="The footage has no rain: render some. The truth is then known.",
-    ),
-    click.option(
-        "--pairs",
-        type=click.Path(path_type=Path),
-        help="INT8: also judge on these pairs, against the truth: files with the clean "
-        "half left and the rainy one right, or folders rain and clean.",
-    ),
-    click.option(
-        "--method",
-        type=click.Choice(METHODS),
-        default="auto",
-        show_default=True,
-        help="INT8: how ranges are found; auto measures all of them.",
-    ),
-    click.option(
-        "--max-drop-db",
-        type=click.FloatRange(min=0),
-        default=0.15,
-        show_default=True,
-        help="INT8: most that is lost against the truth, where that is known.",
-    ),
-    click.option(
-        "--min-psnr-db",
-        type=click.FloatRange(min=0),
-        default=42.0,
-        show_default=True,
-        help="INT8: least PSNR against FP32.",
-    ),
-    click.option(
-        "--max-flicker",
-        type=click.FloatRange(min=1),
-        default=1.05,
-        show_default=True,
-        help="INT8: most that a still scene in rain may flicker, 1 being FP32.",
-    ),
-    click.option(
-        "--report",
-        type=click.Path(path_type=Path),
-        help="INT8: write the chosen frames, the table and the plot into this folder.",
-    ),
-    click.option(
-        "--no-cache", is_flag=True, help="INT8: measure again what was measured before."
-    ),
+int8_options = options_from(CalibrationOptions, "settings", renamed=_IN_EXPORT)
+
+
+NAMES = tuple(
+    _IN_EXPORT.get(each.name, each.name) for each in described(CalibrationOptions)
 )
-
-
-def int8_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command's `function` the options of INT8, as one argument ``settings``."""
-
-    @functools.wraps(function)
-    def command(*arguments: Any, **options: Any) -> Any:
-        settings = Settings(**{name: options.pop(name) for name in NAMES})
-        return function(*arguments, settings=settings, **options)
-
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def given(context: click.Context, names: Iterable[str]) -> list[str]:

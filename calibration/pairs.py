@@ -1,4 +1,4 @@
-"""Pairs of pictures to judge on: in the rain, and the same without."""
+"""Pairs of pictures to measure on: in the rain, and the same without."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from derain.calibration.frame_store import fit
+from derain.calibration.scoring import HeldOut
 from derain.core.errors import MediaError
 from derain.core.pictures import SUFFIXES, read_picture
+from derain.core.sizes import Size
 
-PAIRS = 16  # judged at most, taken evenly
+PAIRS = 16  # measured at most, taken evenly
 
 Picture = NDArray[np.uint8]
 
@@ -33,6 +36,23 @@ def read_pairs(folder: Path) -> list[tuple[Picture, Picture]]:
         wanted = {path.stem: path for path in _pictures(clean)}
         return [_two(path, wanted) for path in _evenly(_pictures(rainy))]
     return [_halves(path) for path in _evenly(_pictures(folder))]
+
+
+def read_held_out(folder: Path, size: Size) -> list[HeldOut]:
+    """The pairs in `folder` as a `Scorer` wants them, fitted to `size`.
+
+    Raises:
+        MediaError: See `read_pairs`.
+    """
+    return [
+        HeldOut(
+            fit(rainy, size),
+            fit(clean, size),
+            min(rainy.shape[0], size.height),
+            min(rainy.shape[1], size.width),
+        )
+        for rainy, clean in read_pairs(folder)
+    ]
 
 
 def _two(path: Path, wanted: dict[str, Path]) -> tuple[Picture, Picture]:

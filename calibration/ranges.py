@@ -10,14 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.calibration.histograms import BINS, Histogram
-
-Method = Literal["minmax", "percentile", "entropy", "mse", "auto"]
+from derain.calibration.histograms import Histogram
 
 LEVELS = 127  # positive steps
 PERCENT = 99.99  # what others take by default, and what shows no clipping on pictures
@@ -116,6 +113,3 @@ def _divergence(counts: NDArray[np.float64], end: int) -> float:
         q /= q.sum()
     here = p > 0
     return float(np.sum(p[here] * np.log(p[here] / q[here])))
-
-
-__all__ = ["BINS", "LEVELS", "METHODS", "Method", "RangeMethod"]

@@ -1,4 +1,4 @@
-"""What the gate measured, for people: a table, a plot."""
+"""What accuracy control measured, for people: a table, a plot."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import io
 from pathlib import Path
 from typing import Any
 
-from derain.calibration.calibration_file import Calibration, write_file
-from derain.core.lazy import load
+from derain.calibration.calibration_file import Calibration
+from derain.calibration.files import write_file
+from derain.core.lazy import requires
 
-# Whole networks on an Orin, INT8 over FP16, as published: 1.06 to 1.6 times as fast,
-# never twice.
-ORIN_SPEEDUP = (1.06, 1.6)
+TABLE_FILE, PLOT_FILE = "report.txt", "report.png"
 
 
 def table(calibration: Calibration) -> list[str]:
@@ -29,8 +28,6 @@ def table(calibration: Calibration) -> list[str]:
         part = calibration.macs[name] / sum(calibration.macs.values())
         why = reason_in_float(calibration, name)
         lines.append(f"in floating point: {name}, {part:.1%}, {why}")
-    least, most = estimated_speedup(calibration.share)
-    lines.append(f"estimate, not timed: {least:.2f} to {most:.2f} x FP16 on an Orin")
     return lines
 
 
@@ -40,21 +37,7 @@ def reason_in_float(calibration: Calibration, name: str) -> str:
         return calibration.kept[name]
     cost = calibration.costs.get(name)
     alone = "" if cost is None else f": alone {cost:.1f} dB from FP32"
-    return f"given back by the gate{alone}"
-
-
-def estimated_speedup(share: float) -> tuple[float, float]:
-    """How much faster than FP16 INT8 may be on an Orin: an estimate, nothing is timed.
-
-    Amdahl's rule, with the least and the greatest factor of `ORIN_SPEEDUP` for what is
-    in INT8 and none for the rest. Multiplications stand for time, which memory and
-    requantising also take.
-
-    Args:
-        share: Part of the convolutions' multiplications in INT8, in [0, 1].
-    """
-    least, most = (1 / (1 - share + share / factor) for factor in ORIN_SPEEDUP)
-    return least, most
+    return f"given back by accuracy control{alone}"
 
 
 def _flicker(step: dict[str, Any]) -> str:
@@ -75,17 +58,6 @@ def summary(calibration: Calibration, *, rest_in_fp16: bool) -> dict[str, Any]:
     result = calibration.curve[-1] if calibration.curve else {}
     others = calibration.float_layers
     halves = len(others) if rest_in_fp16 else 0
-    estimate = {}
-    if rest_in_fp16:  # TensorRT's bundles; those for processors are not for an Orin
-        speedup = [round(x, 2) for x in estimated_speedup(calibration.share)]
-        estimate["estimated_speedup"] = {
-            "over": "fp16",
-            "on": "Jetson Orin",
-            "between": speedup,
-            "timed": False,
-            "basis": "Amdahl's rule on share_int8, which is taken to be "
-            f"{ORIN_SPEEDUP[0]} to {ORIN_SPEEDUP[1]} times as fast, as published",
-        }
     return {
         "method": calibration.method,
         "frames": calibration.frames,
@@ -96,7 +68,6 @@ def summary(calibration: Calibration, *, rest_in_fp16: bool) -> dict[str, Any]:
         },
         "layers_float": {name: reason_in_float(calibration, name) for name in others},
         "share_int8": round(calibration.share, 4),
-        **estimate,
         "tensors_equalised": len(calibration.factors),
         **{k: v for k, v in result.items() if k.endswith(("_db", "_levels"))},
         "created": calibration.created,
@@ -109,11 +80,12 @@ def require_matplotlib() -> None:
     Raises:
         MissingDependencyError: Matplotlib is not installed.
     """
-    load("matplotlib.figure", "Figure", extra="bench")
+    with requires("bench"):
+        import matplotlib.figure  # noqa: F401
 
 
 def write_report(calibration: Calibration, folder: Path, refusal: str = "") -> None:
-    """Write ``report.txt`` and ``report.png``, each whole or not at all.
+    """Write `TABLE_FILE` and `PLOT_FILE`, each whole or not at all.
 
     Args:
         calibration: What was measured.
@@ -127,8 +99,8 @@ def write_report(calibration: Calibration, folder: Path, refusal: str = "") -> N
     lines = table(calibration)
     if refusal:
         lines.append(f"refused: {refusal}")
-    write_file(folder / "report.txt", ("\n".join(lines) + "\n").encode())
-    write_file(folder / "report.png", plot(calibration))
+    write_file(folder / TABLE_FILE, ("\n".join(lines) + "\n").encode())
+    write_file(folder / PLOT_FILE, plot(calibration))
 
 
 def plot(calibration: Calibration) -> bytes:
@@ -137,8 +109,9 @@ def plot(calibration: Calibration) -> bytes:
     Raises:
         MissingDependencyError: Matplotlib is not installed.
     """
-    figure_type = load("matplotlib.figure", "Figure", extra="bench")
-    figure = figure_type(figsize=(6.0, 3.5), layout="constrained")
+    with requires("bench"):
+        from matplotlib.figure import Figure
+    figure = Figure(figsize=(6.0, 3.5), layout="constrained")
     axes = figure.subplots()
     layers = [step["layers"] for step in calibration.curve]
     axes.plot(layers, [step["psnr_db"] for step in calibration.curve], "o-")

@@ -42,7 +42,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
+class Accuracy:
     """How far INT8 is from FP32, and both from the truth.
 
     Attributes:
@@ -78,7 +78,7 @@ class Score:
         return {**rounded, "flicker_levels": flicker}
 
 
-class Judge:
+class Scorer:
     """Compares INT8 graphs with the float graph they come from.
 
     Args:
@@ -89,7 +89,7 @@ class Judge:
     def __init__(self, model: ir.Model, frames: Sequence[HeldOut]) -> None:
         if not frames:
             raise CalibrationError(
-                "there is no frame left to judge INT8 on; give more frames"
+                "there is no frame left to measure INT8 on; give more frames"
             )
         self.frames = tuple(frames)
         self._model = model
@@ -98,7 +98,7 @@ class Judge:
         self._clip: list[Frame] = []
         self._float_unrest = 0.0
 
-    def score(self, model: ir.Model) -> Score:
+    def score(self, model: ir.Model) -> Accuracy:
         """How good `model` is on the held-out frames."""
         session = Session(model)
         errors: list[float] = []
@@ -114,7 +114,7 @@ class Judge:
         float_db, int8_db = (
             np.mean(against_truth, axis=0) if against_truth else (None, None)
         )
-        return Score(
+        return Accuracy(
             psnr_db=psnr_of(float(np.mean(errors))),
             float_db=None if float_db is None else float(float_db),
             int8_db=None if int8_db is None else float(int8_db),

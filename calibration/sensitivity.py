@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -49,7 +49,6 @@ def alone_errors(
     ranges: Mapping[str, float],
     means: Means | None,
     frames: Sequence[Frame],
-    progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, float]:
     """Error of the picture when one layer alone is INT8, by the layer's name.
 
@@ -62,7 +61,7 @@ def alone_errors(
     picture = picture_name(model)
     wanted = _pictures(model, picture, frames)
     errors = {}
-    for done, layer in enumerate(layers, 1):
+    for layer in layers:
         changed = model.clone()
         insert_qdq(changed, ranges, {layer}, means)
         got = _pictures(changed, picture, frames)
@@ -71,7 +70,6 @@ def alone_errors(
                 [np.mean(np.square(a - b)) for a, b in zip(got, wanted, strict=True)]
             )
         )
-        progress(done)
     return errors
 
 
@@ -142,6 +140,6 @@ def _beside(
             node.outputs[0].name = f"{name}_{index}"
             node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
             sums.append(node)
-    graph.extend(reversed(sums))  # see Probes.finish
+    graph.extend(reversed(sums))  # see ObserverOutputs.finish
     graph.outputs[:] = [node.outputs[0] for node in sums]
     return copy

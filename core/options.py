@@ -16,12 +16,16 @@ a key of its TOML file (see `derain.core.config_file`)::
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import click
 
+from derain.core.errors import ConfigError
+
+T = TypeVar("T")
 _KEY = "option"
 
 
@@ -66,32 +70,57 @@ def option(
     return field(default=default, metadata={_KEY: known})
 
 
+def described(cls: type[Any]) -> list[Field[Any]]:
+    """The fields of `cls` that `option` made."""
+    return [each for each in fields(cls) if _KEY in each.metadata]
+
+
 def options_from(
-    cls: type[Any], argument: str = "options"
+    cls: type[Any],
+    argument: str = "options",
+    renamed: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the options that the fields of `cls` describe.
 
     The command's function gets them as one instance of `cls`, named `argument`. Fields
     that `option` did not make are no options: the command fills them in with
-    ``dataclasses.replace``.
+    ``dataclasses.replace``. `renamed` has other names, by field, for a command that
+    uses a field's own name for another thing.
     """
-    described = [
-        (each, each.metadata[_KEY]) for each in fields(cls) if _KEY in each.metadata
-    ]
+    names = {each.name: renamed.get(each.name, each.name) for each in described(cls)}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def command(*arguments: Any, **values: Any) -> Any:
-            mine = {each.name: values.pop(each.name) for each, _ in described}
+            mine = {field: values.pop(name) for field, name in names.items()}
             return function(*arguments, **{argument: cls(**mine)}, **values)
 
         described_command: Callable[..., Any] = command
-        for each, known in reversed(described):
-            add = _click_option(each.name, each.default, known)
+        for each in reversed(described(cls)):
+            add = _click_option(names[each.name], each.default, each.metadata[_KEY])
             described_command = add(described_command)
         return described_command
 
     return decorate
+
+
+def from_keywords(cls: type[T], keywords: Mapping[str, Any]) -> T:
+    """An instance of `cls`, as the command line would convert and check its values.
+
+    Raises:
+        ConfigError: A value is not one that the option takes.
+        TypeError: There is no such option.
+    """
+    values = dict(keywords)
+    for each in described(cls):
+        kind = each.metadata[_KEY].kind
+        if kind is None or values.get(each.name) is None:
+            continue
+        try:
+            values[each.name] = kind(values[each.name])
+        except click.BadParameter as error:
+            raise ConfigError(f"{each.name}: {error.message}") from error
+    return cls(**values)
 
 
 def _click_option(
@@ -119,5 +148,5 @@ def _click_option(
 
 def named(command: click.Command, cls: type[Any]) -> list[click.Parameter]:
     """The parameters of `command` that stem from fields of `cls`."""
-    names = {each.name for each in fields(cls) if _KEY in each.metadata}
+    names = {each.name for each in described(cls)}
     return [each for each in command.params if each.name in names]

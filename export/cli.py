@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from derain.calibration.options import FRAMES, NAMES, given, int8_options
+from derain.calibration.options import NAMES, given, int8_options
 from derain.core.commands import SIZE, Command, Parsed
 from derain.core.lazy import load
 from derain.core.manifest import Precision, Target
@@ -18,7 +18,7 @@ from derain.models.allocator import use_huge_pages
 from derain.models.registry import MODELS, NetworkFacts
 
 if TYPE_CHECKING:
-    from derain.calibration.options import Settings
+    from derain.calibration.options import CalibrationOptions
     from derain.export.pipeline import ExportResult
 
 DEFAULT_SIZE = Size(1280, 720)
@@ -82,13 +82,6 @@ def _parse_range(text: str) -> SizeRange:
     "(see --dry).",
 )
 @click.option(
-    "--calibration-frames",
-    type=click.IntRange(min=1),
-    default=FRAMES,
-    show_default=True,
-    help="INT8: how many frames ranges are taken from.",
-)
-@click.option(
     "--calibration",
     type=click.Path(path_type=Path),
     help="INT8: file of derain-calibrate, in place of --calibrate-on and of every "
@@ -149,9 +142,8 @@ def main(
     dynamic: SizeRange | None,
     precision: Precision,
     calibrate_on: str | None,
-    calibration_frames: int,
     calibration: Path | None,
-    settings: Settings,
+    settings: CalibrationOptions,
     target: Target,
     output: Path | None,
     force: bool,
@@ -194,7 +186,7 @@ def main(
     int8 = None
     if precision == "int8":
         int8_request = load("derain.export.int8", "int8_request", extra="export")
-        int8 = int8_request(calibrate_on, calibration, calibration_frames, settings)
+        int8 = int8_request(calibrate_on, calibration, settings)
     export_bundle = load("derain.export.pipeline", "export_bundle", extra="export")
     request_type = load("derain.export.pipeline", "ExportRequest", extra="export")
     with signals_unwind():
@@ -222,7 +214,7 @@ def main(
 
 def _check_int8(context: click.Context, precision: Precision) -> None:
     """Raise a usage error where an option of INT8 would have no effect."""
-    on_frames = ("calibrate_on", "calibration_frames", *NAMES)
+    on_frames = ("calibrate_on", *NAMES)
     if precision != "int8":
         if idle := given(context, ("calibration", *on_frames)):
             raise click.UsageError(f"for --int8 alone: {', '.join(idle)}")
@@ -255,10 +247,6 @@ def _int8_rows(int8: dict[str, Any]) -> list[tuple[str, str]]:
         if lost is not None:
             text += f"; loses {lost:.3f} dB against the truth"
         rows.append(("INT8 against FP32", text))
-    if "estimated_speedup" in int8:
-        least, most = int8["estimated_speedup"]["between"]
-        text = f"{least:.2f} to {most:.2f} x FP16 on an Orin; not timed"
-        rows.append(("estimated speed", text))
     return rows
 
 

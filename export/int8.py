@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from derain.calibration.calibrate import calibrate_graph
 from derain.calibration.calibration_file import Calibration
-from derain.calibration.job import Job, Material, gather, make_job, run_job
-from derain.calibration.options import Settings
+from derain.calibration.data import CalibrationData, read_data
+from derain.calibration.frame_store import FrameSource
+from derain.calibration.options import CalibrationOptions
 from derain.core.errors import ExportError
 from derain.core.sizes import Size
 from derain.export.operators.lowering import lower_operators
 from derain.export.to_onnx import CoreGraph
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationRequest:
+    """A calibration to make.
+
+    Attributes:
+        source: Frames to calibrate on; see `FrameStore.collect`.
+        options: How.
+    """
+
+    source: FrameSource
+    options: CalibrationOptions = field(default_factory=CalibrationOptions)
+
+
 def int8_request(
-    source: str | None, calibration: Path | None, frames: int, settings: Settings
-) -> Job | Calibration:
+    source: FrameSource | None, calibration: Path | None, options: CalibrationOptions
+) -> CalibrationRequest | Calibration:
     """What a command line asks for: a calibration to make, or one that is there.
 
     Args:
         source: Frames to calibrate on; or
         calibration: file that ``derain-calibrate`` made.
-        frames: How many frames of `source` ranges are taken from.
-        settings: How.
+        options: How.
 
     Raises:
         ExportError: Neither or both of `source` and `calibration` are given.
@@ -32,7 +47,7 @@ def int8_request(
     if calibration is not None and source is None:
         return Calibration.read(calibration)
     if source is not None and calibration is None:
-        return make_job(source, frames, settings)
+        return CalibrationRequest(source=source, options=options)
     raise ExportError(
         "INT8 needs frames of the camera it is for: give --calibrate-on "
         "VIDEO-OR-FOLDER, or a file of derain-calibrate with --calibration"
@@ -40,35 +55,36 @@ def int8_request(
 
 
 def read_int8(
-    request: Job | Calibration | None, size: Size
-) -> contextlib.AbstractContextManager[Material | Calibration | None]:
+    request: CalibrationRequest | Calibration | None, size: Size, *, force: bool
+) -> contextlib.AbstractContextManager[CalibrationData | Calibration | None]:
     """Everything that an INT8 export reads, before minutes of exporting.
 
     Args:
         request: What was asked for; None where the export is not INT8.
         size: Of the frames to calibrate with.
+        force: Replace an existing report.
 
     Raises:
         CalibrationError: Too few frames.
         MediaError: They cannot be read.
     """
-    if isinstance(request, Job):
-        return gather(request, size)
+    if isinstance(request, CalibrationRequest):
+        return read_data(request.source, request.options, size, force=force)
     return contextlib.nullcontext(request)
 
 
-def plan_int8(core: CoreGraph, material: Material | Calibration) -> Calibration:
+def plan_int8(core: CoreGraph, data: CalibrationData | Calibration) -> Calibration:
     """The calibration for `core`: made now, or the one that was read.
 
     Args:
         core: The frame-to-frame graph in FP32, without bodies of operators.
-        material: Of `read_int8`.
+        data: Of `read_int8`.
 
     Raises:
         CalibrationError: It cannot, or must not, become INT8.
     """
-    if isinstance(material, Calibration):
-        return material
+    if isinstance(data, Calibration):
+        return data
     model = core.model.clone()
     lower_operators(model, "any", core.maps)
-    return run_job(model, material)
+    return calibrate_graph(model, data)

@@ -21,8 +21,9 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from derain.calibration.apply import apply_calibration
 from derain.calibration.calibration_file import Calibration
-from derain.calibration.job import Job, Material
+from derain.calibration.data import CalibrationData
 from derain.calibration.report import summary
 from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
 from derain.core.errors import ExportError
@@ -43,7 +44,7 @@ from derain.export.fp16 import to_fp16
 from derain.export.fp16_search import HalfChoice, choose_half_precision
 from derain.export.frame_graph import wrap_frame
 from derain.export.frames import verification_frames
-from derain.export.int8 import plan_int8, read_int8
+from derain.export.int8 import CalibrationRequest, plan_int8, read_int8
 from derain.export.noise_floor import other_kernels
 from derain.export.operators.lowering import lower_operators
 from derain.export.passes import optimize
@@ -103,7 +104,7 @@ class ExportRequest:
     frames: Path | None = None
     output: Path | None = None
     force: bool = False
-    int8: Job | Calibration | None = None
+    int8: CalibrationRequest | Calibration | None = None
 
     def __post_init__(self) -> None:
         if (self.precision == "int8") != (self.int8 is not None):
@@ -155,14 +156,16 @@ def export_bundle(request: ExportRequest) -> ExportResult:
             random_weights=request.random_weights,
             facts=request.facts,
         )
-    with read_int8(request.int8, request.sizes.optimum) as material:
+    with read_int8(
+        request.int8, request.sizes.optimum, force=request.force
+    ) as material:
         return _export(request, loaded, material, stages)
 
 
 def _export(
     request: ExportRequest,
     loaded: LoadedNetwork,
-    material: Material | Calibration | None,
+    material: CalibrationData | Calibration | None,
     stages: Stages,
 ) -> ExportResult:
     """Everything behind the opened network and what INT8 is calibrated on."""
@@ -185,7 +188,7 @@ def _export(
     if material is not None:
         with stages.stage("calibrating INT8"):
             calibration = plan_int8(core, material)
-        calibration.apply(core.model)
+        apply_calibration(calibration, core.model)
     if _has_halves(request):
         to_fp16(core.model, half.keep_fp32)
     remove_dead(core.model)

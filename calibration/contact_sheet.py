@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.calibration.frame_store import Stored
+from derain.calibration.frame_store import StoredFrame
 
 _WIDTH, _COLUMNS, _CAPTION = 240, 8, 18
 
 
-def contact_sheet(frames: Sequence[Stored]) -> NDArray[np.uint8]:
+def contact_sheet(frames: Sequence[StoredFrame]) -> NDArray[np.uint8]:
     """`frames`, each over its name, brightness and amount of rain.
 
     Returns:
@@ -27,7 +27,7 @@ def contact_sheet(frames: Sequence[Stored]) -> NDArray[np.uint8]:
     return np.vstack(rows)
 
 
-def _cell(stored: Stored) -> NDArray[np.uint8]:
+def _cell(stored: StoredFrame) -> NDArray[np.uint8]:
     image = stored.rainy
     height = max(round(image.shape[0] * _WIDTH / image.shape[1]), 1)
     cell = np.full((height + _CAPTION, _WIDTH, 3), 255, np.uint8)

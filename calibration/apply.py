@@ -1,4 +1,4 @@
-"""A calibration applied: a float graph becomes INT8, if it is the one it was made of."""
+"""A calibration applied: the float graph that it was made of becomes INT8."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from derain.calibration.equalization import Factors, equalise, find_factors
 from derain.calibration.frame_store import FrameStore, StoredFrame
 from derain.calibration.layers import Layer, concat_groups, find_layers
 from derain.calibration.observers import Observation, observe
-from derain.calibration.qdq import insert_qdq
 from derain.calibration.options import Method
+from derain.calibration.qdq import insert_qdq
 from derain.calibration.ranges import METHODS
 from derain.calibration.scoring import Scorer
 from derain.calibration.sensitivity import Means, local_errors

@@ -171,8 +171,8 @@ class FrameStore:
         if len(kept) < 2:
             why = f", {blank} of them black or blank" if blank else ""
             raise CalibrationError(
-                f"{self.description} has {different} different frames{why}; INT8 needs one for "
-                "ranges and one to check at least, and should have "
+                f"{self.description} has {different} different frames{why}; INT8 needs "
+                "one for ranges and one to check at least, and should have "
                 f"{count + held_out}: give more footage"
             )
         self._divide(kept, count, held_out)

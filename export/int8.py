@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from derain.calibration.calibration_file import Calibration
 from derain.calibration.data import CalibrationData, read_data
 from derain.calibration.frame_store import FrameSource
 from derain.calibration.options import CalibrationOptions
+from derain.calibration.scoring import mse_of, psnr_of
+from derain.calibration.session import Frame, Session
 from derain.core.errors import ExportError
 from derain.core.sizes import Size
 from derain.export.operators.lowering import lower_operators
 from derain.export.to_onnx import CoreGraph
+from derain.export.verify import Comparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,3 +92,29 @@ def plan_int8(core: CoreGraph, data: CalibrationData | Calibration) -> Calibrati
     model = core.model.clone()
     lower_operators(model, "any", core.maps)
     return calibrate_graph(model, data)
+
+
+def run_as_measured(core: CoreGraph, frames: Sequence[Frame]) -> list[Frame]:
+    """What accuracy control's instrument makes of `frames` with the INT8 graph.
+
+    Args:
+        core: The graph with Q/DQ, the rest still in FP32.
+        frames: Each `(H, W, 3)` uint8 BGR, of sizes that the graph takes.
+    """
+    model = core.model.clone()
+    lower_operators(model, "any", core.maps)
+    session = Session(model)
+    return [session.derain(frame) for frame in frames]
+
+
+def expected_psnr_db(calibration: Calibration, half: Comparison | None) -> float:
+    """PSNR of an INT8 file against FP32, in dB, as far as it is known: errors add up.
+
+    Args:
+        calibration: Says what INT8 alone costs.
+        half: What FP16 alone costs, where the rest is FP16.
+    """
+    if not calibration.curve:
+        return 0.0
+    error = mse_of(calibration.curve[-1]["psnr_db"])
+    return psnr_of(error if half is None else error + mse_of(half.psnr_db))

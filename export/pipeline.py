@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from derain.calibration.apply import apply_calibration
 from derain.calibration.calibration_file import Calibration
 from derain.calibration.data import CalibrationData
+from derain.calibration.qdq import part_biases
 from derain.calibration.report import summary
 from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, sha256
 from derain.core.errors import ExportError
@@ -44,7 +45,13 @@ from derain.export.fp16 import to_fp16
 from derain.export.fp16_search import HalfChoice, choose_half_precision
 from derain.export.frame_graph import wrap_frame
 from derain.export.frames import verification_frames
-from derain.export.int8 import CalibrationRequest, plan_int8, read_int8
+from derain.export.int8 import (
+    CalibrationRequest,
+    expected_psnr_db,
+    plan_int8,
+    read_int8,
+    run_as_measured,
+)
 from derain.export.noise_floor import other_kernels
 from derain.export.operators.lowering import lower_operators
 from derain.export.passes import optimize
@@ -185,12 +192,15 @@ def _export(
         least = request.min_psnr_db if request.precision == "fp16" else None
         verify.require_fp16(half.comparison, least)
     calibration: Calibration | None = None
+    measured: list[Frame] = []
     if material is not None:
         with stages.stage("calibrating INT8"):
             calibration = plan_int8(core, material)
         apply_calibration(calibration, core.model)
+        measured = run_as_measured(core, frames)
     if _has_halves(request):
         to_fp16(core.model, half.keep_fp32)
+        part_biases(core.model)
     remove_dead(core.model)
     operators = lower_operators(core.model, request.target, core.maps)
     with new_bundle(request.folder, force=request.force) as folder:
@@ -213,7 +223,12 @@ def _export(
         elif request.precision == "fp16":
             verify.require_fp16(comparison, request.min_psnr_db)
         else:
+            assert calibration is not None
             verify.require_int8(comparison, request.min_psnr_db)
+            if request.min_psnr_db is None:
+                expected = expected_psnr_db(calibration, half.comparison)
+                verify.require_as_measured(verify.compare(got, measured), expected)
+            got = verify.run_graph(folder / MODEL_FILE, frames, as_written=True)
         if calibration is not None:
             calibration.write(folder / CALIBRATION_FILE)
         golden = _golden_index(frames, request.sizes.optimum)

@@ -33,6 +33,10 @@ FP16_MIN_PSNR_DB = 50.0
 # What an INT8 picture must be is decided on the user's frames, by the gate; this finds
 # a graph that was broken on its way into the file.
 INT8_MIN_PSNR_DB = 32.0
+# What INT8 costs on a user's frames it may not cost once more on the way into the file
+# and through ONNX Runtime, give or take. FP16's roundings in front of a quantisation
+# move the shipped networks by less than that.
+INT8_MAX_LOSS_DB = 6.0
 
 # A graph without rounding errors is infinitely close; JSON has no infinity.
 PSNR_CEILING_DB = 120.0
@@ -67,12 +71,16 @@ class Comparison:
         }
 
 
-def run_graph(model: Path, frames: Sequence[Frame]) -> list[Frame]:
+def run_graph(
+    model: Path, frames: Sequence[Frame], *, as_written: bool = False
+) -> list[Frame]:
     """What ONNX Runtime's processor makes of `frames` with the graph in `model`.
 
     Args:
         model: A frame-to-frame ONNX file.
         frames: Each `(H, W, 3)` uint8 BGR.
+        as_written: Compute Q/DQ as it is written: no integer kernels, which differ from
+            processor to processor, and no rewriting for them.
 
     Raises:
         ExportError: ONNX Runtime refuses the graph or fails to run it.
@@ -85,6 +93,8 @@ def run_graph(model: Path, frames: Sequence[Frame]) -> list[Frame]:
     # Blocked kernels pad DCSFN's 20 channels to 32: 7.3 GB at 1280x720 instead of 4.8.
     # The golden frame is run with them whenever a bundle is opened.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    if as_written:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         session = ort.InferenceSession(
             model, options, providers=["CPUExecutionProvider"]
@@ -195,6 +205,25 @@ def require_int8(result: Comparison, min_psnr_db: float | None = None) -> None:
     _require_psnr(result, min_psnr_db or INT8_MIN_PSNR_DB, "INT8")
 
 
+def require_as_measured(result: Comparison, expected_db: float) -> None:
+    """Raise unless an INT8 file does what was measured while it was calibrated.
+
+    Args:
+        result: The file on ONNX Runtime against the graph that accuracy control
+            measured, on the same frames.
+        expected_db: What INT8 (and FP16) costs as measured, against FP32.
+
+    Raises:
+        VerificationError: It is far from that.
+    """
+    if not result.psnr_db >= expected_db - INT8_MAX_LOSS_DB:
+        raise VerificationError(
+            f"the INT8 graph is {expected_db:.1f} dB from FP32 as measured, but on "
+            f"ONNX Runtime {result.psnr_db:.1f} dB from that: a bug in the export (see "
+            "--tolerance)"
+        )
+
+
 def _require_psnr(result: Comparison, wanted: float, precision: str) -> None:
     if not result.psnr_db >= wanted:
         raise VerificationError(
@@ -210,6 +239,7 @@ __all__ = [
     "compare",
     "is_fp32",
     "psnr_db",
+    "require_as_measured",
     "require_fp16",
     "require_fp32",
     "require_int8",

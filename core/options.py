@@ -137,7 +137,7 @@ def _click_option(
         name,
         type=known.kind,
         required=needed,
-        default=None if needed else default,
+        **({} if needed else {"default": default}),
         help=known.help,
         metavar=known.metavar,
         multiple=known.multiple,

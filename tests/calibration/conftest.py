@@ -14,6 +14,7 @@ from derain.core.sizes import Size
 from derain.core.synthetic.rain import PRESETS, render_rain
 from derain.core.synthetic.street import Street
 from support.bundles import write_bundle
+from support.calibrating import calibrated
 
 WIDTH, HEIGHT, CHANNELS = 48, 32, 8
 UNEVEN = np.geomspace(0.02, 3.0, CHANNELS).astype(np.float32)
@@ -233,6 +234,14 @@ def bundle(model, rainy, tmp_path):
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def written(make_model, footage, tmp_path_factory):
+    """A calibration file's content."""
+    path = tmp_path_factory.mktemp("calibration") / "c.json"
+    calibrated(make_model(), footage, no_cache=True).write(path)
+    return path.read_text()
 
 
 @pytest.fixture(autouse=True)

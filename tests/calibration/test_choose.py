@@ -21,7 +21,7 @@ def store(footage):
 
 
 @pytest.fixture
-def choose_among(model, store, monkeypatch):
+def choose_among(model, store, monkeypatch, said):
     """What ``auto`` takes of the methods made by ``make(observations)``."""
 
     def run(make):
@@ -30,11 +30,8 @@ def choose_among(model, store, monkeypatch):
         methods = make(observations)
         rows = {name: RangeMethod(find, "") for name, find in methods.items()}
         monkeypatch.setattr(choose, "METHODS", rows)
-        said = []
-        method, ranges = choose_ranges(
-            "auto", model, layers, observations, None, store, said.append
-        )
-        return method, ranges, observations, said
+        method, ranges = choose_ranges("auto", model, layers, observations, None, store)
+        return method, ranges, observations, said()
 
     return run
 

@@ -4,14 +4,15 @@ import onnx_ir as ir
 import pytest
 
 from derain.calibration import choose
-from derain.calibration.calibration_file import Calibration, fingerprint
+from derain.calibration.apply import apply_calibration, fingerprint
+from derain.calibration.calibration_file import Calibration
 from derain.calibration.choose import choose_factors
 from derain.calibration.equalization import equalise, find_chains, find_factors
 from derain.calibration.frame_store import FrameStore
 from derain.calibration.layers import find_layers, nodes_by_name, tensor_keys
 from derain.calibration.observers import observe
 from derain.calibration.qdq import insert_qdq
-from derain.calibration.scoring import HeldOut, Judge
+from derain.calibration.scoring import HeldOut, Scorer
 from derain.calibration.session import Session
 from derain.core.errors import CalibrationError
 from derain.core.sizes import Size
@@ -82,10 +83,10 @@ def test_factors_stay_where_fp16_can_hold_them(grouped, rainy):
 
 
 def test_int8_comes_nearer_where_channels_were_uneven(uneven_model, rainy):
-    judge = Judge(uneven_model, [HeldOut(rainy[5], None, HEIGHT, WIDTH)])
-    before = judge.score(quantised(uneven_model, rainy[:3])).psnr_db
+    scorer = Scorer(uneven_model, [HeldOut(rainy[5], None, HEIGHT, WIDTH)])
+    before = scorer.score(quantised(uneven_model, rainy[:3])).psnr_db
     equalise(uneven_model, find_factors(uneven_model, rainy[:3]))
-    assert judge.score(quantised(uneven_model, rainy[:3])).psnr_db > before + 1
+    assert scorer.score(quantised(uneven_model, rainy[:3])).psnr_db > before + 1
 
 
 @pytest.fixture
@@ -95,18 +96,16 @@ def store(footage):
         yield store
 
 
-def test_factors_are_kept_where_they_help(uneven_model, store):
-    told = []
-    assert set(choose_factors(uneven_model, store, told.append)) == {"r1"}
-    assert "1 tensors equalised" in told[0]
-    assert "left" not in told[0]
+def test_factors_are_kept_where_they_help(uneven_model, store, said):
+    assert set(choose_factors(uneven_model, store)) == {"r1"}
+    assert "1 tensors equalised" in said()[-1]
+    assert "left" not in said()[-1]
 
 
-def test_factors_that_do_not_help_are_left(uneven_model, store, monkeypatch):
+def test_factors_that_do_not_help_are_left(uneven_model, store, said, monkeypatch):
     monkeypatch.setattr(choose, "_EQUALISE_DB", 99)
-    told = []
-    assert choose_factors(uneven_model, store, told.append) == {}
-    assert "left as they are" in told[0]
+    assert choose_factors(uneven_model, store) == {}
+    assert "left as they are" in said()[-1]
 
 
 def test_factors_for_another_graph_are_one_line(model):
@@ -132,5 +131,5 @@ def test_a_calibration_equalises_the_graph_it_is_applied_to(uneven_model, rainy)
         factors={keys[name]: factor.tolist() for name, factor in factors.items()},
     )
     insert_qdq(changed, ranges, set(made.int8))
-    made.apply(uneven_model)
+    apply_calibration(made, uneven_model)
     assert np.array_equal(levels(uneven_model, rainy[4]), levels(changed, rainy[4]))

@@ -1,10 +1,9 @@
-import click
 import pytest
 from click.testing import CliRunner
 
 pytest.importorskip("torch", reason="the exporter needs derain[export]")
 
-from derain.calibration.options import NAMES, int8_options
+from derain.calibration.options import NAMES
 from derain.export import pipeline
 from derain.export.cli import main
 
@@ -48,9 +47,7 @@ each_option = pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)
 
 
 def test_all_that_calibration_and_export_share_is_tried_below():
-    assert OPTIONS.keys() == {"calibration_frames", *NAMES}
-    shared = click.command()(int8_options(lambda settings: None))
-    assert {parameter.name for parameter in shared.params} == set(NAMES)
+    assert OPTIONS.keys() == set(NAMES)
 
 
 @each_option

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from derain.calibration.features import describe
+from derain.calibration.features import Features, describe, stratify
 from derain.calibration.frame_store import FrameStore
 from derain.core.pictures import write_picture
 from derain.core.sizes import Size
@@ -41,7 +41,7 @@ def test_noisy_copies_are_dropped(streets, tmp_path):
         picture = noisy(streets[k % 3], 1 + k // 3, k)
         write_picture(tmp_path / f"{k:02}.png", picture)
     with FrameStore() as store:
-        store.collect(str(tmp_path), SIZE, dry=False)
+        store.collect(str(tmp_path), SIZE, dry=False, count=64)
         assert (store.seen, store.repeated) == (12, 9)
         assert len(store.chosen) + len(store.held_out) == 3
 
@@ -53,3 +53,14 @@ def test_the_rain_feature_rises_with_the_amount_of_rain(streets):
         rain += [describe(render_rain(frame, x, seed=1)).rain for x in settings]
         assert rain == sorted(rain)
         assert rain[-1] > 1.5 * rain[0]
+
+
+def test_stratify_covers_brightness_and_rain():
+    # Nine tenths of a clip are bright and nearly dry.
+    bright = [(200.0 + k / 100, 0.1 + k / 1000) for k in range(90)]
+    rest = [(20.0 + k, 5.0 + k) for k in range(10)]
+    empty = np.zeros((18, 32), np.float32)
+    features = [Features(0, empty, b, 30.0, r) for b, r in bright + rest]
+    chosen = stratify(features, 18)
+    assert len(chosen) == len(set(chosen)) == 18
+    assert sum(index >= 90 for index in chosen) >= 5  # evenly over time: 2

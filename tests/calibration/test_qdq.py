@@ -1,13 +1,20 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 
 from derain.calibration.choose import share_ranges
 from derain.calibration.layers import concat_groups, find_layers
-from derain.calibration.qdq import insert_qdq, quantise_weights, scale_of
+from derain.calibration.qdq import (
+    insert_qdq,
+    part_biases,
+    quantise_weights,
+    scale_of,
+)
 from derain.calibration.session import Session
 from derain.core.errors import CalibrationError
+from derain.core.psnr import psnr_db
 
 RANGES = {"image": 1.0, "r0": 2.0, "r1": 2.0, "r2": 3.0, "joined": 2.0}
 ALL = {"conv0", "conv1", "conv2", "conv3"}
@@ -78,6 +85,59 @@ def test_a_layer_computes_what_integers_would(model, rainy):
     scale = weights["conv0_weight_scale"] * step
     wanted = total * scale[:, None, None] + weights["b0"][:, None, None]
     assert got == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.fixture
+def halves(model):
+    """The INT8 graph with the rest in FP16, and a bias that FP16 scales do not reach.
+
+    ``bias / (input's scale * weight's scale)`` of conv1 is in the millions.
+    """
+    pytest.importorskip("torch", reason="the exporter needs derain[export]")
+    from derain.export.fp16 import to_fp16
+
+    for name, factor in (("w1", 1e-3), ("b1", 20.0)):
+        value = model.graph.initializers[name]
+        array = value.const_value.numpy() * np.float32(factor)
+        value.const_value = ir.tensor(array, name=name)
+    insert_qdq(model, RANGES | {"r0": 1.0}, ALL)
+    to_fp16(model, frozenset())
+    return model
+
+
+def on_onnxruntime(model, frame, *, as_written):
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if as_written:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    content = ir.to_proto(model).SerializeToString()
+    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"frame": frame[None]})[0][0]
+
+
+def test_biases_that_fp16_scales_do_not_reach_stay_right_on_onnxruntime(halves, rainy):
+    wanted = on_onnxruntime(halves.clone(), rainy[0], as_written=True)
+    wrong = on_onnxruntime(halves.clone(), rainy[0], as_written=False)
+    assert psnr_db(wrong, wanted) < 35  # or there is no need for `part_biases`
+    assert part_biases(halves) == 4
+    got = on_onnxruntime(halves, rainy[0], as_written=False)
+    assert psnr_db(got, wanted) > 50
+
+
+def test_parted_biases_are_added_behind_their_convolutions(halves):
+    followers = {k: consumers(halves, f"c{k}") for k in range(4)}
+    part_biases(halves)
+    onnx.checker.check_model(ir.to_proto(halves), full_check=True)
+    for k in range(4):
+        assert consumers(halves, f"c{k}_before_bias") == {"Add"}
+        assert consumers(halves, f"c{k}") == followers[k]
+    assert part_biases(halves) == 0
+
+
+def test_biases_of_layers_in_float_stay(model):
+    insert_qdq(model, RANGES, {"conv1"})
+    assert part_biases(model) == 1
+    assert consumers(model, "b0") == {"Conv"}
 
 
 @pytest.mark.parametrize("reach", [1e-9, 3e-5, 0.01, 1.0, 417.3])

@@ -60,7 +60,9 @@ STOPPED = 143, "stopped by SIGTERM", []
 def test_calibration_leaves_nothing_behind(stop, bundle, footage, tmp_path, number):
     options = (bundle(), "--source", footage, "-o", tmp_path / "c.json")
     package = "derain.calibration"
-    stopped = stop(package, f"{package}.job", "calibrate", *options, by=number)
+    stopped = stop(
+        package, f"{package}.calibrate", "calibrate_graph", *options, by=number
+    )
     assert stopped == (128 + number, f"stopped by {number.name}", [])
     assert not (tmp_path / "c.json").exists()
 

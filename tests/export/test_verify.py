@@ -8,6 +8,7 @@ from derain.export.verify import (
     Comparison,
     compare,
     is_fp32,
+    require_as_measured,
     require_fp16,
     require_fp32,
 )
@@ -94,3 +95,14 @@ def test_the_users_tolerance_replaces_ours():
         require_fp32(far, 42)
     with pytest.raises(VerificationError, match="wanted 50"):
         require_fp16(far)
+
+
+def test_an_int8_file_may_cost_a_little_more_than_was_measured():
+    require_as_measured(comparison(identical=0.5, max_levels=3, psnr_db=53.5), 59.4)
+
+
+def test_an_int8_file_that_is_far_from_what_was_measured_is_an_error():
+    """What ONNX Runtime made of FP16 scales: 33.2 dB where 59.4 were measured."""
+    wrong = comparison(identical=0.0, max_levels=13, psnr_db=33.2)
+    with pytest.raises(VerificationError, match=r"59\.4 dB from FP32 .* 33\.2 dB from"):
+        require_as_measured(wrong, 59.4)

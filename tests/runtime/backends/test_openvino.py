@@ -14,7 +14,7 @@ from derain.core.bundle import MODEL_FILE, Bundle, sha256
 from derain.core.errors import EngineError
 from derain.core.manifest import Manifest
 from derain.core.sizes import Size
-from derain.runtime.backends import open_backend
+from derain.runtime.backends import open_backend, openvino
 
 
 @pytest.fixture
@@ -155,3 +155,59 @@ def test_a_graph_that_does_not_load_is_one_line(with_model):
     with pytest.raises(EngineError, match="does not load") as caught:
         open_backend("openvino", with_model(b"no graph"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "saturates"),
+    [
+        ("x86_64", "fma avx2", True),
+        ("x86_64", "avx2 avx512_vnni", False),
+        ("x86_64", "avx2 avx_vnni", False),
+        ("x86_64", None, True),
+        ("aarch64", "asimd asimddp", False),
+    ],
+)
+def test_integer_sums_that_saturate_are_known(
+    machine, flags, saturates, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(openvino.platform, "machine", lambda: machine)
+    cpuinfo = tmp_path / "cpuinfo"
+    if flags is not None:
+        cpuinfo.write_text(f"processor : 0\nflags : {flags}\n")
+    assert openvino._saturates(cpuinfo) is saturates
+
+
+def test_int8_is_right_on_any_processor(with_model):
+    """Weights and values at INT8's ends: two products and more in 16 bits saturate."""
+    random = np.random.default_rng(0)
+    weight = np.where(random.random((16, 16, 3, 3)) < 0.5, 127, 120).astype(np.int8)
+    constants = [
+        ("one", np.float32(1)),
+        ("zero", np.int8(0)),
+        ("w", weight),
+        ("w_scale", np.full(16, 1 / (127 * 16 * 9), np.float32)),
+        ("w_zero", np.zeros(16, np.int8)),
+        ("three", np.ones((16, 3, 1, 1), np.float32) / 3),
+        ("back", np.ones((3, 16, 1, 1), np.float32) / 16),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["frame"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "three"], ["many"]),
+        helper.make_node("QuantizeLinear", ["many", "one", "zero"], ["small"]),
+        helper.make_node("DequantizeLinear", ["small", "one", "zero"], ["x"]),
+        helper.make_node(
+            "DequantizeLinear", ["w", "w_scale", "w_zero"], ["weights"], axis=0
+        ),
+        helper.make_node("Conv", ["x", "weights"], ["y"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["y", "back"], ["z"]),
+        helper.make_node("Transpose", ["z"], ["pixels"], perm=[0, 2, 3, 1]),
+        helper.make_node("Cast", ["pixels"], ["derained"], to=TensorProto.UINT8),
+    ]
+    frame = random.integers(100, 127, (1, 48, 64, 3), np.uint8)
+    bundle = with_model(graph_of(nodes, frame.shape, constants))
+    got, wanted = (
+        open_backend(name, bundle).infer(frame).astype(int)
+        for name in ("openvino", "onnxruntime")
+    )
+    assert np.abs(got - wanted).max() <= 1

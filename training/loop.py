@@ -20,7 +20,6 @@ from derain.models.registry import MODELS, create_model
 from derain.training.config import TrainingConfig
 from derain.training.curves import draw_curves
 from derain.training.data import CropSource, Pair, Picture
-from derain.training.evaluate import derain_with, evaluate, mean_score
 from derain.training.losses import OBJECTIVES, Objective
 from derain.training.run_folder import (
     CONFIG,
@@ -36,6 +35,7 @@ from derain.training.run_folder import (
     read_state,
     write_state,
 )
+from derain.training.validation import derain_with, mean_score, score_pairs
 
 LOG_EVERY = 50  # steps
 
@@ -217,7 +217,7 @@ class Trainer:
         if not self._validation:
             return
         network = derain_with(self.average, self._facts)
-        results = evaluate(network, self._validation, keep=4)
+        results = score_pairs(network, self._validation, keep=4)
         mean = mean_score([result.score for result in results])
         self._log({"psnr_db": mean.psnr_db, "ssim": mean.ssim})
         self._report(f"validation: {mean.psnr_db:.3f} dB, SSIM {mean.ssim:.4f}")

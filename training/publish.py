@@ -214,11 +214,11 @@ def measure(
     from itertools import islice
 
     from derain.training.data import dry, open_pairs
-    from derain.training.evaluate import (
+    from derain.training.validation import (
         derain_with,
         dry_summary,
-        evaluate,
         in_strips,
+        score_pairs,
         summary,
     )
 
@@ -229,10 +229,10 @@ def measure(
 
     pairs = {
         "pairs/test" + (f", every {every}th picture" if every > 1 else ""): summary(
-            evaluate(derain, some(test))
+            score_pairs(derain, some(test))
         ),
         f"video/a1, every {VIDEO_EVERY * every}th frame": summary(
-            evaluate(derain, some(video, VIDEO_EVERY))
+            score_pairs(derain, some(video, VIDEO_EVERY))
         ),
     }
     if not with_dry:
@@ -240,7 +240,7 @@ def measure(
     return pairs | {
         "metric": "PSNR and SSIM on Y, as derain.core.metrics says",
         f"dry pairs/test, every {DRY_EVERY * every}th picture": dry_summary(
-            evaluate(derain, dry(some(test, DRY_EVERY)))
+            score_pairs(derain, dry(some(test, DRY_EVERY)))
         ),
     }
 

@@ -11,8 +11,8 @@ from derain.core.pictures import read_picture, write_picture
 from derain.models.loading import open_network
 from derain.models.registry import MODELS
 from derain.training.data import Picture, picture_paths
-from derain.training.evaluate import DerainPicture, derain_with, in_strips
 from derain.training.sheets import contact_sheet
+from derain.training.validation import DerainPicture, derain_with, in_strips
 
 COLUMNS = 2  # pictures beside each other, each before and after
 

@@ -1,4 +1,4 @@
-"""Measure a network or a bundle on pairs of pictures."""
+"""How a network does on pairs of pictures: scores, their means, and summaries."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Result:
     image: Picture | None = None
 
 
-def evaluate(
+def score_pairs(
     derain: DerainPicture, pairs: Iterable[Pair], keep: int = 0
 ) -> list[Result]:
     """Derain every rainy picture and compare; the first `keep` images are kept."""

@@ -59,6 +59,20 @@ def score_pairs(
     return results
 
 
+def sample_sheet(pairs: Sequence[Pair], results: Sequence[Result]) -> Picture:
+    """Rainy, derained and clean of every pair whose image was kept, one below another.
+
+    Cut at the right to the narrowest; `(H, W, 3)` uint8 BGR.
+    """
+    rows = [
+        np.hstack([pair.rainy, result.image, pair.clean])
+        for pair, result in zip(pairs, results, strict=True)
+        if result.image is not None
+    ]
+    width = min(row.shape[1] for row in rows)
+    return np.vstack([row[:, :width] for row in rows])
+
+
 def mean_score(scores: Sequence[Score]) -> Score:
     """Mean PSNR and mean SSIM, as papers print them."""
     psnr_db, ssim = np.mean(np.asarray(scores, np.float64), axis=0)

@@ -50,6 +50,27 @@ class Command(click.Command):
             raise click.ClickException(str(error)) from error
 
 
+class DefaultGroup(click.Group):
+    """A group one of whose commands, `default`, runs where none is named."""
+
+    def __init__(self, *arguments: Any, default: str = "", **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the name of the default in front where there is none."""
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = [self._default, *args]
+        return super().parse_args(ctx, args)
+
+    def format_options(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """The options of the default are the group's, too."""
+        self.commands[self._default].format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
 def _print_version(
     context: click.Context, parameter: click.Parameter, value: bool
 ) -> None:

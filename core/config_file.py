@@ -22,26 +22,45 @@ def read_config(path: Path, command: click.Command) -> dict[str, Any]:
     Raises:
         ConfigError: It cannot be read, or has a key or a value that does not fit.
     """
+    return options_in(str(path), read_toml(path), command)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What the TOML file `path` holds.
+
+    Raises:
+        ConfigError: It cannot be read, or is not TOML.
+    """
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # not TOML, or not UTF-8
         raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def options_in(
+    place: str, table: dict[str, Any], command: click.Command
+) -> dict[str, Any]:
+    """The options of `command` in a `table`; messages say `place` for where it stands.
+
+    Raises:
+        ConfigError: A key or a value does not fit.
+    """
     known = {_key(each): each for each in command.params if each.name != _HOME}
     defaults: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
             raise ConfigError(
-                f"{path} has an unknown key {key!r}; wanted {', '.join(sorted(known))}"
+                f"{place} has an unknown key {key!r}; wanted {', '.join(sorted(known))}"
             )
         parameter = known[key]
         assert parameter.name is not None  # click makes one of the option
-        defaults[parameter.name] = _value(path, key, value, parameter)
+        defaults[parameter.name] = _value(place, key, value, parameter)
     return defaults
 
 
@@ -50,13 +69,13 @@ def _key(parameter: click.Parameter) -> str:
     return names[0].removeprefix("--") if names else parameter.name or ""
 
 
-def _value(path: Path, key: str, value: Any, parameter: click.Parameter) -> Any:
+def _value(place: str, key: str, value: Any, parameter: click.Parameter) -> Any:
     is_flag = isinstance(parameter, click.Option) and parameter.is_flag
     values = value if parameter.multiple and isinstance(value, list) else [value]
     kinds = (bool,) if is_flag else (str, int, float)
     wanted = "true or false" if is_flag else "a string or a number"
     for each in values:
         if not isinstance(each, kinds) or (isinstance(each, bool) and not is_flag):
-            raise ConfigError(f"{path}: {key} is {each!r}, wanted {wanted}")
+            raise ConfigError(f"{place}: {key} is {each!r}, wanted {wanted}")
     texts = values if is_flag else [str(each) for each in values]
     return texts if parameter.multiple else texts[0]

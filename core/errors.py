@@ -19,6 +19,7 @@ A message says what, got, wanted and what to do, on one line.
     ├── ConfigError(ValueError)               an option or a configuration file is wrong
     ├── StreamError(RuntimeError)             a run stops part-way; the rest is kept
     ├── CalibrationError(ValueError)          a network cannot, or must not, be INT8
+    ├── TrainingError(RuntimeError)           a training run cannot go on
     └── BenchmarkError(RuntimeError)          a benchmark or its record fails
         └── RowError                          one candidate fails; the others go on
 """
@@ -95,6 +96,10 @@ class StreamError(DerainError, RuntimeError):
 
 class CalibrationError(DerainError, ValueError):
     """Frames, ranges or a graph cannot give an INT8 graph worth having."""
+
+
+class TrainingError(DerainError, RuntimeError):
+    """A training run diverged, or a run in a queue failed."""
 
 
 class BenchmarkError(DerainError, RuntimeError):

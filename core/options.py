@@ -132,12 +132,14 @@ def _click_option(
             *names, name, is_flag=True, default=default, help=known.help
         )
     needed = default is MISSING
+    # A default of None would be one: click would not ask for the option.
+    defaults = {} if needed else {"default": default}
     return click.option(
         *names,
         name,
         type=known.kind,
         required=needed,
-        **({} if needed else {"default": default}),
+        **defaults,
         help=known.help,
         metavar=known.metavar,
         multiple=known.multiple,

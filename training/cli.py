@@ -1,149 +1,233 @@
-"""``derain-train``: train a network on pairs and on rendered rain."""
+"""``derain-train``: train networks, and what belongs to it."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from derain.core.commands import Command
+from derain.core.commands import Command, DefaultGroup
+from derain.core.errors import ConfigError
+from derain.core.lazy import requires
+from derain.core.options import options_from
 from derain.models.registry import MODELS
+from derain.training.options import TrainingOptions
 
-NAMES = [name for name in MODELS if name != "nledn"]  # that one is not trained here
+_PATH = click.Path(path_type=Path)
 
 
-@click.command(cls=Command)
-@click.option("--model", required=True, type=click.Choice(NAMES), help="The network.")
+@click.group(cls=DefaultGroup, default="train")
+def main() -> None:
+    """Train a network, or go on with the run that is in the output folder.
+
+    `derain-train publish RUN` makes weights of a run: one file, in float16 where that
+    keeps every PSNR to 0.01 dB, and a JSON record, which holds the command of the run.
+    There PAIRS (PAIRS1, PAIRS2, ...) stands for the folders after --pairs, PHOTOGRAPHS
+    for that after --clean, WEIGHTS for the file that publish made of the run before,
+    the last of "earlier_runs", and VGG16 for the checkpoint after --vgg; a folder after
+    --not-in goes by the last two parts of its path.
+    """
+
+
+@main.command("train", cls=Command, hidden=True)
+@options_from(TrainingOptions)
+def _train(options: TrainingOptions) -> None:
+    from derain.training.recipes import check
+
+    try:
+        check(options)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    with requires("train"):
+        from derain.models.allocator import keep_memory
+        from derain.training.run import train
+    keep_memory()
+    train(options)
+    click.echo(options.folder)
+
+
+@main.command("queue", cls=Command)
+@click.argument("runs", type=_PATH)
 @click.option(
-    "--pairs",
+    "--slice-minutes",
+    type=click.FloatRange(0, 10**6, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Training time of one run before the next has its turn.",
+)
+@click.pass_context
+def _queue(context: click.Context, runs: Path, slice_minutes: float) -> None:
+    """Train the runs in the file RUNS in turn, until all are finished.
+
+    RUNS is a TOML file with a [[run]] table for each, whose keys are the long options
+    of derain-train: model, pairs, hours and so on. A line says what each slice did.
+    Ctrl-C and SIGTERM save the run at hand; the same command goes on from there.
+    """
+    from derain.core.interrupts import Interrupts
+
+    with requires("train"):
+        from derain.models.allocator import keep_memory
+        from derain.training.queue import read_queue, work_off
+    chosen = read_queue(runs)
+    keep_memory()
+    with Interrupts() as interrupts:
+        for line in work_off(
+            chosen, slice_minutes, lambda: interrupts.received is not None
+        ):
+            click.echo(line)
+    if interrupts.received is not None:
+        context.exit(128 + interrupts.received)  # as the shell reports a signal
+
+
+@main.command("publish", cls=Command)
+@click.argument("run", type=_PATH)
+@click.option(
+    "--test",
+    required=True,
+    type=_PATH,
+    help="Folder of test pairs; its clean pictures are the dry ones too.",
+)
+@click.option("--video", required=True, type=_PATH, help="Frames in pairs.")
+@click.option(
+    "--trained-on",
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder of files, left half clean, right half rainy; or with folders rain "
-    "and clean. May be repeated: each folder gives as many crops as another.",
+    required=True,
+    help="A data set of the run, in words; once for each.",
 )
 @click.option(
-    "--clean",
-    type=click.Path(path_type=Path),
-    help="Folder of photographs to render rain on.",
+    "--note", "notes", multiple=True, help="What the record should say besides."
 )
 @click.option(
-    "--not-in",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder that is measured on later: photographs and pairs that show a scene "
-    "in it, of pictures or of pairs, are left out. May be repeated.",
+    "--every",
+    type=click.IntRange(1),
+    default=1,
+    help="Measure on every so many of the pictures only, and say so.",
 )
 @click.option(
-    "--weights",
-    type=click.Path(path_type=Path),
-    help="Checkpoint to start from, in place of new weights: a state dict of the "
-    "network, such as the file that derain.training.publish makes of a run.",
+    "--threads", type=click.IntRange(1), help="Processor threads; the run's by default."
 )
-@click.option("--hours", type=click.FloatRange(0, min_open=True), help="Time to take.")
-@click.option("--steps", type=click.IntRange(1), help="Steps to take, instead.")
-@click.option("--batch", type=click.IntRange(1), help="Crops a step.")
-@click.option("--crop", type=click.IntRange(16), help="Size of a crop, in pixels.")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True))
-@click.option("--rendered", type=click.FloatRange(0, 1), help="Part of rendered rain.")
-@click.option("--dry", type=click.FloatRange(0, 1), help="Part of dry pictures.")
-@click.option(
-    "--vgg",
-    type=click.Path(path_type=Path),
-    help="torchvision's vgg16 checkpoint, for the loss of stagewise.",
-)
-@click.option("--bf16/--fp32", default=None, help="Precision of the forward pass.")
-@click.option(
-    "--channels-last/--channels-first", default=None, help="Memory layout of networks."
-)
-@click.option("--compile/--eager", "compiled", default=None, help="torch.compile.")
-@click.option("--threads", type=click.IntRange(1), help="Processor threads.")
-@click.option("--seed", type=click.IntRange(0), help="Of weights and batches.")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    help="Folder of the run; runs/MODEL by default. A run in it is resumed.",
+    type=_PATH,
+    help="Folder of the weights; that of the package by default.",
 )
-def main(
-    model: str,
-    pairs: tuple[Path, ...],
-    clean: Path | None,
-    not_in: tuple[Path, ...],
-    weights: Path | None,
-    hours: float | None,
-    steps: int | None,
-    batch: int | None,
-    crop: int | None,
-    learning_rate: float | None,
-    rendered: float | None,
-    dry: float | None,
-    vgg: Path | None,
-    bf16: bool | None,
-    channels_last: bool | None,
-    compiled: bool | None,
+def _publish(
+    run: Path,
+    test: Path,
+    video: Path,
+    trained_on: tuple[str, ...],
+    notes: tuple[str, ...],
+    every: int,
     threads: int | None,
-    seed: int | None,
     output: Path | None,
 ) -> None:
-    """Train a network, or go on with the run that is in the output folder.
-
-    `python -m derain.training.publish RUN` makes weights of a run: one file, in
-    float16 where that keeps every PSNR to 0.01 dB, and a JSON record, which holds the
-    command of the run. There PAIRS (PAIRS1, PAIRS2, ...) stands for the folders after
-    --pairs, PHOTOGRAPHS for that after --clean, WEIGHTS for the file that ship made of
-    the run before, the last of "earlier_runs", and VGG16 for the checkpoint after
-    --vgg; a folder after --not-in goes by the last two parts of its path.
-    """
-    if hours is not None and steps is not None:
-        raise click.UsageError("give --hours or --steps, not both")
-    if vgg is not None and model != "stagewise":
-        raise click.UsageError("--vgg is for --model stagewise")
-    from derain.models.allocator import keep_memory
-    from derain.training.config import config_for, with_changes
-    from derain.training.data import Mixture
-    from derain.training.run import checkpoint_hash, train
-
-    config = config_for(model)
-    try:
-        mixture = Mixture(
-            rendered=config.mixture.rendered if rendered is None else rendered,
-            dry=config.mixture.dry if dry is None else dry,
-        )
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    config = with_changes(
-        config,
-        first_weights=checkpoint_hash(weights) if weights else "",
-        pair_sets=len(pairs),
-        photographs=clean is not None,
-        hours=hours,
-        steps=steps,
-        # Not whole: a record must not hold the paths of the machine it was made on.
-        not_in=tuple("/".join(place.resolve().parts[1:][-2:]) for place in not_in),
-        batch=batch,
-        crop=crop,
-        learning_rate=learning_rate,
-        mixture=mixture,
-        vgg=vgg is not None,
-        bf16=bf16,
-        channels_last=channels_last,
-        compile=compiled,
-        threads=threads,
-        seed=seed,
-    )
-    folder = output or Path("runs") / model
+    """Measure the run in the folder RUN and write its weights and their record."""
+    with requires("train"):
+        from derain.models.allocator import keep_memory
+        from derain.training.publish import WEIGHTS, publish
     keep_memory()
-    train(
-        config,
-        pairs,
-        clean,
-        folder,
-        lambda line: click.echo(line, err=True),
-        not_in=not_in,
-        weights=weights,
-        vgg=vgg,
+    record = publish(
+        run,
+        test=test,
+        video=video,
+        trained_on=trained_on,
+        notes=notes,
+        output=output or WEIGHTS,
+        threads=threads,
+        every=every,
     )
-    click.echo(folder)
+    click.echo(json.dumps(record["figures"], indent=2))
+
+
+@main.command("pack", cls=Command)
+@click.option("--pairs", type=_PATH, help="Folder of pairs.")
+@click.option("--clean", type=_PATH, help="Photographs.")
+@click.option(
+    "--not-in",
+    multiple=True,
+    type=_PATH,
+    help="As that of derain-train, which cannot do it for a pack.",
+)
+@click.option("--side", type=click.IntRange(64), default=256, show_default=True)
+@click.option("--quality", type=click.IntRange(50, 100), default=92, show_default=True)
+@click.option(
+    "--megabytes", type=click.FloatRange(0), default=60.0, help="Most it may take."
+)
+@click.option("-o", "--output", default="pack.zip", type=_PATH, help="File.")
+def _pack(
+    pairs: Path | None,
+    clean: Path | None,
+    not_in: tuple[Path, ...],
+    side: int,
+    quality: int,
+    megabytes: float,
+    output: Path,
+) -> None:
+    """Pack the middles of pairs and photographs into one file."""
+    with requires("train"):
+        from derain.training.pack import pack
+    size = pack(
+        output,
+        pairs=pairs,
+        clean=clean,
+        not_in=not_in,
+        side=side,
+        quality=quality,
+        megabytes=megabytes,
+    )
+    click.echo(f"{output}: {size:.1f} MB")
+
+
+@main.command("look", cls=Command)
+@click.argument("folders", nargs=-1, required=True, type=_PATH)
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help=f"Derain the pictures with it: {', '.join(MODELS)}, or package.module:Class.",
+)
+@click.option(
+    "--weights",
+    type=_PATH,
+    help="Its checkpoint; by default the weights that ship with the package.",
+)
+@click.option(
+    "--most",
+    type=click.IntRange(1),
+    help="Pictures per folder.  [default: 12 with --model, else 4]",
+)
+@click.option(
+    "--width", type=click.IntRange(16), default=320, show_default=True, help="Of each."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the rain.")
+@click.option("-o", "--output", default="sheet.png", type=_PATH, help="Sheet.")
+def _look(
+    folders: tuple[Path, ...],
+    model: str | None,
+    weights: Path | None,
+    most: int | None,
+    width: int,
+    seed: int,
+    output: Path,
+) -> None:
+    """Draw pictures of FOLDERS on one sheet, for a person to judge.
+
+    With --model, rainy pictures before and after it. Without, photographs in every
+    preset of rendered rain, and in rain as for training.
+    """
+    if weights is not None and model is None:
+        raise click.UsageError("--weights needs --model")
+    with requires("train"):
+        from derain.core.pictures import write_picture
+        from derain.training.look import derained_rows, rainy_rows
+        from derain.training.sheets import contact_sheet
+    if model is None:
+        rows = rainy_rows(folders, most or 4, seed)
+    else:
+        rows = derained_rows(folders, model, weights, most or 12)
+    write_picture(output, contact_sheet(rows, width))
+    click.echo(output)
 
 
 if __name__ == "__main__":

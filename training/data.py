@@ -7,7 +7,6 @@ and its number alone: a run that was killed goes on with the batches it would ha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from derain.core.errors import MediaError, ShapeError
 from derain.core.pictures import SUFFIXES, read_picture
 from derain.core.synthetic.rain import RainSettings, render_rain
+from derain.training.config import Mixture
 
 Picture = NDArray[np.uint8]  # (H, W, 3) BGR
 
@@ -90,33 +90,6 @@ def open_pairs(folder: Path) -> Iterator[Pair]:
 def dry(pairs: Iterable[Pair]) -> Iterator[Pair]:
     """The clean pictures of `pairs`, as pairs without rain."""
     return (Pair(pair.name, pair.clean, pair.clean) for pair in pairs)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mixture:
-    """What the crops of a batch are taken from.
-
-    Attributes:
-        rendered: Part of the crops that are clean pictures in rendered rain.
-        dry: Part of the crops that are clean pictures as they are, so that the network
-            learns to leave those alone.
-    """
-
-    rendered: float = 0.25
-    dry: float = 0.12
-
-    def out_of(self, *, pairs: bool, photographs: bool) -> Mixture:
-        """This, where there may be no pairs or no photographs to render rain on.
-
-        What is missing gives its part to the other.
-        """
-        if not photographs:
-            return replace(self, rendered=0.0)
-        return self if pairs else replace(self, rendered=1.0 - self.dry)
-
-    def __post_init__(self) -> None:
-        if not (self.rendered >= 0 and self.dry >= 0 and self.rendered + self.dry <= 1):
-            raise ValueError(f"{self}: parts must be positive and at most 1 together")
 
 
 def random_rain(random: np.random.Generator) -> RainSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -13,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from derain.core.errors import CheckpointError, MediaError
+from derain.core.errors import CheckpointError, MediaError, TrainingError
 from derain.core.pictures import write_picture
 from derain.models.checkpoint import load_checkpoint
-from derain.models.registry import MODELS, create_model
+from derain.models.registry import NetworkFacts
+from derain.training.average import follow
 from derain.training.config import TrainingConfig
 from derain.training.curves import draw_curves
 from derain.training.data import CropSource, Pair, Picture
-from derain.training.evaluate import derain_with, evaluate, mean_score
-from derain.training.losses import OBJECTIVES, Objective
+from derain.training.losses import Objective, objective_for, warm_up_objective
 from derain.training.run_folder import (
     CONFIG,
     CURVES,
@@ -29,15 +30,24 @@ from derain.training.run_folder import (
     STATE,
     append_to_log,
     begin,
+    claim,
     cut_log,
-    make_folder,
+    new_network,
     read_config,
     read_log,
     read_state,
     write_state,
 )
+from derain.training.validation import (
+    derain_with,
+    mean_score,
+    sample_sheet,
+    score_pairs,
+)
 
 LOG_EVERY = 50  # steps
+
+_log = logging.getLogger(__name__)
 
 
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
@@ -55,7 +65,18 @@ def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
 
 
 class Trainer:
-    """One run, from its start or from its last checkpoint to its end."""
+    """One run, from its start or from its last checkpoint to its end.
+
+    Attributes:
+        config: The settings.
+        folder: Of the run.
+        model: The network.
+        average: Moving average of its weights, which is what is kept.
+        step: Steps done.
+        first_step: Steps that were done when this was made.
+        skipped: Steps that overflowed and were left out.
+        seconds: Of training, over all times the run was taken up.
+    """
 
     def __init__(
         self,
@@ -63,7 +84,6 @@ class Trainer:
         crops: CropSource,
         validation: Sequence[Pair],
         folder: Path,
-        report: Callable[[str], None] = lambda line: None,
         objective: Objective | None = None,
     ) -> None:
         """Start the run in `folder`, or take it up where it was.
@@ -73,40 +93,44 @@ class Trainer:
             crops: Where the batches come from.
             validation: Pictures to measure on, none of them among the crops.
             folder: Made if it does not exist.
-            report: Called with a line of text now and then.
             objective: The loss; None takes that of the network's paper.
 
         Raises:
-            CheckpointError: The folder holds a run with other settings.
+            CheckpointError: The folder holds a run with other settings, or files of
+                something else.
             MediaError: The folder cannot be written.
         """
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.config, self.folder = config, folder
-        self._crops, self._validation, self._report = crops, validation, report
-        self._facts = MODELS[config.model].facts
+        self._crops, self._validation = crops, validation
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._layout = (
             torch.channels_last if config.channels_last else torch.contiguous_format
         )
-        self.model = self._new_network().train()
-        self.average = self._new_network().eval()
+        self.model, self._facts = self._new_network()
+        self.average = self._new_network()[0].eval()
         self.average.load_state_dict(self.model.state_dict())
         self.optimiser = torch.optim.Adam(self.model.parameters(), config.learning_rate)
-        loss = objective or OBJECTIVES[config.model]
-        self._loss: Objective = torch.compile(loss) if config.compile else loss
+        self._objective = objective or objective_for(config.model)
+        losses = (warm_up_objective, self._objective)
+        self._losses: list[Objective] = [
+            torch.compile(loss) if config.compile else loss for loss in losses
+        ]
         self.step, self.skipped, self.seconds = 0, 0, 0.0
-        self._saved_step = 0
-        make_folder(folder)
+        self._saved_step = self._overflows = 0
+        claim(folder)
         if (folder / STATE).exists():
             self._resume()
         else:
             begin(folder, config)
+        self.first_step = self.step
 
-    def _new_network(self) -> nn.Module:
-        network: nn.Module = create_model(self.config.model).to(self.device)
+    def _new_network(self) -> tuple[nn.Module, NetworkFacts]:
+        network, facts = new_network(self.config.model)
+        network.to(self.device)
         network.to(memory_format=self._layout)  # type: ignore[call-overload]
-        return network
+        return network, facts
 
     def start_from(self, weights: Path) -> None:
         """Take the weights in the checkpoint `weights` in place of new ones.
@@ -117,37 +141,47 @@ class Trainer:
         load_checkpoint(self.model, weights)
         self.average.load_state_dict(self.model.state_dict())
 
-    def run(self) -> nn.Module:
-        """Train to the end; returns the moving average of the network.
+    @property
+    def progress(self) -> float:
+        """Part of the run that is done; 1 is all."""
+        return self.config.progress(self.step, self.seconds)
+
+    def run(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Train to the end, or until `stop` says so, which is asked before every step.
+
+        The run is saved in either case.
 
         Raises:
             MediaError: The folder cannot be written; its last checkpoint is kept.
+            TrainingError: The weights or the loss are not finite any more; the last
+                checkpoint from before is kept.
         """
         try:
-            return self._run()
-        except MediaError as error:
-            raise MediaError(
+            self._run(stop)
+        except (MediaError, TrainingError) as error:
+            raise type(error)(
                 f"{error}; the run is kept as it was at step {self._saved_step}"
             ) from error
 
-    def _run(self) -> nn.Module:
+    def _run(self, stop: Callable[[], bool]) -> None:
         saved = validated = self.seconds
         clock = time.monotonic() - self.seconds
-        sums: dict[str, Tensor] = {}
-        taken = 0
-        while (progress := self._progress()) < 1.0:
-            rate = learning_rate(self.config, self.step, progress)
-            terms = self._train_step(rate)
-            if terms:
-                sums = {k: sums[k] + v if sums else v for k, v in terms.items()}
-                taken += 1
+        taken: list[dict[str, Tensor]] = []
+        while self.progress < 1.0:
+            if stop():
+                self.save()
+                return
+            rate = learning_rate(self.config, self.step, self.progress)
+            if terms := self._train_step(rate):
+                taken.append(terms)
             self.seconds = time.monotonic() - clock
             if self.step % LOG_EVERY == 0:
-                means = {k: float(v) / taken for k, v in sums.items()}
+                self._require_finite()
+                means = _means(taken)
                 entry = {"learning_rate": rate, "loss": means, "skipped": self.skipped}
-                self._log(entry)
-                sums, taken = {}, 0
-                self._report(self._status(means))
+                self._add_to_log(entry)
+                taken.clear()
+                _log.info("%s", self._status(means))
                 if self.seconds - saved > 60 * self.config.save_minutes:
                     self.save()
                     saved = self.seconds
@@ -155,16 +189,10 @@ class Trainer:
                     self.validate()
                     self.seconds = time.monotonic() - clock
                     validated = self.seconds
+        self._require_finite()
         self.validate()
         self.seconds = time.monotonic() - clock
         self.save()
-        return self.average
-
-    def _progress(self) -> float:
-        if self.config.steps is not None:
-            return self.step / self.config.steps
-        assert self.config.hours is not None
-        return self.seconds / (3600 * self.config.hours)
 
     def _train_step(self, rate: float) -> dict[str, Tensor]:
         """The terms of the loss; none where the step overflowed and was left out."""
@@ -172,37 +200,58 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
-            terms = self._loss(self.model, rainy, clean)
+            terms = self._loss()(self.model, rainy, clean)
             loss = torch.stack([term.float() for term in terms.values()]).sum()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        finite = bool(torch.isfinite(norm))
+        # Where a loss is infinite, its gradient may be 0.
+        finite = bool(torch.isfinite(norm) & torch.isfinite(loss.detach()))
         if finite:
             self.optimiser.step()
+            self._overflows = 0
         else:
             self.skipped += 1
+            self._overflows += 1
         self.step += 1
-        self._follow()
+        # From 0.1, so that the first weights do not stay in the average for long.
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        follow(self.average, self.model, decay)
         if not finite:
             return {}
         return {name: term.detach() for name, term in terms.items()}
 
+    def _loss(self) -> Objective:
+        return self._losses[self.step >= self.config.warm_up_loss_steps]
+
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the average a little towards the network."""
-        # From 0.1, so that the first weights do not stay in the average for long.
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        theirs = self.model.state_dict()
-        ours = self.average.state_dict()
-        floats = [name for name, x in ours.items() if x.is_floating_point()]
-        torch._foreach_lerp_(
-            [ours[name] for name in floats],
-            [theirs[name] for name in floats],
-            1.0 - decay,
+    def _require_finite(self) -> None:
+        """See that what would be saved is worth it.
+
+        A step may overflow in bfloat16 and is left out; one after another means that
+        there is no way back, and so does a loss that is not finite in float32 either.
+
+        Raises:
+            TrainingError: The weights or the loss are not finite.
+        """
+        finite = all(
+            bool(torch.isfinite(x).all())
+            for network in (self.model, self.average)
+            for x in network.state_dict().values()
         )
-        for name in ours.keys() - set(floats):
-            ours[name].copy_(theirs[name])
+        if finite and self._overflows:
+            rainy, clean = (self._tensor(x) for x in self._crops.batch(self.step))
+            self.model.eval()  # statistics of batches are for training steps
+            terms = self._objective(self.model, rainy, clean).values()
+            self.model.train()
+            loss = torch.stack([term.float() for term in terms]).sum()
+            finite = bool(torch.isfinite(loss)) and self._overflows < LOG_EVERY
+        if not finite:
+            raise TrainingError(
+                f"training diverged: at step {self.step} the loss or the weights are "
+                "not finite; start again in another --output with a smaller "
+                "--learning-rate"
+            )
 
     def _tensor(self, pictures: Picture) -> Tensor:
         """`(N, H, W, 3)` uint8 BGR -> `(N, 3, H, W)` float32 in the network's order."""
@@ -217,18 +266,12 @@ class Trainer:
         if not self._validation:
             return
         network = derain_with(self.average, self._facts)
-        results = evaluate(network, self._validation, keep=4)
+        results = score_pairs(network, self._validation, keep=4)
         mean = mean_score([result.score for result in results])
-        self._log({"psnr_db": mean.psnr_db, "ssim": mean.ssim})
-        self._report(f"validation: {mean.psnr_db:.3f} dB, SSIM {mean.ssim:.4f}")
-        rows = [
-            np.hstack([pair.rainy, result.image, pair.clean])
-            for pair, result in zip(self._validation, results, strict=True)
-            if result.image is not None
-        ]
-        width = min(row.shape[1] for row in rows)
-        sample = np.vstack([row[:, :width] for row in rows])
-        write_picture(self.folder / SAMPLE, sample)
+        self._add_to_log({"psnr_db": mean.psnr_db, "ssim": mean.ssim})
+        _log.info("validation: %.3f dB, SSIM %.4f", mean.psnr_db, mean.ssim)
+        sheet = sample_sheet(self._validation, results)
+        write_picture(self.folder / SAMPLE, sheet)
         draw_curves(read_log(self.folder), self.folder / CURVES)
 
     def save(self) -> None:
@@ -236,7 +279,9 @@ class Trainer:
 
         Raises:
             MediaError: It cannot be written.
+            TrainingError: It would not be worth it; what was saved before is kept.
         """
+        self._require_finite()
         state = {
             "step": self.step,
             "skipped": self.skipped,
@@ -265,14 +310,14 @@ class Trainer:
         self.skipped = state.get("skipped", 0)  # not in older runs
         self._saved_step = self.step
         cut_log(self.folder, self.step)
-        self._report(f"resumed at step {self.step}")
+        _log.info("resumed at step %d", self.step)
 
-    def _log(self, entry: dict[str, Any]) -> None:
+    def _add_to_log(self, entry: dict[str, Any]) -> None:
         line = {"step": self.step, "seconds": round(self.seconds, 1), **entry}
         append_to_log(self.folder, line)
 
     def _status(self, means: dict[str, float]) -> str:
-        progress = self._progress()
+        progress = self.progress
         left = self.seconds * (1.0 - progress) / max(progress, 1e-9)
         terms = " ".join(f"{name} {value:.5f}" for name, value in means.items())
         bar = "#" * round(20 * min(progress, 1.0))
@@ -281,3 +326,12 @@ class Trainer:
             f"[{bar:.<20}] {progress:.0%}, step {self.step}{skipped}, "
             f"{left / 60:.0f} min left: {terms}"
         )
+
+
+def _means(taken: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+    """The mean of each term over the steps that have it."""
+    names = dict.fromkeys(name for terms in taken for name in terms)
+    return {
+        name: float(torch.stack([x[name] for x in taken if name in x]).mean())
+        for name in names
+    }

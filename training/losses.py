@@ -1,4 +1,7 @@
-"""The losses of the papers: one function a term, and one objective a network.
+"""The losses: one function a term, and one objective a network.
+
+A new one is an `Objective` here, and its row in `OBJECTIVES`; a network without a row
+is trained with `picture_objective`.
 
 Every ``|.|`` is a mean over elements. Pictures are `(N, 3, H, W)` float in [0, 1].
 
@@ -46,6 +49,15 @@ def mse(image: Tensor, clean: Tensor) -> Tensor:
     `auxiliary_errors`.
     """
     return (image - clean).square().mean()
+
+
+def root_mean_square(image: Tensor, clean: Tensor) -> Tensor:
+    """Mean over the crops of the root of their mean squared difference.
+
+    Of no deraining paper. Where rain is on few pixels, the median of what to take off
+    is nothing: L1 alone gained 0.2 dB in 150 steps on 24 batches, this 2.7 dB.
+    """
+    return (image - clean).square().mean((1, 2, 3)).add(1e-6).sqrt().mean()
 
 
 def ssim(image: Tensor, clean: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
@@ -124,6 +136,26 @@ def detail(rain: Tensor, true_rain: Tensor, threshold: float = 0.01) -> Tensor:
     return ((true_rain.abs() <= threshold) * rain).abs().mean()
 
 
+def picture_objective(
+    model: nn.Module, rainy: Tensor, clean: Tensor
+) -> dict[str, Tensor]:
+    """L1 on the final picture, not a coarse one (granet, section on the loss)."""
+    return {"l1": l1(_picture(model, rainy), clean)}
+
+
+def warm_up_objective(
+    model: nn.Module, rainy: Tensor, clean: Tensor
+) -> dict[str, Tensor]:
+    """`root_mean_square` of the picture, for the first steps of any network."""
+    return {"root_mean_square": root_mean_square(_picture(model, rainy), clean)}
+
+
+def _picture(model: nn.Module, rainy: Tensor) -> Tensor:
+    """The picture that a network returns; the first where it returns several."""
+    out: Any = model(rainy)
+    return cast(Tensor, out if isinstance(out, Tensor) else out[0])
+
+
 def qsnet_objective(
     model: nn.Module, rainy: Tensor, clean: Tensor
 ) -> dict[str, Tensor]:
@@ -144,13 +176,6 @@ def treefusion_objective(
     """0.4 MSE + 0.6 (1 - SSIM) (treefusion, section on the loss)."""
     image = model(rainy)
     return {"mse": 0.4 * mse(image, clean), "ssim": 0.6 * (1 - ssim(image, clean))}
-
-
-def granet_objective(
-    model: nn.Module, rainy: Tensor, clean: Tensor
-) -> dict[str, Tensor]:
-    """L1 on the final picture, not the coarse one (granet, section on the loss)."""
-    return {"l1": l1(model(rainy), clean)}
 
 
 def dcsfn_objective(
@@ -192,6 +217,11 @@ OBJECTIVES: dict[str, Objective] = {
     "qsnet": qsnet_objective,
     "stagewise": StageWiseObjective(),
     "treefusion": treefusion_objective,
-    "granet": granet_objective,
+    "granet": picture_objective,
     "dcsfn": dcsfn_objective,
 }
+
+
+def objective_for(model: str) -> Objective:
+    """The loss of the network's paper, or `picture_objective`."""
+    return OBJECTIVES.get(model, picture_objective)

@@ -1,4 +1,4 @@
-"""``python -m derain.training.pack``: training pictures in one small file.
+"""Training pictures in one small file: ``derain-train pack``.
 
 For a machine that is lent by the minute: one file to carry there, decoded in seconds.
 It is a zip of JPEG files: ``pairs/`` side by side, clean at the left, and ``clean/``.
@@ -7,57 +7,58 @@ It is a zip of JPEG files: ``pairs/`` side by side, clean at the left, and ``cle
 
 from __future__ import annotations
 
+import io
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-import click
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.core.commands import Command
 from derain.core.errors import MediaError
 from derain.core.pictures import read_picture
 from derain.training.data import Pair, Picture, open_pairs, picture_paths
 from derain.training.leakage import Scenes
+from derain.training.run_folder import write_file
 
 SUFFIX = ".zip"
 _PAIRS, _CLEAN = "pairs/", "clean/"
 _FULL_COLOUR = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
 
 
-@click.command(cls=Command)
-@click.option("--pairs", type=click.Path(path_type=Path), help="Folder of pairs.")
-@click.option("--clean", type=click.Path(path_type=Path), help="Photographs.")
-@click.option(
-    "--not-in",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="As that of derain-train, which cannot do it for a pack.",
-)
-@click.option("--side", type=click.IntRange(64), default=256, show_default=True)
-@click.option("--quality", type=click.IntRange(50, 100), default=92, show_default=True)
-@click.option(
-    "--megabytes", type=click.FloatRange(0), default=60.0, help="Most it may take."
-)
-@click.option(
-    "-o", "--output", default="pack.zip", type=click.Path(path_type=Path), help="File."
-)
-def main(
-    pairs: Path | None,
-    clean: Path | None,
-    not_in: tuple[Path, ...],
+def pack(
+    output: Path,
+    *,
+    pairs: Path | None = None,
+    clean: Path | None = None,
+    not_in: Sequence[Path] = (),
     side: int,
     quality: int,
     megabytes: float,
-    output: Path,
-) -> None:
-    """Pack the middles of pairs and photographs into one file."""
+) -> float:
+    """Pack the middles of pairs and photographs into one file.
+
+    Args:
+        output: The file.
+        pairs: Folder of pairs.
+        clean: Folder of photographs.
+        not_in: Folders whose scenes are left out.
+        side: Most height and width of a picture, in pixels.
+        quality: Of JPEG, up to 100.
+        megabytes: Most that the file may take.
+
+    Returns:
+        Megabytes that it takes.
+
+    Raises:
+        MediaError: Pictures cannot be read, or `output` would be too large or cannot be
+            written.
+    """
     scenes = Scenes(not_in)
-    part = output.with_name(output.name + ".part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as file:
         for pair in open_pairs(pairs) if pairs else ():
             if scenes.hold(pair.clean):
                 continue
@@ -67,17 +68,16 @@ def main(
             image = read_picture(path)
             if scenes.hold(image):
                 continue
-            content = _encoded(middle(image, side), quality)
-            file.writestr(f"{_CLEAN}{path.stem}.jpg", content)
-    size = part.stat().st_size / 1e6
+            encoded = _encoded(middle(image, side), quality)
+            file.writestr(f"{_CLEAN}{path.stem}.jpg", encoded)
+    size = content.getbuffer().nbytes / 1e6
     if size > megabytes:
-        part.unlink()
         raise MediaError(
             f"{output} would take {size:.1f} MB, wanted at most {megabytes:g}; "
             "choose a smaller --side or --quality"
         )
-    part.replace(output)
-    click.echo(f"{output}: {size:.1f} MB")
+    write_file(output, content.getbuffer())
+    return size
 
 
 def middle(image: Picture, side: int) -> Picture:
@@ -127,7 +127,3 @@ def _encoded(image: Picture, quality: int) -> bytes:
     done, content = cv2.imencode(".jpg", image, settings)
     assert done  # JPEG in memory: nothing can fail but memory
     return content.tobytes()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,23 +1,42 @@
-"""``python -m derain.training.publish``: a run becomes the package's weights.
+"""A run becomes weights to give away: ``derain-train publish``.
 
 Writes ``<model>.safetensors`` and the record ``<model>.json`` beside it: how the
-weights were made and what they score on pictures that were not trained on.
+weights were made and what they score on pictures that were not trained on. What the
+record says is described in ``models/weights/README.md``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import click
+import torch
+from safetensors.torch import save
+from torch import nn
 
-from derain.core.commands import Command
-
-if TYPE_CHECKING:
-    from derain.training.data import Pair
+from derain.core.errors import CheckpointError
+from derain.models.registry import MODELS, NetworkFacts
+from derain.training.data import Pair, dry, open_pairs
+from derain.training.recipes import departures
+from derain.training.run_folder import (
+    ORIGIN,
+    make_folder,
+    new_network,
+    read_config,
+    read_state,
+    write_file,
+)
+from derain.training.validation import (
+    derain_with,
+    dry_summary,
+    in_strips,
+    score_pairs,
+    summary,
+)
 
 SCHEMA = 1  # of the record
 WEIGHTS = Path(__file__).resolve().parents[1] / "models" / "weights"
@@ -27,102 +46,44 @@ VIDEO_EVERY = 4  # frames of a clip are much alike
 DRY_EVERY = 4
 
 
-@click.command(cls=Command)
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--test",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder of test pairs; its clean pictures are the dry ones too.",
-)
-@click.option(
-    "--video", required=True, type=click.Path(path_type=Path), help="Frames in pairs."
-)
-@click.option(
-    "--trained-on",
-    multiple=True,
-    required=True,
-    help="A data set of the run, in words; once for each.",
-)
-@click.option("--note", multiple=True, help="What the record should say besides.")
-@click.option(
-    "--every",
-    type=click.IntRange(1),
-    default=1,
-    help="Measure on every so many of the pictures only, and say so.",
-)
-@click.option(
-    "--threads", type=click.IntRange(1), help="Processor threads; the run's by default."
-)
-@click.option(
-    "-o",
-    "--output",
-    default=WEIGHTS,
-    type=click.Path(path_type=Path),
-    help="Folder of the weights.",
-)
-def main(
-    run: Path,
-    test: Path,
-    video: Path,
-    trained_on: tuple[str, ...],
-    note: tuple[str, ...],
-    every: int,
-    threads: int | None,
-    output: Path,
-) -> None:
-    """Measure the run in the folder RUN and write its weights and their record."""
-    from derain.models.allocator import keep_memory
-
-    keep_memory()
-    record = ship(
-        run,
-        test=test,
-        video=video,
-        trained_on=list(trained_on),
-        notes=list(note),
-        output=output,
-        threads=threads,
-        every=every,
-    )
-    click.echo(json.dumps(record["figures"], indent=2))
-
-
-def ship(
+def publish(
     run: Path,
     *,
     test: Path,
     video: Path,
-    trained_on: list[str],
-    notes: list[str],
-    output: Path,
+    trained_on: Sequence[str],
+    notes: Sequence[str] = (),
+    output: Path = WEIGHTS,
     threads: int | None = None,
     every: int = 1,
 ) -> dict[str, Any]:
-    """Write the weights of `run` and their record to `output`; returns the record.
+    """Write the weights of a run, and the record of how they were made.
+
+    Args:
+        run: Its folder.
+        test: Folder of test pairs; its clean pictures are the dry ones too.
+        video: Folder of the frames of a clip, in pairs.
+        trained_on: The data sets of the run, in words.
+        notes: What the record should say besides.
+        output: Folder of the weights.
+        threads: Processor threads; None takes the run's.
+        every: Measure on every so many of the pictures only, and say so.
+
+    Returns:
+        The record.
 
     Raises:
         DerainError: The run or the pictures cannot be read, or `output` not written.
     """
-    import torch
-    from safetensors.torch import save
-
-    from derain.models.registry import MODELS, create_model
-    from derain.training.run_folder import (
-        ORIGIN,
-        make_folder,
-        read_config,
-        read_state,
-        write_file,
-    )
-
     config, state = read_config(run), read_state(run)
     make_folder(output)  # now: to measure takes minutes
+    weights = output / f"{config.model.rpartition(':')[2]}.safetensors"
+    replaced = _replaced(weights)
     torch.set_num_threads(threads or config.threads)
-    network = create_model(config.model).eval()
+    network, facts = new_network(config.model)
+    network.eval()
     if config.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    facts = MODELS[config.model].facts
 
     def figures(
         tensors: dict[str, torch.Tensor], every: int, *, dry: bool
@@ -145,32 +106,53 @@ def ship(
     record = {
         "schema": SCHEMA,
         "model": config.model,
-        "paper": MODELS[config.model].paper,
+        "paper": MODELS[config.model].paper if config.model in MODELS else "",
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
         "parameters": sum(x.numel() for x in network.parameters()),
         "storage": "float16" if keep_half else "float32",
         "figures": figures(stored, every, dry=True),
-        "trained_on": trained_on,
+        "trained_on": list(trained_on),
         "rain": RAIN,
         "steps": state["step"],
         "hours": round(state["seconds"] / 3600, 3),
         "command": config.command(),
         "config": config.to_json(),
-        "departures": config.departures(),
+        "departures": departures(config),
         "origin": json.loads(origin.read_text(encoding="utf-8")),
-        "notes": notes,
-        "earlier_runs": earlier_runs(
-            config.first_weights, output / f"{config.model}.json"
-        ),
+        "notes": list(notes),
+        "earlier_runs": earlier_runs(config.first_weights, replaced),
     }
-    write_file(output / f"{config.model}.safetensors", content)
+    write_file(weights, content)
     text = json.dumps(record, indent=2) + "\n"
-    write_file(output / f"{config.model}.json", text.encode())
+    write_file(weights.with_suffix(".json"), text.encode())
     return record
 
 
-def earlier_runs(first_weights: str, replaced: Path) -> list[dict[str, Any]]:
+def _replaced(weights: Path) -> dict[str, Any] | None:
+    """The record of the `weights` that are replaced, if there are any.
+
+    Raises:
+        CheckpointError: What would be replaced is not ours.
+    """
+    path = weights.with_suffix(".json")
+    if not path.exists() and not weights.exists():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if record["schema"] == SCHEMA and record.keys() >= {*_OF_A_RUN, "earlier_runs"}:
+            return record
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    raise CheckpointError(
+        f"{weights} or {path.name} beside it is not what derain-train publish wrote; "
+        "choose another --output"
+    )
+
+
+def earlier_runs(
+    first_weights: str, replaced: dict[str, Any] | None
+) -> list[dict[str, Any]]:
     """The runs that a run went on from, the first one first.
 
     Args:
@@ -178,13 +160,10 @@ def earlier_runs(first_weights: str, replaced: Path) -> list[dict[str, Any]]:
         replaced: Record of the weights that it replaces. If it started from others,
             their run is not known here.
     """
-    if not first_weights or not replaced.is_file():
+    if not first_weights or replaced is None or replaced["sha256"] != first_weights:
         return []
-    record = json.loads(replaced.read_text(encoding="utf-8"))
-    if record["sha256"] != first_weights:
-        return []
-    run = {name: record[name] for name in _OF_A_RUN}
-    return [*record["earlier_runs"], run]
+    run = {name: replaced[name] for name in _OF_A_RUN}
+    return [*replaced["earlier_runs"], run]
 
 
 _OF_A_RUN = ("sha256", "rain", "steps", "hours", "command", "config", "origin", "notes")
@@ -199,8 +178,8 @@ RAIN = (
 
 
 def measure(
-    network: Any,
-    facts: Any,
+    network: nn.Module,
+    facts: NetworkFacts,
     test: Path,
     video: Path,
     every: int = 1,
@@ -211,17 +190,6 @@ def measure(
 
     Without those of dry pictures if not `with_dry`.
     """
-    from itertools import islice
-
-    from derain.training.data import dry, open_pairs
-    from derain.training.evaluate import (
-        derain_with,
-        dry_summary,
-        evaluate,
-        in_strips,
-        summary,
-    )
-
     derain = in_strips(derain_with(network, facts))
 
     def some(folder: Path, step: int = 1) -> Iterator[Pair]:
@@ -229,10 +197,10 @@ def measure(
 
     pairs = {
         "pairs/test" + (f", every {every}th picture" if every > 1 else ""): summary(
-            evaluate(derain, some(test))
+            score_pairs(derain, some(test))
         ),
         f"video/a1, every {VIDEO_EVERY * every}th frame": summary(
-            evaluate(derain, some(video, VIDEO_EVERY))
+            score_pairs(derain, some(video, VIDEO_EVERY))
         ),
     }
     if not with_dry:
@@ -240,10 +208,6 @@ def measure(
     return pairs | {
         "metric": "PSNR and SSIM on Y, as derain.core.metrics says",
         f"dry pairs/test, every {DRY_EVERY * every}th picture": dry_summary(
-            evaluate(derain, dry(some(test, DRY_EVERY)))
+            score_pairs(derain, dry(some(test, DRY_EVERY)))
         ),
     }
-
-
-if __name__ == "__main__":
-    main()

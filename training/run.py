@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from derain.core.bundle import sha256
@@ -19,52 +21,49 @@ from derain.training.data import (
 from derain.training.leakage import Scenes
 from derain.training.loop import Trainer
 from derain.training.losses import StageWiseObjective
-from derain.training.pack import (
-    SUFFIX,
-    middle,
-    packed_pairs,
-    packed_photographs,
-)
+from derain.training.options import TrainingOptions
+from derain.training.pack import SUFFIX, middle, packed_pairs, packed_photographs
 from derain.training.perceptual import Perceptual
+from derain.training.recipes import configured
+from derain.training.run_folder import STATE, claim, read_config
+
+_log = logging.getLogger(__name__)
 
 VALIDATION_EVERY = 40  # every 40th pair is kept for validation
 VALIDATION_SIDE = 256  # pixels of their middle that are measured
 
 
 def train(
-    config: TrainingConfig,
-    pairs: Sequence[Path],
-    clean: Path | None,
-    folder: Path,
-    report: Callable[[str], None],
-    *,
-    not_in: Sequence[Path] = (),
-    weights: Path | None = None,
-    vgg: Path | None = None,
-) -> None:
-    """Run the training that `config` describes, in `folder`.
+    options: TrainingOptions,
+    config: TrainingConfig | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trainer:
+    """Run the training that `options` describe, or go on with it.
 
     Args:
-        config: The settings.
-        pairs: Folders of pairs, as `open_pairs` reads them, or packs; each gives as
-            many crops as another.
-        clean: Folder of photographs to render rain on, or a pack.
-        folder: Of the run; a run in it is resumed.
-        report: Called with a line of text now and then.
-        not_in: Folders of pictures or pairs whose scenes are left out.
-        weights: Checkpoint to start from, of the hash in ``config.first_weights``.
-        vgg: Checkpoint of a VGG-16, where ``config.vgg`` asks for one.
+        options: Pictures, weights and folder; pairs and photographs may be packs.
+        config: The settings; None makes them of `options`. A run that is there keeps
+            its own warm-up loss unless `options` name one.
+        stop: Asked before every step; the run is saved then.
+
+    Returns:
+        The run as it stands.
 
     Raises:
-        ConfigError: Scenes are to be left out of a pack.
+        ConfigError: The options do not go together, or scenes are to be left out of a
+            pack.
+        TrainingError: The run diverged; its last good checkpoint is kept.
         DerainError: The pictures, the checkpoint or the run cannot be read.
     """
+    config = config or _settings(options)
+    pairs, clean, not_in = options.pairs, options.clean, options.not_in
     for place in (*pairs, clean):
         if not_in and place and place.suffix == SUFFIX:
             raise ConfigError(
                 f"{place} holds only the middles of pictures, whose scenes cannot be "
-                "told; give --not-in to derain.training.pack instead"
+                "told; give --not-in to derain-train pack instead"
             )
+    claim(options.folder)  # now: to read the pictures takes a while
     scenes = Scenes(not_in)
     parts = [split(place, scenes) for place in pairs]
     training = [part[0] for part in parts]
@@ -74,15 +73,19 @@ def train(
     found = list(_photographs(clean)) if clean else []
     photographs = [photograph for photograph in found if not scenes.hold(photograph)]
     if not_in:
-        report(
-            f"left out {len(unwanted)} of "
-            f"{used + len(validation) + len(unwanted)} pairs and "
-            f"{len(found) - len(photographs)} of {len(found)} photographs that show a "
-            f"scene in {', '.join(map(str, not_in))}"
+        _log.info(
+            "left out %d of %d pairs and %d of %d photographs that show a scene in %s",
+            len(unwanted),
+            used + len(validation) + len(unwanted),
+            len(found) - len(photographs),
+            len(found),
+            ", ".join(map(str, not_in)),
         )
-    report(
-        f"{used} pairs to train on, {len(validation)} to validate, "
-        f"{len(photographs)} photographs"
+    _log.info(
+        "%d pairs to train on, %d to validate, %d photographs",
+        used,
+        len(validation),
+        len(photographs),
     )
     crops = CropSource(
         training,
@@ -93,11 +96,21 @@ def train(
         seed=config.seed,
         vertical_flips=config.vertical_flips,
     )
-    objective = StageWiseObjective(Perceptual(vgg)) if vgg else None
-    trainer = Trainer(config, crops, validation, folder, report, objective)
-    if weights is not None and trainer.step == 0:
-        trainer.start_from(weights)
-    trainer.run()
+    objective = StageWiseObjective(Perceptual(options.vgg)) if options.vgg else None
+    trainer = Trainer(config, crops, validation, options.folder, objective)
+    if options.weights is not None and trainer.step == 0:
+        trainer.start_from(options.weights)
+    trainer.run(stop)
+    return trainer
+
+
+def _settings(options: TrainingOptions) -> TrainingConfig:
+    weights = options.weights
+    config = configured(options, checkpoint_hash(weights) if weights else "")
+    if options.warm_up_loss_steps is None and (options.folder / STATE).is_file():
+        stored = read_config(options.folder).warm_up_loss_steps
+        config = replace(config, warm_up_loss_steps=stored)
+    return config
 
 
 def checkpoint_hash(path: Path) -> str:

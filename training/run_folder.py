@@ -22,13 +22,15 @@ import torch
 from torch import nn
 
 from derain.core.errors import CheckpointError, MediaError
-from derain.models.registry import create_model
+from derain.models.loading import open_network
+from derain.models.registry import MODELS, NetworkFacts, create_model
 from derain.training.config import TrainingConfig
 from derain.training.provenance import origin
 
 STATE, CONFIG, LOG = "state.pt", "config.json", "log.jsonl"
 ORIGIN = "origin.json"
 CURVES, SAMPLE = "curves.png", "sample.png"
+_FILES = (STATE, CONFIG, LOG, ORIGIN, CURVES, SAMPLE)
 
 
 def make_folder(folder: Path) -> None:
@@ -43,6 +45,36 @@ def make_folder(folder: Path) -> None:
         raise MediaError(
             f"{folder} cannot be made: {error.strerror}; choose another --output"
         ) from error
+
+
+def claim(folder: Path) -> None:
+    """Make `folder` for a run, or see that it holds a run and no one else's files.
+
+    What a run left that was killed before its first checkpoint is a run's, too, and so
+    are other files beside a run.
+
+    Raises:
+        MediaError: It cannot be made, or read.
+        CheckpointError: It holds files, but no run.
+    """
+    make_folder(folder)
+    try:
+        found = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be read: {error.strerror}") from error
+    try:
+        if CONFIG in found:
+            read_config(folder)
+            return
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{folder} holds a {CONFIG} of something else; choose another --output"
+        ) from error
+    others = found - {f"{name}.part" for name in _FILES}
+    if any(not name.startswith(".") for name in others):
+        raise CheckpointError(
+            f"{folder} holds files, but no training run; choose another --output"
+        )
 
 
 def begin(folder: Path, config: TrainingConfig) -> None:
@@ -128,6 +160,22 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
     write_file(folder / STATE, content.getbuffer())
 
 
+def new_network(model: str) -> tuple[nn.Module, NetworkFacts]:
+    """A network to train, in training mode, and how to feed it.
+
+    Args:
+        model: A name in the registry, or ``package.module:Class``.
+
+    Raises:
+        UnknownNameError: No such model.
+        NetworkError: The user's class cannot be imported or built.
+    """
+    if model in MODELS:
+        return create_model(model), MODELS[model].facts
+    own = open_network(model)
+    return own.network.train(), own.facts
+
+
 def load_average(model: str, folder: Path) -> nn.Module:
     """The network of the run in `folder` as it stands, in evaluation mode.
 
@@ -137,7 +185,7 @@ def load_average(model: str, folder: Path) -> nn.Module:
     config = read_config(folder)
     if config.model != model:
         raise CheckpointError(f"{folder} holds a run of {config.model}, not {model}")
-    network = create_model(model).eval()
+    network = new_network(model)[0].eval()
     network.load_state_dict(read_state(folder)["average"])
     return network
 

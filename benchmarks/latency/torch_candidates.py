@@ -17,7 +17,7 @@ from derain.core.errors import EngineError
 from derain.models.allocator import keep_memory
 from derain.models.loading import LoadedNetwork, open_network
 from derain.models.registry import NetworkFacts
-from derain.training.evaluate import pad
+from derain.training.validation import pad
 
 Forward = Callable[[Tensor], object]
 

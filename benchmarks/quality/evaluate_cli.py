@@ -19,7 +19,7 @@ WORST = 8  # pictures on the sheet
 
 if TYPE_CHECKING:
     from derain.training.data import Pair
-    from derain.training.evaluate import DerainPicture, Result
+    from derain.training.validation import DerainPicture, Result
 
 
 @click.command(cls=Command)
@@ -80,7 +80,7 @@ def main(
         raise click.UsageError("give --pairs, or --rainy and --clean")
 
     from derain.models.allocator import keep_memory
-    from derain.training.evaluate import dry_summary, in_strips, summary
+    from derain.training.validation import dry_summary, in_strips, summary
 
     keep_memory()
     source = _source(pairs, rainy, clean, dry=dry, every=every)
@@ -138,8 +138,8 @@ def _network(model: str, weights: Path | None, threads: int) -> DerainPicture:
     import torch
 
     from derain.models.loading import open_network
-    from derain.training.evaluate import derain_with
     from derain.training.run_folder import STATE, load_average
+    from derain.training.validation import derain_with
 
     if threads:
         torch.set_num_threads(threads)
@@ -161,16 +161,16 @@ def _bundle(folder: Path, backend: str, threads: int) -> Iterator[DerainPicture]
 
 
 def _measure(derain: DerainPicture, pairs: Iterator[Pair], name: str) -> list[Result]:
-    from derain.training.evaluate import evaluate
+    from derain.training.validation import score_pairs
 
-    results = evaluate(derain, pairs)
+    results = score_pairs(derain, pairs)
     if not results:
         raise DerainError(f"{name}: there are no pairs to measure on")
     return results
 
 
 def _row(result: Result) -> dict[str, Any]:
-    from derain.training.evaluate import finite
+    from derain.training.validation import finite
 
     return {
         "name": result.name,
@@ -209,8 +209,8 @@ def _write_worst(
 ) -> None:
     """Write the pictures that gained least: rainy, derained, clean."""
     from derain.core.pictures import write_picture
-    from derain.training.evaluate import finite
     from derain.training.sheets import contact_sheet
+    from derain.training.validation import finite
 
     def gain(result: Result) -> float:
         dry = math.isinf(result.rainy.psnr_db)

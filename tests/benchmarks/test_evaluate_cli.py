@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from derain.benchmarks.quality.evaluate_cli import main
 from derain.core.pictures import read_picture
 from derain.core.sizes import Size
-from derain.training.evaluate import evaluate, mean_score
+from derain.training.validation import mean_score, score_pairs
 
 
 def _invoke(*arguments):
@@ -22,7 +22,7 @@ def test_bundle_that_changes_nothing_scores_as_its_input(
     result = _invoke("--bundle", bundle, "--pairs", pairs_folder, "--json")
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)[str(bundle)]
-    wanted = mean_score([r.score for r in evaluate(lambda rainy: rainy, pairs)])
+    wanted = mean_score([r.score for r in score_pairs(lambda rainy: rainy, pairs)])
     assert figures["pictures"] == 4
     assert figures["psnr_db"] == pytest.approx(wanted.psnr_db, abs=5e-4)
     assert figures["rainy"]["psnr_db"] == figures["psnr_db"]

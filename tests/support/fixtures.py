@@ -326,9 +326,16 @@ def two_folders(tmp_path, pairs):
 @pytest.fixture
 def finished_run(tmp_path, pairs_folder):
     """A run of two steps, in its folder."""
-    from derain.training.config import config_for, with_changes
+    from derain.training.options import TrainingOptions
     from derain.training.run import train
 
-    config = with_changes(config_for("qsnet"), steps=2, crop=16, batch=2)
-    train(config, [pairs_folder], None, tmp_path / "run", lambda line: None)
-    return tmp_path / "run"
+    options = TrainingOptions(
+        model="qsnet",
+        pairs=(pairs_folder,),
+        steps=2,
+        crop=16,
+        batch=2,
+        output=tmp_path / "run",
+    )
+    train(options)
+    return options.folder

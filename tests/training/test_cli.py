@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from derain.training.cli import main
-from derain.training.config import config_for, with_changes
+from derain.training.recipes import config_for, with_changes
 
 TRAIN = ("--model", "qsnet", "--steps", "2", "--crop", "16", "--batch", "1")
 
@@ -61,6 +61,90 @@ def test_run_on_photographs_alone(tmp_path, two_folders):
     assert result.exit_code == 0, result.output
     assert "0 pairs to train on, 0 to validate, 4 photographs" in result.stderr
     assert (folder / "state.pt").is_file()
+
+
+def test_network_of_the_users_own(tmp_path, pairs_folder, two_folders, monkeypatch):
+    (tmp_path / "nets_to_train.py").write_text(
+        "from torch import nn\n"
+        "class Tiny(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.last = nn.Conv2d(3, 3, 3, padding=1)\n"
+        "    def forward(self, x):\n"
+        "        return x + self.last(x), None\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    tiny = ["--model", "nets_to_train:Tiny", *TRAIN[2:], "--warm-up-loss-steps", 1]
+    result = _invoke(*tiny, "--pairs", pairs_folder)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "runs/nets_to_train:Tiny\n"
+    again = _invoke(*tiny, "--pairs", pairs_folder)
+    assert "resumed at step 2" in again.stderr
+    arguments = ["--test", pairs_folder, "--video", two_folders, "--trained-on", "four"]
+    published = _invoke("publish", result.stdout.strip(), *arguments, "-o", "weights")
+    assert published.exit_code == 0, published.output
+    record = json.loads((tmp_path / "weights" / "Tiny.json").read_text())
+    assert record["model"] == "nets_to_train:Tiny"
+    assert (record["paper"], record["steps"]) == ("", 2)
+
+
+def test_run_of_an_older_version_goes_on_with_its_own_loss(tmp_path, pairs_folder):
+    folder = tmp_path / "run"
+    arguments = [*TRAIN, "--pairs", pairs_folder, "-o", folder]
+    _invoke(*arguments, "--warm-up-loss-steps", 0)
+    config = json.loads((folder / "config.json").read_text())
+    assert config.pop("warm_up_loss_steps") == 0
+    (folder / "config.json").write_text(json.dumps(config))
+    result = _invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "resumed at step 2" in result.stderr
+    other = _invoke(*arguments, "--warm-up-loss-steps", 3)
+    assert other.exit_code == 1
+    assert "with other settings" in other.stderr
+
+
+def test_new_run_starts_with_the_warm_up_loss(tmp_path, pairs_folder):
+    folder = tmp_path / "run"
+    result = _invoke(*TRAIN, "--pairs", pairs_folder, "-o", folder)
+    assert result.exit_code == 0, result.output
+    config = json.loads((folder / "config.json").read_text())
+    assert config["warm_up_loss_steps"] == 500
+
+
+@pytest.mark.parametrize("rate", ["inf", "nan"])
+def test_learning_rate_that_is_no_number(tmp_path, pairs_folder, rate):
+    arguments = ["--pairs", pairs_folder, "-o", tmp_path / "run"]
+    result = _invoke(*TRAIN, *arguments, "--learning-rate", rate)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: learning rate is {rate}, wanted a positive number\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_that_diverges_is_one_line(tmp_path, pairs_folder):
+    folder = tmp_path / "run"
+    arguments = ["--pairs", pairs_folder, "-o", folder, "--learning-rate", "1e38"]
+    result = _invoke(*TRAIN, *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        "Error: training diverged: at step 2 the loss or the weights are not finite; "
+        "start again in another --output with a smaller --learning-rate; the run is "
+        "kept as it was at step 0"
+    )
+    assert not (folder / "state.pt").exists()
+
+
+def test_folder_of_something_else_is_refused_at_once(tmp_path):
+    (tmp_path / "config.json").write_text('{"name": "web"}')
+    result = _invoke(*TRAIN, "--pairs", tmp_path / "none", "-o", tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: {tmp_path} holds a config.json of something else; "
+        "choose another --output\n"
+    )
+    assert (tmp_path / "config.json").read_text() == '{"name": "web"}'
 
 
 def test_scenes_of_a_folder_are_left_out(tmp_path, two_folders, pairs_folder):
@@ -140,7 +224,9 @@ def test_disk_that_is_full_is_one_line(tmp_path, pairs_folder, full_disk):
 @pytest.mark.parametrize(
     "arguments",
     [
+        [],
         ["--model", "nledn"],
+        ["--model", "qsnet", "--rendered", "0.9", "--dry", "0.9"],
         ["--model", "qsnet", "--hours", "1", "--steps", "1"],
         ["--model", "qsnet", "--vgg", "vgg16.pth"],
         ["--model", "qsnet", "--batch", "0"],

@@ -5,11 +5,10 @@ import pytest
 from derain.core.errors import ConfigError, MediaError
 from derain.core.pictures import read_picture, write_picture
 from derain.core.synthetic.rain import PRESETS, render_rain
-from derain.training.config import config_for, with_changes
 from derain.training.data import open_pairs, picture_paths
 from derain.training.leakage import SAME, Scenes, thumbnail
-from derain.training.pack import main as pack
-from derain.training.pack import packed_pairs, packed_photographs
+from derain.training.options import TrainingOptions
+from derain.training.pack import pack, packed_pairs, packed_photographs
 from derain.training.run import split, train
 from derain.training.run_folder import read_config
 
@@ -112,19 +111,25 @@ def test_folder_that_is_missing(tmp_path):
 
 
 def _train(tmp_path, pairs, clean, not_in):
-    config = with_changes(
-        config_for("qsnet"), steps=1, crop=16, batch=1, not_in=("data/test",)
+    train(
+        TrainingOptions(
+            model="qsnet",
+            pairs=() if pairs is None else (pairs,),
+            clean=clean,
+            not_in=tuple(not_in),
+            steps=1,
+            crop=16,
+            batch=1,
+            output=tmp_path / "run",
+        )
     )
-    lines = []
-    places = [] if pairs is None else [pairs]
-    train(config, places, clean, tmp_path / "run", lines.append, not_in=not_in)
-    return lines
 
 
 def test_training_leaves_out_what_is_measured_on_and_says_so(
-    tmp_path, measured, photographs, more_pairs
+    tmp_path, measured, photographs, more_pairs, said
 ):
-    lines = _train(tmp_path, more_pairs, photographs, [measured])
+    _train(tmp_path, more_pairs, photographs, [measured])
+    lines = said()
     assert lines[0] == (
         "left out 1 of 3 pairs and 2 of 4 photographs that show a scene in "
         + str(measured)
@@ -153,8 +158,15 @@ def test_scenes_are_left_out_of_a_pack_when_it_is_made(
     tmp_path, measured, photographs, more_pairs
 ):
     path = tmp_path / "pack.zip"
-    arguments = ["--pairs", more_pairs, "--clean", photographs, "--not-in", measured]
-    pack.main([str(x) for x in [*arguments, "-o", path]], standalone_mode=False)
+    pack(
+        path,
+        pairs=more_pairs,
+        clean=photographs,
+        not_in=[measured],
+        side=256,
+        quality=92,
+        megabytes=1.0,
+    )
     assert [pair.name for pair in packed_pairs(path)] == ["5", "6"]
     assert len(list(packed_photographs(path))) == 2
     with pytest.raises(ConfigError, match="give --not-in to derain"):

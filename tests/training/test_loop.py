@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from derain.core.errors import CheckpointError, MediaError
+from derain.core.errors import CheckpointError, MediaError, TrainingError
 from derain.training import loop
-from derain.training.config import config_for, with_changes
 from derain.training.data import CropSource
 from derain.training.loop import Trainer, learning_rate
+from derain.training.recipes import config_for, with_changes
 from derain.training.run_folder import (
     LOG,
     ORIGIN,
@@ -30,7 +30,8 @@ from derain.training.run_folder import (
 
 def _config(**changes):
     return with_changes(
-        config_for("qsnet"), **({"steps": 6, "crop": 16, "batch": 2} | changes)
+        config_for("qsnet"),
+        **({"steps": 6, "crop": 16, "batch": 2, "warm_up_loss_steps": 0} | changes),
     )
 
 
@@ -164,6 +165,100 @@ def test_step_that_overflows_is_left_out_and_counted(
     assert _trainer(trainer.config, pairs, tmp_path).skipped == 1
 
 
+class _Faulty:
+    """A loss that is not finite from some step on."""
+
+    def __init__(self, until, value=math.nan):
+        self.calls, self.until, self.value = 0, until, value
+
+    def __call__(self, model, rainy, clean):
+        self.calls += 1
+        factor = 1.0 if self.calls <= self.until else self.value
+        return {"l1": factor * (model(rainy) - clean).abs().mean()}
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize("steps", [4, 60], ids=["at the end", "on the way"])
+def test_loss_that_is_lost_keeps_the_last_good_state(tmp_path, pairs, value, steps):
+    trainer = _trainer(_config(steps=steps), pairs, tmp_path, _Faulty(2, value))
+    trainer._train_step(1e-3)
+    trainer.save()
+    before = (tmp_path / STATE).read_bytes()
+    with pytest.raises(TrainingError, match=r"diverged.*not finite.*kept.*at step 1$"):
+        trainer.run()
+    assert trainer.step == min(steps, 50)
+    assert (tmp_path / STATE).read_bytes() == before
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, pairs):
+    trainer = _trainer(_config(), pairs, tmp_path)
+    trainer.save()
+    torch.nn.init.constant_(trainer.average.last.bias, math.nan)
+    with pytest.raises(TrainingError, match="smaller --learning-rate"):
+        trainer.save()
+    state = read_state(tmp_path)["average"]
+    assert all(bool(x.isfinite().all()) for x in state.values())
+
+
+def test_overflow_of_the_last_step_alone_is_no_divergence(tmp_path, pairs):
+    factors = itertools.chain([1.0, math.inf], itertools.repeat(1.0))
+
+    def objective(model, rainy, clean):
+        return {"l1": next(factors) * (model(rainy) - clean).abs().mean()}
+
+    trainer = _trainer(_config(steps=2), pairs, tmp_path, objective)
+    trainer.run()  # which asks once more: the loss is finite
+    assert trainer.skipped == 1
+    assert read_state(tmp_path)["step"] == 2
+
+
+def test_first_steps_have_the_warm_up_loss(tmp_path, pairs, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_EVERY", 4)
+    config = _config(steps=4, warm_up_loss_steps=3)
+    trainer = _trainer(config, pairs, tmp_path)
+    trainer.run()
+    (entry, _) = read_log(tmp_path)
+    names = {"root_mean_square", "content", "quasi_sparsity", "auxiliary", "detail"}
+    assert entry["loss"].keys() == names
+    assert 0.01 < entry["loss"]["root_mean_square"] < 1
+
+
+def test_run_that_is_stopped_ends_as_an_uninterrupted_one(tmp_path, pairs):
+    config = _config(warm_up_loss_steps=3)
+    _trainer(config, pairs, tmp_path / "whole").run()
+    for end in (2, 4, 99):
+        trainer = _trainer(config, pairs, tmp_path / "parts")
+        trainer.run(stop=lambda end=end, trainer=trainer: trainer.step == end)
+        assert trainer.step == min(end, 6)
+    whole, parts = (read_state(tmp_path / name) for name in ("whole", "parts"))
+    assert _same(_without_time(whole), _without_time(parts))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param({"config.json": '{"name": "web"}'}, id="another config"),
+        pytest.param({"config.json": "[1, 2]"}, id="no table"),
+        pytest.param({"config.json": "\ufeff{"}, id="no JSON"),
+        pytest.param({"log.jsonl": '{"event": 1}\n'}, id="another log"),
+        pytest.param({"notes.txt": "mine"}, id="other files"),
+    ],
+)
+def test_files_of_others_are_left_alone(tmp_path, pairs, files):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(CheckpointError, match=r"holds .*choose another --output"):
+        _trainer(_config(), pairs, tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
+
+
+def test_notes_beside_a_run_do_not_keep_it_from_going_on(tmp_path, pairs):
+    _trainer(_config(), pairs, tmp_path).save()
+    (tmp_path / "notes.txt").write_text("mine")
+    _trainer(_config(), pairs, tmp_path).run()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_checkpoint_of_an_older_version_has_skipped_nothing(tmp_path, pairs):
     trainer = _trainer(_config(), pairs, tmp_path)
     trainer.save()
@@ -234,13 +329,14 @@ def test_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, pair
 SCRIPT = """
 import sys
 from pathlib import Path
-from derain.training.config import config_for, with_changes
+from derain.training.options import TrainingOptions
+from derain.training.recipes import configured, with_changes
 from derain.training.run import train
 pairs, folder = map(Path, sys.argv[1:])
-config = with_changes(
-    config_for("qsnet"), steps=60, crop=16, batch=1, save_minutes=1e-9
+options = TrainingOptions(
+    model="qsnet", pairs=(pairs,), steps=60, crop=16, batch=1, output=folder
 )
-train(config, [pairs], None, folder, lambda line: None)
+train(options, with_changes(configured(options), save_minutes=1e-9))
 """
 
 
@@ -252,17 +348,17 @@ def test_killed_process_resumes_to_the_same_weights(tmp_path, pairs_folder):
 
     whole = start(tmp_path / "whole")
     killed = start(tmp_path / "killed")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300  # a machine may be busy
     while not (tmp_path / "killed" / STATE).exists():
         assert killed.poll() is None, killed.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=300)
     assert read_state(tmp_path / "killed")["step"] == 50
     again = start(tmp_path / "killed")
     for process in (whole, again):
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     a, b = (read_state(tmp_path / name) for name in ("whole", "killed"))
     assert a["step"] == 60

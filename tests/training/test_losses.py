@@ -74,6 +74,20 @@ def test_quasi_sparsity_by_hand():
     assert float(turned) == pytest.approx(0.1 + 0.2 + 0.4)
 
 
+def test_root_mean_square_is_taken_of_each_crop():
+    crops = torch.cat([_flat(0.1), _flat(0.7)])
+    got = losses.root_mean_square(crops, torch.zeros_like(crops))
+    assert float(got) == pytest.approx(0.4, abs=1e-5)  # not the root of 0.25
+
+
+def test_network_without_a_row_has_an_objective():
+    objective = losses.objective_for("my.nets:Own")
+    several = _Fixed(forward=(_flat(0.6), None))
+    terms = objective(several, _flat(0.7), _flat(0.5))
+    assert {name: float(x) for name, x in terms.items()} == {"l1": pytest.approx(0.1)}
+    assert losses.objective_for("qsnet") is losses.qsnet_objective
+
+
 def test_auxiliary_errors_are_a_mean_over_the_decoders():
     got = losses.auxiliary_errors([_flat(0.1), _flat(0.4)], _flat(0.2))
     assert float(got) == pytest.approx((0.01 + 0.04) / 2)

@@ -4,8 +4,9 @@ from click.testing import CliRunner
 
 from derain.core.errors import MediaError
 from derain.core.metrics import score
+from derain.training.cli import main
 from derain.training.leakage import Scenes
-from derain.training.pack import main, middle, packed_pairs, packed_photographs
+from derain.training.pack import middle, packed_pairs, packed_photographs
 from derain.training.run import split
 
 
@@ -14,7 +15,7 @@ def pack(tmp_path, pairs_folder, two_folders):
     path = tmp_path / "pack.zip"
     arguments = ["--pairs", pairs_folder, "--clean", two_folders / "clean"]
     arguments += ["--quality", 100, "-o", path]
-    result = CliRunner().invoke(main, [str(each) for each in arguments])
+    result = CliRunner().invoke(main, ["pack", *map(str, arguments)])
     assert result.exit_code == 0, result.output
     return path
 
@@ -54,7 +55,7 @@ def test_pack_that_would_be_too_large_is_not_left(tmp_path, pairs_folder):
         "-o",
         tmp_path / "p.zip",
     ]
-    result = CliRunner().invoke(main, [str(each) for each in arguments])
+    result = CliRunner().invoke(main, ["pack", *map(str, arguments)])
     assert result.exit_code == 1
     assert "choose a smaller --side or --quality" in result.stderr
     assert not list(tmp_path.glob("p.zip*"))

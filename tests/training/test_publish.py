@@ -7,9 +7,10 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from derain.core.bundle import sha256
-from derain.core.errors import MediaError
+from derain.core.errors import CheckpointError, MediaError
 from derain.models.loading import open_network
-from derain.training import publish as shipping
+from derain.training import publish as publishing
+from derain.training.cli import main
 from derain.training.run_folder import load_average
 
 RECORD = {
@@ -33,12 +34,12 @@ RECORD = {
     "earlier_runs": list,
 }
 MOST_BYTES = 15_000_000
-RECORDS = sorted(shipping.WEIGHTS.glob("*.json"))
+RECORDS = sorted(publishing.WEIGHTS.glob("*.json"))
 
 
 def _check(record, weights):
     assert {name: type(value) for name, value in record.items()} == RECORD
-    assert record["schema"] == shipping.SCHEMA
+    assert record["schema"] == publishing.SCHEMA
     assert record["sha256"] == sha256(weights)
     assert record["bytes"] == weights.stat().st_size < MOST_BYTES
     assert record["origin"].keys() == {
@@ -60,7 +61,7 @@ def test_run_becomes_weights_and_their_record(
 ):
     arguments = [finished_run, "--test", pairs_folder, "--video", two_folders]
     arguments += ["--trained-on", "four made-up pairs", "-o", tmp_path / "weights"]
-    result = CliRunner().invoke(shipping.main, [str(each) for each in arguments])
+    result = CliRunner().invoke(main, ["publish", *(str(each) for each in arguments)])
     assert result.exit_code == 0, result.output
     weights = tmp_path / "weights" / "qsnet.safetensors"
     record = json.loads(weights.with_suffix(".json").read_text())
@@ -81,10 +82,10 @@ def test_run_becomes_weights_and_their_record(
 
 
 @pytest.fixture
-def ship(tmp_path, finished_run, pairs_folder, two_folders):
-    """Ships a finished run into `tmp_path`; returns the record."""
+def publish(tmp_path, finished_run, pairs_folder, two_folders):
+    """Publishes a finished run into `tmp_path`; returns the record."""
     return partial(
-        shipping.ship,
+        publishing.publish,
         finished_run,
         test=pairs_folder,
         video=two_folders,
@@ -94,15 +95,15 @@ def ship(tmp_path, finished_run, pairs_folder, two_folders):
     )
 
 
-def test_output_that_is_a_file(ship, tmp_path, monkeypatch):
-    monkeypatch.setattr(shipping, "measure", None)  # not before all is measured
+def test_output_that_is_a_file(publish, tmp_path, monkeypatch):
+    monkeypatch.setattr(publishing, "measure", None)  # not before all is measured
     (tmp_path / "file").write_text("")
     with pytest.raises(MediaError, match="file cannot be made: File exists"):
-        ship(output=tmp_path / "file")
+        publish(output=tmp_path / "file")
 
 
-def test_figures_of_some_pictures_say_so(ship):
-    record = ship(every=4)
+def test_figures_of_some_pictures_say_so(publish):
+    record = publish(every=4)
     assert {
         name: f["pictures"] for name, f in record["figures"].items() if "/" in name
     } == {
@@ -112,22 +113,38 @@ def test_figures_of_some_pictures_say_so(ship):
     }
 
 
-def test_weights_that_rounding_harms_stay_in_float32(ship, tmp_path, monkeypatch):
-    monkeypatch.setattr(shipping, "HALF_TOLERANCE_DB", -1.0)
-    record = ship()
+def test_weights_that_rounding_harms_stay_in_float32(publish, tmp_path, monkeypatch):
+    monkeypatch.setattr(publishing, "HALF_TOLERANCE_DB", -1.0)
+    record = publish()
     assert record["storage"] == "float32"
     tensors = load_file(tmp_path / "qsnet.safetensors")
     assert tensors["last.weight"].dtype == torch.float32
 
 
-def test_a_run_that_went_on_from_shipped_weights_names_theirs(tmp_path):
-    record = tmp_path / "qsnet.json"
-    old = {name: name for name in shipping._OF_A_RUN} | {"sha256": "abc"}
-    record.write_text(json.dumps(old | {"earlier_runs": ["first"], "figures": {}}))
-    assert shipping.earlier_runs("abc", record) == ["first", old]
-    assert shipping.earlier_runs("def", record) == []
-    assert shipping.earlier_runs("", record) == []
-    assert shipping.earlier_runs("abc", tmp_path / "none.json") == []
+def test_a_run_that_went_on_from_shipped_weights_names_theirs():
+    old = {name: name for name in publishing._OF_A_RUN} | {"sha256": "abc"}
+    record = old | {"earlier_runs": ["first"], "figures": {}}
+    assert publishing.earlier_runs("abc", record) == ["first", old]
+    assert publishing.earlier_runs("def", record) == []
+    assert publishing.earlier_runs("", record) == []
+    assert publishing.earlier_runs("abc", None) == []
+
+
+@pytest.mark.parametrize("name", ["qsnet.json", "qsnet.safetensors"])
+def test_files_of_others_are_not_replaced(publish, tmp_path, name, monkeypatch):
+    monkeypatch.setattr(publishing, "measure", None)  # not before all is measured
+    (tmp_path / name).write_text('{"name": "mine"}')
+    with pytest.raises(CheckpointError, match="is not what derain-train publish wrote"):
+        publish()
+    assert (tmp_path / name).read_text() == '{"name": "mine"}'
+
+
+def test_record_of_ours_is_replaced(publish, tmp_path):
+    first, second = publish(), publish(notes=["again"])
+    assert first["sha256"] == second["sha256"]
+    record = json.loads((tmp_path / "qsnet.json").read_text())
+    assert record["notes"] == ["again"]
+    assert record["config"]["warm_up_loss_steps"] == 500
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=[path.stem for path in RECORDS])
@@ -141,7 +158,7 @@ def test_shipped_weights_can_be_made_again_from_nothing(path):
 def test_folder_without_a_run_is_one_line(tmp_path):
     arguments = [tmp_path, "--test", tmp_path, "--video", tmp_path]
     arguments += ["--trained-on", "nothing"]
-    result = CliRunner().invoke(shipping.main, [str(each) for each in arguments])
+    result = CliRunner().invoke(main, ["publish", *(str(each) for each in arguments)])
     assert result.exit_code == 1
     assert "holds no training run" in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -163,7 +180,7 @@ def test_shipped_weights_are_those_of_their_record(path):
 
 
 def test_no_weights_without_a_record():
-    weights = {path.stem for path in shipping.WEIGHTS.glob("*.safetensors")}
+    weights = {path.stem for path in publishing.WEIGHTS.glob("*.safetensors")}
     assert weights == {path.stem for path in RECORDS}
-    total = sum(p.stat().st_size for p in shipping.WEIGHTS.glob("*.safetensors"))
+    total = sum(p.stat().st_size for p in publishing.WEIGHTS.glob("*.safetensors"))
     assert total < 40_000_000

@@ -1,4 +1,4 @@
-"""Measure a network or a bundle on pairs of pictures."""
+"""How a network does on pairs of pictures: scores, their means, and summaries."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Result:
     image: Picture | None = None
 
 
-def evaluate(
+def score_pairs(
     derain: DerainPicture, pairs: Iterable[Pair], keep: int = 0
 ) -> list[Result]:
     """Derain every rainy picture and compare; the first `keep` images are kept."""
@@ -57,6 +57,20 @@ def evaluate(
             )
         )
     return results
+
+
+def sample_sheet(pairs: Sequence[Pair], results: Sequence[Result]) -> Picture:
+    """Rainy, derained and clean of every pair whose image was kept, one below another.
+
+    Cut at the right to the narrowest; `(H, W, 3)` uint8 BGR.
+    """
+    rows = [
+        np.hstack([pair.rainy, result.image, pair.clean])
+        for pair, result in zip(pairs, results, strict=True)
+        if result.image is not None
+    ]
+    width = min(row.shape[1] for row in rows)
+    return np.vstack([row[:, :width] for row in rows])
 
 
 def mean_score(scores: Sequence[Score]) -> Score:

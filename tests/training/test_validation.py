@@ -9,13 +9,13 @@ import torch
 from derain.core.metrics import Score, score
 from derain.models.registry import NetworkFacts
 from derain.training.data import Pair
-from derain.training.evaluate import (
+from derain.training.validation import (
     derain_with,
     dry_summary,
-    evaluate,
     in_strips,
     mean_score,
     pad,
+    score_pairs,
     summary,
 )
 
@@ -100,8 +100,8 @@ def test_padding_reflects():
     assert padded[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 4, 3]
 
 
-def test_evaluate_keeps_images_and_scores(pairs):
-    results = evaluate(lambda rainy: rainy // 2 * 2, pairs, keep=1)
+def test_score_pairs_keeps_images_and_scores(pairs):
+    results = score_pairs(lambda rainy: rainy // 2 * 2, pairs, keep=1)
     assert [result.name for result in results] == ["0", "1", "2", "3"]
     assert results[0].rainy == score(pairs[0].rainy, pairs[0].clean)
     assert results[0].score == score(pairs[0].rainy // 2 * 2, pairs[0].clean)
@@ -118,7 +118,7 @@ def test_mean_score_is_a_mean_over_pictures():
 
 def test_summaries_are_json_even_of_equal_pictures(pairs):
     same = [Pair(pair.name, pair.clean, pair.clean) for pair in pairs]
-    results = evaluate(lambda rainy: rainy, same)
+    results = score_pairs(lambda rainy: rainy, same)
     assert math.isinf(results[0].score.psnr_db)
     figures = json.loads(json.dumps([summary(results), dry_summary(results)]))
     assert figures[0]["psnr_db"] is None

@@ -5,7 +5,8 @@ import pytest
 from click.testing import CliRunner
 
 from derain.core.pictures import read_picture, write_picture
-from derain.training.real_sheet import before_and_after, main, spread
+from derain.training.cli import main
+from derain.training.look import before_and_after, spread
 
 
 @pytest.mark.parametrize(
@@ -30,13 +31,26 @@ def test_sheet_of_two_folders(tmp_path, two_folders):
     sheet = tmp_path / "sheet.png"
     arguments = [two_folders / "rain", two_folders / "clean", "--model", "stagewise"]
     arguments += ["--most", 1, "--width", 50, "-o", sheet]
-    result = CliRunner().invoke(main, [str(each) for each in arguments])
+    result = CliRunner().invoke(main, ["look", *map(str, arguments)])
     assert result.exit_code == 0, result.output
     assert read_picture(sheet).shape[1] == 4 * 50
 
 
+def test_sheet_of_rendered_rain(tmp_path, two_folders):
+    sheet = tmp_path / "sheet.png"
+    arguments = [two_folders / "clean", "--most", 2, "--width", 50, "-o", sheet]
+    result = CliRunner().invoke(main, ["look", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    assert read_picture(sheet).shape[1] == 7 * 50
+
+
+def test_weights_want_a_network(tmp_path):
+    result = CliRunner().invoke(main, ["look", str(tmp_path), "--weights", "a.pth"])
+    assert result.exit_code == 2
+
+
 def test_folder_without_pictures_is_one_line(tmp_path):
     arguments = [str(tmp_path), "--model", "qsnet", "-o", str(tmp_path / "sheet.png")]
-    result = CliRunner().invoke(main, arguments)
+    result = CliRunner().invoke(main, ["look", *arguments])
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1

@@ -1,0 +1,119 @@
+"""The options of ``derain-train``: of one run, and the keys of one in a queue."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+
+import click
+
+from derain.core.commands import Parsed
+from derain.core.options import option
+from derain.models.registry import MODELS
+
+NAMES = [name for name in MODELS if name != "nledn"]  # whose weights are published
+_MOST_SEED = 2**63 - 1  # that PyTorch takes
+
+
+def _model(text: str) -> str:
+    if text not in NAMES and ":" not in text:
+        raise ValueError(
+            f"{text!r} is not trained here; choose from {', '.join(NAMES)}, or give "
+            "package.module:Class"
+        )
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOptions:
+    """What to train, on what and how; None takes what our recipe for the network says.
+
+    Attributes are documented by the help of their options.
+    """
+
+    model: str = option(
+        MISSING,
+        f"The network: {', '.join(NAMES)}, or package.module:Class.",
+        kind=Parsed("model", _model),
+    )
+    pairs: tuple[Path, ...] = option(
+        (),
+        "Folder of files, left half clean, right half rainy; or with folders rain "
+        "and clean. May be repeated: each folder gives as many crops as another.",
+        kind=click.Path(path_type=Path),
+        multiple=True,
+    )
+    clean: Path | None = option(
+        None,
+        "Folder of photographs to render rain on.",
+        kind=click.Path(path_type=Path),
+    )
+    not_in: tuple[Path, ...] = option(
+        (),
+        "Folder that is measured on later: photographs and pairs that show a scene "
+        "in it, of pictures or of pairs, are left out. May be repeated.",
+        kind=click.Path(path_type=Path),
+        multiple=True,
+    )
+    weights: Path | None = option(
+        None,
+        "Checkpoint to start from, in place of new weights: a state dict of the "
+        "network, such as the file that derain-train publish makes of a run.",
+        kind=click.Path(path_type=Path),
+    )
+    hours: float | None = option(
+        None, "Time to take.", kind=click.FloatRange(0, min_open=True)
+    )
+    steps: int | None = option(
+        None, "Steps to take, instead.", kind=click.IntRange(1, 10**9)
+    )
+    batch: int | None = option(None, "Crops a step.", kind=click.IntRange(1, 4096))
+    crop: int | None = option(
+        None, "Size of a crop, in pixels.", kind=click.IntRange(16, 8192)
+    )
+    learning_rate: float | None = option(
+        None, "Of Adam, at its highest.", kind=click.FloatRange(0, min_open=True)
+    )
+    warm_up_loss_steps: int | None = option(
+        None,
+        "Steps at the start whose loss is the root of the mean square of each crop: "
+        "where rain is on few pixels, papers' losses alone are slow to learn.",
+        kind=click.IntRange(0, 10**9),
+    )
+    rendered: float | None = option(
+        None, "Part of rendered rain.", kind=click.FloatRange(0, 1)
+    )
+    dry: float | None = option(
+        None, "Part of dry pictures.", kind=click.FloatRange(0, 1)
+    )
+    vgg: Path | None = option(
+        None,
+        "torchvision's vgg16 checkpoint, for the loss of stagewise.",
+        kind=click.Path(path_type=Path),
+    )
+    bf16: bool | None = option(
+        None, "Precision of the forward pass.", names=("--bf16/--fp32",)
+    )
+    channels_last: bool | None = option(
+        None,
+        "Memory layout of networks.",
+        names=("--channels-last/--channels-first",),
+    )
+    compile: bool | None = option(None, "torch.compile.", names=("--compile/--eager",))
+    threads: int | None = option(
+        None, "Processor threads.", kind=click.IntRange(1, 1024)
+    )
+    seed: int | None = option(
+        None, "Of weights and batches.", kind=click.IntRange(0, _MOST_SEED)
+    )
+    output: Path | None = option(
+        None,
+        "Folder of the run; runs/MODEL by default. A run in it is resumed.",
+        names=("--output", "-o"),
+        kind=click.Path(path_type=Path),
+    )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.output or Path("runs") / self.model

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         ShapeError,
         SourceLostError,
         StreamError,
+        TrainingError,
         UnknownNameError,
         VerificationError,
     )
@@ -70,6 +71,7 @@ __all__ = [
     "ShapeError",
     "SourceLostError",
     "StreamError",
+    "TrainingError",
     "UnknownNameError",
     "VerificationError",
     "__version__",
@@ -108,7 +110,7 @@ def __getattr__(name: str) -> Any:
         if len(room) == 2 and room[0] == "derain":
             from derain.core.errors import MissingDependencyError
 
-            raise MissingDependencyError(error.name, "export") from error
+            raise MissingDependencyError(".".join(room), "export") from error
         raise
 
 

@@ -10,9 +10,9 @@ import click
 
 from derain.calibration.options import METHODS, CalibrationOptions
 from derain.core.commands import Command
+from derain.core.interrupts import signals_unwind
 from derain.core.lazy import requires
 from derain.core.options import options_from
-from derain.core.unwinding import signals_unwind
 
 _EPILOG = f"""\b
 Methods: {", ".join(METHODS)}

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Mailbox(Generic[T]):
+class BoundedQueue(Generic[T]):
     """Items in order from one writing thread to one reading thread.
 
     Every item that is put in is taken out or reported to `dropped`, exactly once.

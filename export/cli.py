@@ -10,10 +10,10 @@ import click
 
 from derain.calibration.options import NAMES, given, int8_options
 from derain.core.commands import SIZE, Command, Parsed
+from derain.core.interrupts import signals_unwind
 from derain.core.lazy import load
 from derain.core.manifest import Precision, Target
 from derain.core.sizes import Size, SizeRange
-from derain.core.unwinding import signals_unwind
 from derain.models.allocator import use_huge_pages
 from derain.models.registry import MODELS, NetworkFacts
 

@@ -29,7 +29,7 @@ from derain.core.errors import BenchmarkError
 from derain.core.pictures import write_picture
 from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
-from derain.runtime.pipeline.inference import Network as FrameStep
+from derain.runtime.pipeline.inference import Inference as FrameStep
 from derain.runtime.pipeline.run import StreamOptions, run
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame as StreamFrame

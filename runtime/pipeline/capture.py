@@ -1,4 +1,4 @@
-"""The source's thread: frames into the mailbox, and a lost source opened again."""
+"""The source's thread: frames into the queue, and a lost source opened again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 
-from derain.core.bounded_queue import Mailbox
+from derain.core.bounded_queue import BoundedQueue
 from derain.core.errors import MediaError, SourceLostError
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame, Source
@@ -24,7 +24,7 @@ _QUEUED = 3  # frames of a file that are read ahead
 _PATIENCE_S = 10.0  # for a source that does not return
 
 
-class Intake:
+class Capture:
     """Reads `source` in a thread of its own, which also closes it.
 
     Args:
@@ -34,7 +34,7 @@ class Intake:
         reopen: Opens the source anew after a `SourceLostError`; None: not at all.
 
     Attributes:
-        mailbox: Where the frames are; it ends as the source does.
+        queue: Where the frames are; it ends as the source does.
         lost_since: Since when the source is lost, by ``time.monotonic()``; None while
             it delivers.
     """
@@ -56,7 +56,7 @@ class Intake:
         self._closed = False
         self.lost_since: float | None = None
         self._live = live = source.info.live
-        self.mailbox: Mailbox[tuple[Frame, float]] = Mailbox(
+        self.queue: BoundedQueue[tuple[Frame, float]] = BoundedQueue(
             1 if live else _QUEUED,
             waits=not live,
             dropped=lambda item: statistics.count("dropped"),
@@ -75,7 +75,7 @@ class Intake:
         thread does not keep the process alive.
         """
         self._stopped.set()
-        self.mailbox.cancel()
+        self.queue.cancel()
         try:
             if self._live:
                 self._close()
@@ -95,16 +95,16 @@ class Intake:
                     break
                 self._statistics.read.add((time.perf_counter() - started) * 1000)
                 self._statistics.count("captured")
-                if not self.mailbox.put((frame, time.monotonic())):
+                if not self.queue.put((frame, time.monotonic())):
                     break
-        # Of any type: it is carried to the thread that reads the mailbox.
+        # Of any type: it is carried to the thread that reads the queue.
         except BaseException as caught:
             error = caught
         try:
             self._close()
         except BaseException as caught:
             error = error or caught
-        self.mailbox.end(error)
+        self.queue.end(error)
 
     def _close(self) -> None:
         """Close the source at hand, unless the other thread does."""

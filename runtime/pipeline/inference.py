@@ -15,13 +15,13 @@ from derain.core.errors import ShapeError
 from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
 from derain.runtime.pipeline.deadline import Deadline, Late
-from derain.runtime.pipeline.rain_gate import Gate
+from derain.runtime.pipeline.rain_gate import RainGate
 from derain.runtime.resizing import derain_resized, scale
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame
 
 
-class Network:
+class Inference:
     """Derains frames, in the thread that opened the backend.
 
     Args:
@@ -47,7 +47,7 @@ class Network:
         choose: Callable[[Size], Derainer] | None = None,
         resize: bool = False,
         size: Size | None = None,
-        gate: Gate | None = None,
+        gate: RainGate | None = None,
         deadline: Deadline | None = None,
         late: Late = "drop",
     ) -> None:
@@ -129,7 +129,7 @@ class Network:
             return derain_resized(derainer, image)
         return derainer.derain(image)
 
-    def _looked(self, gate: Gate, frame: Frame, picture: NDArray[np.uint8]) -> bool:
+    def _looked(self, gate: RainGate, frame: Frame, picture: NDArray[np.uint8]) -> bool:
         """Whether it was only a look: it was dry before, and is now."""
         before = gate.dry
         gate.saw(frame.image, picture)

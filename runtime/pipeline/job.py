@@ -18,7 +18,7 @@ from derain.core.progress import Progress, frames_line
 from derain.runtime.bundles import BundleChoice
 from derain.runtime.derainer import Derainer
 from derain.runtime.pipeline.deadline import Late
-from derain.runtime.pipeline.rain_gate import Gate
+from derain.runtime.pipeline.rain_gate import RainGate
 from derain.runtime.pipeline.run import StreamOptions, Summary, run
 from derain.runtime.pipeline.views import View, ViewedSink, view_info
 from derain.runtime.preview import open_preview, preview_notes
@@ -132,7 +132,7 @@ def run_job(
             limit=job.limit,
             resize=job.resize,
             choose=choice.choose if others else None,
-            gate=Gate() if job.gate else None,
+            gate=RainGate() if job.gate else None,
             max_latency_ms=job.max_latency_ms,
             late=job.late,
             reopen=partial(open_source, job.source, job.fps),

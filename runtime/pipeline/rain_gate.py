@@ -19,7 +19,7 @@ _STEP = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GateOptions:
+class RainGateOptions:
     """When the gate opens and closes.
 
     The thresholds are for the shipped weights of qsnet, at most 640 pixels wide.
@@ -41,7 +41,7 @@ class GateOptions:
     look_every: int = 15
 
 
-class Gate:
+class RainGate:
     """Decides frame by frame whether the network is needed.
 
     Args:
@@ -55,10 +55,10 @@ class Gate:
 
     def __init__(
         self,
-        options: GateOptions | None = None,
+        options: RainGateOptions | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._options = options or GateOptions()
+        self._options = options or RainGateOptions()
         self._clock = clock
         self._dry_since: float | None = None
         self._until_look = 0

@@ -1,10 +1,10 @@
 """The frame loop: a source, the network and sinks, each in a thread of its own.
 
-    source thread -> mailbox -> network, in the calling thread -> mailbox -> sink thread
-                                                               -> mailbox -> sink thread
+    source thread -> queue -> network, in the calling thread -> queue -> sink thread
+                                                               -> queue -> sink thread
 
 Reading, deraining and writing overlap, and frames stay in order. Files and cameras take
-the same road; what differs is what a full mailbox does (see `Mailbox`): for a file the
+the same road; what differs is what a full queue does (see `BoundedQueue`): for a file the
 writer waits, so that every frame arrives; for a camera the oldest frame is dropped, so
 that the picture is new. Whatever fails stops the others, and closes what is open.
 """
@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from derain.core.errors import DerainError, StreamError
 from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
-from derain.runtime.pipeline.capture import Intake
+from derain.runtime.pipeline.capture import Capture
 from derain.runtime.pipeline.deadline import Deadline, Late
-from derain.runtime.pipeline.inference import Network
+from derain.runtime.pipeline.inference import Inference
 from derain.runtime.pipeline.no_signal import NoSignal
-from derain.runtime.pipeline.rain_gate import Gate
-from derain.runtime.pipeline.writer import Outlet
+from derain.runtime.pipeline.rain_gate import RainGate
+from derain.runtime.pipeline.writer import Writer
 from derain.runtime.telemetry.statistics import SinkStatistics, Statistics
 from derain.runtime.video.frames import Frame, Sink, Source
 
@@ -58,7 +58,7 @@ class StreamOptions:
     limit: int | None = None
     resize: bool = False
     choose: Callable[[Size], Derainer] | None = None
-    gate: Gate | None = None
+    gate: RainGate | None = None
     max_latency_ms: float | None = None
     late: Late = "drop"
     reopen: Callable[[], Source] | None = None
@@ -120,7 +120,7 @@ class _Run:
         self._options = options
         self._live = info.live
         self._statistics = options.statistics
-        self._intake = Intake(
+        self._capture = Capture(
             source,
             self._statistics,
             limit=None if info.live else options.limit,
@@ -128,12 +128,12 @@ class _Run:
         )
         bounded = info.live and options.max_latency_ms is not None
         deadline = Deadline((options.max_latency_ms or 0) / 1000) if bounded else None
-        self._outlets = [
-            self._outlet(sink, number, deadline) for number, sink in enumerate(sinks)
+        self._writers = [
+            self._writer(sink, number, deadline) for number, sink in enumerate(sinks)
         ]
-        self._told: set[Outlet] = set()
+        self._told: set[Writer] = set()
         plain = options.choose is None and options.gate is None and not options.resize
-        self._network = Network(
+        self._network = Inference(
             derainer,
             self._statistics,
             overlap=plain and not info.live,
@@ -148,32 +148,32 @@ class _Run:
         self._done = 0
         self._whole = False
 
-    def _outlet(self, sink: Sink, number: int, deadline: Deadline | None) -> Outlet:
+    def _writer(self, sink: Sink, number: int, deadline: Deadline | None) -> Writer:
         name = sink.description or f"sink {number + 1}"
         row = SinkStatistics(name)
         self._statistics.sinks.append(row)
         if deadline is None or number:
-            return Outlet(sink, row, live=self._live)
-        return Outlet(sink, row, live=self._live, on_written=deadline.written)
+            return Writer(sink, row, live=self._live)
+        return Writer(sink, row, live=self._live, on_written=deadline.written)
 
     def run(self) -> Summary:
         started = time.perf_counter()
         failure: DerainError | None = None
-        for outlet in self._outlets:
-            outlet.start()
-        self._intake.start()
+        for writer in self._writers:
+            writer.start()
+        self._capture.start()
         try:
             self._pump()
         except DerainError as error:
             failure = error
         finally:
-            for outlet in self._outlets:
-                outlet.end(whole=self._whole)
+            for writer in self._writers:
+                writer.end(whole=self._whole)
             try:
-                self._intake.stop()
+                self._capture.stop()
             finally:
-                for outlet in self._outlets:
-                    outlet.join()
+                for writer in self._writers:
+                    writer.join()
         self._raise(failure)
         median = self._statistics.derain.percentiles()
         return Summary(
@@ -192,24 +192,24 @@ class _Run:
             self._options.progress(self._done)
             if self._done == limit:
                 return
-        self._whole = self._intake.mailbox.over and not self._options.stopped()
+        self._whole = self._capture.queue.over and not self._options.stopped()
 
     def _arrivals(self) -> Iterator[Frame]:
-        mailbox = self._intake.mailbox
+        queue = self._capture.queue
         while not self._options.stopped() and not self._deserted():
             self._options.beat()
-            item = mailbox.get(_TICK_S)
+            item = queue.get(_TICK_S)
             if item is not None:
                 frame, handed_over = item
                 self._statistics.wait.add((time.monotonic() - handed_over) * 1000)
                 yield frame
-            elif mailbox.over:
+            elif queue.over:
                 return
             else:
                 self._show_no_signal()
 
     def _show_no_signal(self) -> None:
-        lost_since = self._intake.lost_since
+        lost_since = self._capture.lost_since
         if self._no_signal is None or lost_since is None:
             return
         frame = self._no_signal.frame(lost_since, time.monotonic())
@@ -218,35 +218,35 @@ class _Run:
             self._statistics.count("no_signal")
 
     def _put(self, frame: Frame) -> None:
-        for outlet in self._outlets:
-            outlet.put(frame)
+        for writer in self._writers:
+            writer.put(frame)
 
     def _deserted(self) -> bool:
         """Whether every sink has failed; each failure is told of once."""
-        failed = [outlet for outlet in self._outlets if outlet.error is not None]
-        left = len(self._outlets) - len(failed)
-        for outlet in failed:
-            if left and outlet not in self._told:
-                self._told.add(outlet)
+        failed = [writer for writer in self._writers if writer.error is not None]
+        left = len(self._writers) - len(failed)
+        for writer in failed:
+            if left and writer not in self._told:
+                self._told.add(writer)
                 _log.warning(
-                    f"{_line(outlet.error)}; this sink is closed, {left} of "
-                    f"{len(self._outlets)} go on"
+                    f"{_line(writer.error)}; this sink is closed, {left} of "
+                    f"{len(self._writers)} go on"
                 )
         return not left
 
     @property
     def _written(self) -> int:
-        return max((outlet.written for outlet in self._outlets), default=0)
+        return max((writer.written for writer in self._writers), default=0)
 
     def _raise(self, failure: DerainError | None) -> None:
         """Raise what the run failed with, if it did."""
-        errors = [each.error for each in self._outlets if each.error is not None]
+        errors = [each.error for each in self._writers if each.error is not None]
         error: BaseException | None = failure
-        if error is None and len(errors) == len(self._outlets):
+        if error is None and len(errors) == len(self._writers):
             error = errors[-1]
         elif error is None and errors:
             error = StreamError(
-                f"{len(errors)} of {len(self._outlets)} sinks failed: "
+                f"{len(errors)} of {len(self._writers)} sinks failed: "
                 f"{_line(errors[0])}"
             )
         if not isinstance(error, DerainError):
@@ -255,7 +255,7 @@ class _Run:
             return
         kept = [
             each.sink.description
-            for each in self._outlets
+            for each in self._writers
             if each.written and each.sink.description
         ]
         if kept:

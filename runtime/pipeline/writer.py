@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from derain.core.bounded_queue import Mailbox
+from derain.core.bounded_queue import BoundedQueue
 from derain.runtime.telemetry.statistics import SinkStatistics
 from derain.runtime.video.frames import Frame, Sink
 
@@ -15,7 +15,7 @@ _QUEUED = 3  # frames of a file: as many as smooth out a key frame
 _QUEUED_LIVE = 25  # frames of a camera for a sink that keeps them: a second, 70 MB
 
 
-class Outlet:
+class Writer:
     """Writes to `sink` in a thread of its own, which also closes it.
 
     A sink behind a file makes the network wait. Behind a live source nothing waits: one
@@ -50,7 +50,7 @@ class Outlet:
         self._whole = False
         keeps = bool(sink.description)
         capacity = _QUEUED if not live else _QUEUED_LIVE if keeps else 1
-        self._mailbox: Mailbox[tuple[Frame, float]] = Mailbox(
+        self._queue: BoundedQueue[tuple[Frame, float]] = BoundedQueue(
             capacity, waits=not live, dropped=self._dropped
         )
         self._thread = threading.Thread(
@@ -63,12 +63,12 @@ class Outlet:
 
     def put(self, frame: Frame) -> None:
         """Hand over the next frame; a sink that has failed takes none."""
-        self._mailbox.put((frame, time.monotonic()))
+        self._queue.put((frame, time.monotonic()))
 
     def end(self, *, whole: bool) -> None:
         """No frame will follow; `whole` if the source has come to its end."""
         self._whole = whole
-        self._mailbox.end()
+        self._queue.end()
 
     def join(self) -> None:
         """Wait until the sink is closed."""
@@ -77,7 +77,7 @@ class Outlet:
     def _run(self) -> None:
         try:
             with closing(self.sink):
-                while (item := self._mailbox.get()) is not None:
+                while (item := self._queue.get()) is not None:
                     self._write(*item)
                 if self._whole:
                     self.sink.finish()
@@ -85,7 +85,7 @@ class Outlet:
         except BaseException as error:
             self.error = error
             self._statistics.failed = True
-            self._mailbox.cancel()
+            self._queue.cancel()
 
     def _write(self, frame: Frame, handed_over: float) -> None:
         started = time.monotonic()

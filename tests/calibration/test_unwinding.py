@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from derain.core.unwinding import signals_unwind
+from derain.core.interrupts import signals_unwind
 
 # The command after a function that says where it is and goes on for ever.
 _COMMAND = """

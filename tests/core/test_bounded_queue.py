@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from derain.core.bounded_queue import Mailbox
+from derain.core.bounded_queue import BoundedQueue
 
 SECONDS = 120  # far more than any of this takes
 
@@ -28,16 +28,16 @@ def drain(box):
     return items
 
 
-def test_a_waiting_mailbox_keeps_every_item_in_order():
-    box = Mailbox(2, waits=True)
+def test_a_waiting_queue_keeps_every_item_in_order():
+    box = BoundedQueue(2, waits=True)
     ended = in_thread(lambda: ([box.put(i) for i in range(1, 1001)], box.end()))
     assert drain(box) == list(range(1, 1001))
     assert box.over
     assert ended()
 
 
-def test_a_waiting_mailbox_waits_for_room():
-    box = Mailbox(1, waits=True)
+def test_a_waiting_queue_waits_for_room():
+    box = BoundedQueue(1, waits=True)
     box.put(1)
     ended = in_thread(lambda: box.put(2))
     assert not ended(within_s=0.05)
@@ -49,7 +49,7 @@ def test_a_waiting_mailbox_waits_for_room():
 @pytest.mark.parametrize("capacity", [1, 3])
 def test_the_newest_win_and_the_others_are_reported(capacity):
     lost = []
-    box = Mailbox(capacity, waits=False, dropped=lost.append)
+    box = BoundedQueue(capacity, waits=False, dropped=lost.append)
     for item in range(1, 11):
         assert box.put(item)
     box.end()
@@ -58,13 +58,13 @@ def test_the_newest_win_and_the_others_are_reported(capacity):
 
 
 def test_nothing_comes_in_time():
-    box = Mailbox(1, waits=True)
+    box = BoundedQueue(1, waits=True)
     assert box.get(0.001) is None
     assert not box.over
 
 
 def test_an_error_comes_after_the_items_and_once():
-    box = Mailbox(3, waits=True)
+    box = BoundedQueue(3, waits=True)
     box.put(1)
     box.end(ValueError("gone"))
     assert not box.over
@@ -76,7 +76,7 @@ def test_an_error_comes_after_the_items_and_once():
 
 def test_a_reader_that_leaves_frees_the_writer():
     lost = []
-    box = Mailbox(1, waits=True, dropped=lost.append)
+    box = BoundedQueue(1, waits=True, dropped=lost.append)
     box.put(1)
     accepted = []
     ended = in_thread(lambda: accepted.append(box.put(2)))
@@ -90,7 +90,7 @@ def test_a_reader_that_leaves_frees_the_writer():
 
 
 def test_an_end_frees_the_reader():
-    box = Mailbox(1, waits=True)
+    box = BoundedQueue(1, waits=True)
     ended = in_thread(box.get)
     assert not ended(within_s=0.05)
     box.end()

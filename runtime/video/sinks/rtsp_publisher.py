@@ -11,7 +11,7 @@ import av
 from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
-from derain.core.bounded_queue import Mailbox
+from derain.core.bounded_queue import BoundedQueue
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
 from derain.runtime.video.colour import LIMITED_RANGE
@@ -47,7 +47,7 @@ class RtspSink:
         self._info = info
         self._crf = options.crf
         self._timeout_s = timeout_s
-        self._mailbox: Mailbox[Frame] = Mailbox(1, waits=False)
+        self._queue: BoundedQueue[Frame] = BoundedQueue(1, waits=False)
         self._thread: threading.Thread | None = None
         self._connected = threading.Event()  # or failed
         self._busy_since: float | None = None
@@ -70,14 +70,14 @@ class RtspSink:
             raise self._stuck()
         if self._error is not None:
             raise self._error
-        self._mailbox.put(frame)
+        self._queue.put(frame)
 
     def finish(self) -> None:
         """See `Sink.finish`."""
 
     def close(self) -> None:
         """See `Sink.close`; a server that hangs is left behind."""
-        self._mailbox.end()
+        self._queue.end()
         if self._thread is not None:
             self._thread.join(self._timeout_s)
 
@@ -95,7 +95,7 @@ class RtspSink:
                 _Publication(self._url, self._info, size, self._crf)
             ) as publication:
                 self._connected.set()
-                while (frame := self._mailbox.get()) is not None:
+                while (frame := self._queue.get()) is not None:
                     self._busy_since = time.monotonic()
                     publication.send(frame)
                     self._busy_since = None
@@ -105,7 +105,7 @@ class RtspSink:
             self._error = MediaError(f"{self._name} cannot be written: {reason}")
         finally:
             self._busy_since = None
-            self._mailbox.cancel()
+            self._queue.cancel()
             self._connected.set()
 
 

@@ -37,7 +37,7 @@ _ARRIVAL_UNIT = Fraction(1, 90_000)  # RTP's clock for video
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
+class StreamSpec:
     """What FFmpeg is to open.
 
     Attributes:
@@ -62,7 +62,7 @@ class Stream:
 
 
 def open_stream(
-    stream: Stream,
+    stream: StreamSpec,
     *,
     release: Callable[[], None] = lambda: None,
     interrupt: Callable[[], None] = lambda: None,
@@ -104,7 +104,7 @@ def open_stream(
 class _Reader:
     """The frames of one connection, each with the moment it was sent."""
 
-    def __init__(self, stream: Stream, reason: Callable[[], str]) -> None:
+    def __init__(self, stream: StreamSpec, reason: Callable[[], str]) -> None:
         self._stream = stream
         self._reason = reason
         self._opened = time.monotonic()

@@ -21,7 +21,7 @@ from typing import IO
 
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
-from derain.runtime.video.sources.ffmpeg_stream import Stream, open_stream
+from derain.runtime.video.sources.ffmpeg_stream import StreamSpec, open_stream
 from derain.runtime.video.sources.live import LiveSource
 from derain.runtime.video.uris import parsed, public, refuse_rate, split_fields
 
@@ -92,7 +92,7 @@ def _launch(pipeline: str, name: str, *, endless: bool) -> LiveSource:
     late.start()
     try:
         source = open_stream(
-            Stream(
+            StreamSpec(
                 name=name,
                 url=f"pipe:{child.output}",
                 format="yuv4mpegpipe",

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from derain.core.bounded_queue import Mailbox
+from derain.core.bounded_queue import BoundedQueue
 from derain.core.errors import SourceLostError
 from derain.runtime.video.frames import Frame, SourceInfo
 
@@ -53,7 +53,7 @@ class LiveSource:
         self._timeout_s = timeout_s if info.live else None
         self._closed = False
         self._opened = time.monotonic()
-        self._mailbox: Mailbox[Frame] = Mailbox(
+        self._queue: BoundedQueue[Frame] = BoundedQueue(
             1 if info.live else _QUEUED, waits=not info.live
         )
         self._thread = threading.Thread(
@@ -64,12 +64,12 @@ class LiveSource:
     def __iter__(self) -> Iterator[Frame]:
         """See `Source.__iter__`."""
         while True:
-            frame = self._mailbox.get(self._timeout_s)
+            frame = self._queue.get(self._timeout_s)
             if frame is not None:
                 yield frame
             elif self._closed:
                 return
-            elif not self._mailbox.over:
+            elif not self._queue.over:
                 raise SourceLostError(
                     f"{self._name} is lost: no frame for {self._timeout_s:g} s"
                 )
@@ -88,7 +88,7 @@ class LiveSource:
         is left to its time limit, and frees everything then.
         """
         self._closed = True
-        self._mailbox.cancel()
+        self._queue.cancel()
         self._interrupt()
         if threading.current_thread() is not self._thread:
             self._thread.join(_PATIENCE_S)
@@ -98,11 +98,11 @@ class LiveSource:
         try:
             try:
                 for frame in self._frames:
-                    if not self._mailbox.put(frame):
+                    if not self._queue.put(frame):
                         break
             finally:
                 self._release()
         # Of any type: it is carried to the thread that waits for frames.
         except BaseException as caught:
             error = caught
-        self._mailbox.end(error)
+        self._queue.end(error)

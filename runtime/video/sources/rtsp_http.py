@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from derain.core.errors import MediaError
-from derain.runtime.video.sources.ffmpeg_stream import Stream, open_stream
+from derain.runtime.video.sources.ffmpeg_stream import StreamSpec, open_stream
 from derain.runtime.video.sources.live import TIMEOUT_S, LiveSource
 from derain.runtime.video.uris import parsed, public, refuse_rate, take_fields
 
@@ -37,7 +37,7 @@ def open_rtsp(uri: str, fps: Fraction | None = None) -> LiveSource:
     # first one, at 25 frames/s.
     options = {"rtsp_transport": fields["transport"], "fpsprobesize": "0"}
     return open_stream(
-        Stream(
+        StreamSpec(
             name=public(uri),
             url=url,
             format="rtsp",
@@ -61,7 +61,7 @@ def open_http(uri: str, fps: Fraction | None = None) -> LiveSource:
     url, taken = take_fields(uri, tuple(_HTTP_FIELDS))
     timeout_s = _timeout_s(_HTTP_FORM, {**_HTTP_FIELDS, **taken}, uri)
     return open_stream(
-        Stream(
+        StreamSpec(
             name=public(uri),
             url=url,
             timeout_s=timeout_s,

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
-from derain.runtime.video.sources.ffmpeg_stream import Stream, open_stream
+from derain.runtime.video.sources.ffmpeg_stream import StreamSpec, open_stream
 from derain.runtime.video.sources.live import LiveSource
 from derain.runtime.video.uris import parsed, split_fields
 
@@ -58,7 +58,7 @@ def open_standard_input(uri: str, fps: Fraction | None = None) -> LiveSource:
             "framerate": str(rate or 25),
         }
     return open_stream(
-        Stream(
+        StreamSpec(
             name=_NAME,
             url="pipe:0",
             format="yuv4mpegpipe" if size is None else "rawvideo",

@@ -9,7 +9,7 @@ import pytest
 
 from derain.core.errors import SourceLostError
 from derain.runtime.pipeline import capture
-from derain.runtime.pipeline.capture import Intake, pauses
+from derain.runtime.pipeline.capture import Capture, pauses
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame, SourceInfo
 
@@ -53,7 +53,7 @@ class Stuck:
 def test_a_live_source_that_waits_is_closed(said):
     source = Stuck()
     source.close = source.free.set
-    reader = Intake(source, Statistics())
+    reader = Capture(source, Statistics())
     before = set(threading.enumerate())
     reader.start()
     assert source.waits.wait(SECONDS)
@@ -66,7 +66,7 @@ def test_a_live_source_that_waits_is_closed(said):
 def test_a_live_source_is_closed_once_and_before_its_thread_is_waited_for(monkeypatch):
     order, source = [], Stuck()
     source.close = lambda: (order.append("closed"), source.free.set())
-    reader = Intake(source, Statistics())
+    reader = Capture(source, Statistics())
     join = reader._thread.join
     monkeypatch.setattr(
         reader._thread, "join", lambda s: (order.append("waited for"), join(s))
@@ -100,7 +100,7 @@ def test_a_live_source_that_comes_back_too_late_is_closed(monkeypatch, said):
         assert may_open.wait(SECONDS)
         return late
 
-    reader = Intake(Lost(), Statistics(), reopen=reopen)
+    reader = Capture(Lost(), Statistics(), reopen=reopen)
     join = reader._thread.join
     monkeypatch.setattr(reader._thread, "join", lambda s: (may_open.set(), join(s)))
     reader.start()
@@ -113,7 +113,7 @@ def test_a_live_source_that_comes_back_too_late_is_closed(monkeypatch, said):
 def test_a_source_that_hangs_is_left_behind(monkeypatch, said):
     monkeypatch.setattr(capture, "_PATIENCE_S", 0.05)
     source = Stuck()
-    reader = Intake(source, Statistics())
+    reader = Capture(source, Statistics())
     reader.start()
     reader.stop()
     assert said() == ["camera does not stop; left behind"]
@@ -133,9 +133,9 @@ def test_a_file_is_read_ahead_by_three_frames_at_most():
                 yield Frame(np.zeros((1, 1, 3), np.uint8), index, Fraction(index))
 
     statistics = Statistics()
-    reader = Intake(File(), statistics)
+    reader = Capture(File(), statistics)
     reader.start()
-    assert reader.mailbox.get(SECONDS)[0].index == 0
+    assert reader.queue.get(SECONDS)[0].index == 0
     reader.stop()
-    assert len(taken) <= 6  # one is out, three in the mailbox, one waits to get in
+    assert len(taken) <= 6  # one is out, three in the queue, one waits to get in
     assert statistics["captured"] == statistics["dropped"] + 1

@@ -10,7 +10,7 @@ import pytest
 
 from derain.core.errors import ShapeError
 from derain.core.sizes import Size
-from derain.runtime.pipeline.rain_gate import Gate, GateOptions
+from derain.runtime.pipeline.rain_gate import RainGate, RainGateOptions
 from derain.runtime.pipeline.run import StreamOptions
 from derain.runtime.video import SourceInfo
 
@@ -51,7 +51,7 @@ def test_another_size_without_resize_is_a_clear_stop(derainer, within, image, fa
 def test_a_dry_scene_passes_through_untouched(derainer, within, image, fakes):
     """Here, what is dark is dry: darken takes little away from it."""
     dark = np.ones((48, 64, 3), np.uint8)  # darken takes one level away
-    gate = Gate(GateOptions(dry_below=2, rain_above=3, hold_s=0, look_every=5))
+    gate = RainGate(RainGateOptions(dry_below=2, rain_above=3, hold_s=0, look_every=5))
     options = StreamOptions(gate=gate)
     screen = fakes.Screen()
     pictures = [dark] * 12 + [image()] * 12

@@ -72,7 +72,7 @@ def test_a_slow_sink_delays_neither_network_nor_other_sinks(
                 fakes.SECONDS
             )  # with the first frame, however late its thread
 
-    # Told when both have the frame in their mailboxes: the quick one has it earlier.
+    # Told when both have the frame in their queues: the quick one has it earlier.
     options = StreamOptions(progress=lambda done: done == 60 and all_handed_over.set())
     within(fakes.Camera([image()] * 60, wait), derainer, [quick, stuck], options)
     assert [frame.index for frame in quick.frames] == list(range(60))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from derain.core.errors import EngineError, MediaError, ShapeError
-from derain.runtime.pipeline.inference import Network
+from derain.runtime.pipeline.inference import Inference
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame
 
@@ -65,7 +65,7 @@ def levels(results):
 
 
 def test_results_belong_to_their_frames_and_last(statistics):
-    network = Network(Pipeline(), statistics, overlap=True)
+    network = Inference(Pipeline(), statistics, overlap=True)
     results = list(network.derained(frames(10)))
     assert levels(results) == [(i, 255 - i) for i in range(10)]
     assert [int(frame.rainy[0, 0, 0]) for frame in results] == list(range(10))
@@ -73,7 +73,7 @@ def test_results_belong_to_their_frames_and_last(statistics):
 
 
 def test_a_source_that_fails_lets_what_is_under_way_out(statistics):
-    network = Network(Pipeline(), statistics, overlap=True)
+    network = Inference(Pipeline(), statistics, overlap=True)
     results = network.derained(frames(5, MediaError("damaged")))
     assert levels(itertools.islice(results, 5)) == [(i, 255 - i) for i in range(5)]
     with pytest.raises(MediaError, match="damaged"):
@@ -83,7 +83,7 @@ def test_a_source_that_fails_lets_what_is_under_way_out(statistics):
 
 def test_what_is_under_way_when_the_engine_fails_is_dropped(statistics):
     pipeline = Pipeline(fails_at=4, error=EngineError("the device is gone"))
-    results = Network(pipeline, statistics, overlap=True).derained(frames(10))
+    results = Inference(pipeline, statistics, overlap=True).derained(frames(10))
     assert len(list(itertools.islice(results, 4))) == 4
     with pytest.raises(EngineError, match="the device is gone"):
         next(results)
@@ -92,14 +92,14 @@ def test_what_is_under_way_when_the_engine_fails_is_dropped(statistics):
 
 def test_a_frame_of_another_size_is_named(statistics):
     pipeline = Pipeline(fails_at=0, error=ShapeError("frame is 8x8"))
-    results = Network(pipeline, statistics, overlap=True).derained(frames(1))
+    results = Inference(pipeline, statistics, overlap=True).derained(frames(1))
     with pytest.raises(ShapeError, match=r"^frame 0: frame is 8x8$"):
         next(results)
 
 
 def test_a_consumer_that_stops_closes_the_pipeline(statistics):
     pipeline = Pipeline()
-    results = Network(pipeline, statistics, overlap=True).derained(frames(10))
+    results = Inference(pipeline, statistics, overlap=True).derained(frames(10))
     next(results)
     results.close()
     assert pipeline.closed

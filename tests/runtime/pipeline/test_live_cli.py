@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from derain.core.pictures import read_picture
-from derain.runtime.pipeline.rain_gate import Gate
+from derain.runtime.pipeline.rain_gate import RainGate
 
 
 def test_two_sinks_get_the_same_frames(invoke, bundles, tmp_path, picture_folder):
@@ -57,8 +57,8 @@ def test_the_decision_of_the_gate_is_in_the_report(
     invoke, bundles, picture_folder, monkeypatch
 ):
     """The network "identity" takes nothing away: everything is dry."""
-    gate = Gate(clock=lambda: 0.0)  # whose three seconds never pass
-    monkeypatch.setattr("derain.runtime.pipeline.job.Gate", lambda: gate)
+    gate = RainGate(clock=lambda: 0.0)  # whose three seconds never pass
+    monkeypatch.setattr("derain.runtime.pipeline.job.RainGate", lambda: gate)
     result = invoke(
         *(bundles("identity"), "--source", picture_folder(count=5), "--sink", "null:"),
         *("--gate", "auto", "--json"),

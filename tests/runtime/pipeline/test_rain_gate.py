@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from derain.runtime.pipeline.rain_gate import Gate, GateOptions, removed
+from derain.runtime.pipeline.rain_gate import RainGate, RainGateOptions, removed
 
-OPTIONS = GateOptions(dry_below=1.0, rain_above=2.0, hold_s=3.0, look_every=4)
+OPTIONS = RainGateOptions(dry_below=1.0, rain_above=2.0, hold_s=3.0, look_every=4)
 
 
 class Clock:
@@ -22,7 +22,7 @@ def clock():
 
 @pytest.fixture
 def gate(clock):
-    return Gate(OPTIONS, clock)
+    return RainGate(OPTIONS, clock)
 
 
 def see(gate, clock, level, seconds=1.0):

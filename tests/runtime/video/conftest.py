@@ -35,7 +35,7 @@ def patience(monkeypatch):
     from derain.runtime.video.sinks import rtsp_publisher
     from derain.runtime.video.sources import ffmpeg_stream, gstreamer, rtsp_http
 
-    for owner in (ffmpeg_stream.Stream, rtsp_publisher.RtspSink):
+    for owner in (ffmpeg_stream.StreamSpec, rtsp_publisher.RtspSink):
         monkeypatch.setitem(owner.__init__.__kwdefaults__, "timeout_s", SECONDS)
     for fields in (rtsp_http._RTSP_FIELDS, rtsp_http._HTTP_FIELDS):
         monkeypatch.setitem(fields, "timeout", str(SECONDS))

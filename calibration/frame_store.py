@@ -22,8 +22,9 @@ from derain.core.errors import CalibrationError, ShapeError
 from derain.core.progress import Progress, frames_line
 from derain.core.sizes import Size
 from derain.core.synthetic.rain import LINES, PRESETS, render_rain
+from derain.runtime.pipeline.capture import Capture
 from derain.runtime.video import open_source
-from derain.runtime.video.frames import Frame, Source
+from derain.runtime.video.frames import Frame
 
 FrameSource = str | Path | Iterable[NDArray[np.uint8]]
 
@@ -182,7 +183,7 @@ class FrameStore:
     ) -> Generator[tuple[str, NDArray[np.uint8]], None, None]:
         """Names and frames of `source`; `description` is complete at its end."""
         if isinstance(source, (str, Path)):
-            with closing(open_source(str(source))) as opened:
+            with Capture(open_source(str(source))) as opened:
                 self.description = opened.info.description
                 for frame in _looks(opened, most):
                     yield str(frame), frame.image
@@ -233,7 +234,7 @@ class FrameStore:
             (self.held_out if position in out else self.chosen).append(kept[index])
 
 
-def _looks(source: Source, most: int) -> Iterator[Frame]:
+def _looks(source: Capture, most: int) -> Iterator[Frame]:
     """All frames of a file; of a live source, `most` frames, one a second."""
     if not source.info.live:
         yield from source

@@ -29,8 +29,9 @@ from derain.core.errors import BenchmarkError
 from derain.core.pictures import write_picture
 from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
+from derain.runtime.pipeline.capture import Capture
 from derain.runtime.pipeline.inference import Inference as FrameStep
-from derain.runtime.pipeline.run import StreamOptions, run
+from derain.runtime.pipeline.loop import LoopOptions, run_loop
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame as StreamFrame
 from derain.runtime.video.frames import SourceInfo
@@ -181,12 +182,12 @@ def _time_loop(
         inside.append((time.perf_counter() - starts[-1]) * 1000)
         return result
 
-    source = _Repeated(image)
+    limit = _WARM + count + 1  # one more: the last has no next one
+    source = Capture(_Repeated(image), limit=limit)
     sink = NullSink("null:", source.info, SinkOptions())
     session_type.run = timed_run
     try:
-        # One more: the last has no next one.
-        run(source, derainer, [sink], StreamOptions(limit=_WARM + count + 1))
+        run_loop(source, derainer, [sink], LoopOptions(limit=limit))
     finally:
         session_type.run = run_session
     loops = [(after - before) * 1000 for before, after in itertools.pairwise(starts)]
@@ -205,6 +206,9 @@ class _Repeated:
     def __iter__(self) -> Iterator[StreamFrame]:
         for index in itertools.count():
             yield StreamFrame(self._image, index, index * self.info.time_base)
+
+    def interrupt(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The source's thread: frames into the queue, and a lost source opened again."""
+"""The capture: a thread that reads a source, and opens a lost one again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
@@ -21,20 +22,34 @@ _log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 _QUEUED = 3  # frames of a file that are read ahead
-_PATIENCE_S = 10.0  # for a source that does not return
+_PATIENCE_S = 10.0  # for a file's thread to end
+_PATIENCE_LIVE_S = 1.0  # for one that may wait for a frame that never comes
+_TICK_S = 0.1
 
 
 class Capture:
-    """Reads `source` in a thread of its own, which also closes it.
+    """Reads a source in a thread of its own, from now on, and closes it there.
+
+    The thread keeps a camera's or a server's buffers empty, also while a network is
+    loaded or nobody looks: of a live source, the newest frame is kept; of a file, a few
+    are read ahead. Whoever waits for a frame is let go at once by `close`, even while
+    the thread hangs in a library.
+
+    A live source is lost when it says so, or sends nothing for ``info.timeout_s``. A
+    thread that hangs then is left behind with its source, which it closes when it
+    returns, and another one opens the source again.
+
+    ``with Capture(open_source(uri)) as frames:``; iterating gives the frames.
 
     Args:
-        source: What is read.
-        statistics: Told what was captured, dropped and lost.
-        limit: Read no more frames than this.
-        reopen: Opens the source anew after a `SourceLostError`; None: not at all.
+        source: What is read; closed by this.
+        statistics: Told what was captured, dropped and lost: every frame that came out
+            of the source is taken by the reader or counted as dropped.
+        limit: Of a file, read no more frames than this.
+        reopen: Opens a live source anew when it is lost; None: a loss is an error.
 
     Attributes:
-        queue: Where the frames are; it ends as the source does.
+        info: What the source said of itself.
         lost_since: Since when the source is lost, by ``time.monotonic()``; None while
             it delivers.
     """
@@ -42,128 +57,219 @@ class Capture:
     def __init__(
         self,
         source: Source,
-        statistics: Statistics,
+        statistics: Statistics | None = None,
         *,
         limit: int | None = None,
         reopen: Callable[[], Source] | None = None,
     ) -> None:
-        self._source = source
-        self._statistics = statistics
-        self._limit = limit
-        self._reopen = reopen
-        self._stopped = threading.Event()
-        self._closing = threading.Lock()
-        self._closed = False
+        self.info = info = source.info
         self.lost_since: float | None = None
-        self._live = live = source.info.live
-        self.queue: BoundedQueue[tuple[Frame, float]] = BoundedQueue(
-            1 if live else _QUEUED,
-            waits=not live,
+        self._statistics = statistics = statistics or Statistics()
+        self._limit = None if info.live else limit
+        self._reopen = reopen if info.live else None
+        self._queue: BoundedQueue[tuple[Frame, float]] = BoundedQueue(
+            1 if info.live else _QUEUED,
+            waits=not info.live,
             dropped=lambda item: statistics.count("dropped"),
         )
-        self._thread = threading.Thread(target=self._read, name="source", daemon=True)
+        self._closed = threading.Event()
+        # Held while a frame is handed over, and while a silent source is given up. Only
+        # `put` of a file waits, which is never given up.
+        self._turn = threading.Lock()
+        self._clock = _Clock(info.time_base)
+        self._waits = pauses()
+        self._source: Source = source
+        self._heard: float | None = time.monotonic()  # None while it is opened again
+        self._thread: threading.Thread | None = None
+        self._start(source)
 
-    def start(self) -> None:
-        """Begin to read."""
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames that are taken, in order.
+
+        Raises:
+            SourceLostError: A live source is lost, and there is no `reopen`.
+            MediaError: A frame cannot be read; the ones before it were good.
+        """
+        while True:
+            item = self.get(_TICK_S)
+            if item is not None:
+                yield item[0]
+            elif self.over:
+                return
+
+    def get(self, timeout_s: float) -> tuple[Frame, float] | None:
+        """The next frame, and when it was handed over, by ``time.monotonic()``.
+
+        None if none came in time, or none will: see `over`.
+
+        Raises:
+            SourceLostError: A live source is lost, and there is no `reopen`.
+            BaseException: What reading failed with, once all frames are taken.
+        """
+        item = self._queue.get(timeout_s)
+        if item is None and self._is_silent():
+            self._give_up()
+        return item
+
+    @property
+    def over(self) -> bool:
+        """Whether no frame will come any more."""
+        return self._queue.over
+
+    def close(self) -> None:
+        """Read no more, and wait for the source to be closed; harmless when repeated.
+
+        Whoever waits for a frame is let go at once. A thread that hangs all the same is
+        left alone after a while: it does not keep the process alive.
+        """
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._queue.cancel()
+        self._source.interrupt()
+        live, thread = self.info.live, self._thread
+        if thread is None:
+            return
+        thread.join(_PATIENCE_LIVE_S if live else _PATIENCE_S)
+        if thread.is_alive():
+            level = logging.DEBUG if live else logging.WARNING
+            _log.log(level, f"{self.info.description} does not stop; left behind")
+
+    def _start(self, source: Source | None) -> None:
+        self._thread = threading.Thread(
+            target=self._run, args=(source,), name="source", daemon=True
+        )
         self._thread.start()
 
-    def stop(self) -> None:
-        """Read no more, and wait for the source to be closed.
-
-        A live source is closed from here, so that nobody waits for a frame that may
-        never come. One that hangs all the same is left alone after ten seconds: its
-        thread does not keep the process alive.
-        """
-        self._stopped.set()
-        self.queue.cancel()
-        try:
-            if self._live:
-                self._close()
-        finally:
-            self._thread.join(_PATIENCE_S)
-        if self._thread.is_alive():
-            _log.warning(f"{self._source.info.description} does not stop; left behind")
-
-    def _read(self) -> None:
+    def _run(self, source: Source | None) -> None:
+        """Read `source` and those that take its place; None: it is lost already."""
         error: BaseException | None = None
         try:
-            frames = islice(self._frames(), self._limit)
+            while True:
+                source = source or self._opened_again()
+                if source is None:
+                    break
+                try:
+                    self._read(source)
+                    break
+                except SourceLostError as lost:
+                    with self._turn:
+                        if self._is_mine():
+                            self._lose(lost)
+                            source = None
+                    if source is not None:
+                        return
+        # Of any type: it is carried to the thread that takes the frames.
+        except BaseException as caught:
+            error = caught
+        if self._is_mine():
+            self._queue.end(error)
+
+    def _read(self, source: Source) -> None:
+        """Hand over the frames of `source`, and close it.
+
+        Raises:
+            SourceLostError: It is lost, or has ended and is endless.
+        """
+        opened = time.monotonic()
+        with closing(source):
+            frames = islice(source, self._limit)
             while True:
                 started = time.perf_counter()
                 frame = next(frames, None)
-                if frame is None or self._stopped.is_set():
-                    break
-                self._statistics.read.add((time.perf_counter() - started) * 1000)
-                self._statistics.count("captured")
-                if not self.queue.put((frame, time.monotonic())):
-                    break
-        # Of any type: it is carried to the thread that reads the queue.
-        except BaseException as caught:
-            error = caught
+                with self._turn:
+                    if frame is None or not self._is_mine():
+                        break
+                    seconds = time.perf_counter() - started
+                    if not self._hand_over(frame, seconds):
+                        return
+        if source.info.endless and self._is_mine():
+            seconds = time.monotonic() - opened
+            raise SourceLostError(
+                f"{self._name} is lost: it ended after {seconds:.0f} s"
+            )
+
+    def _hand_over(self, frame: Frame, seconds: float) -> bool:
+        """Put `frame`, which was waited for so long; False: nobody takes it."""
+        self._heard = time.monotonic()
+        if self.lost_since is not None:
+            self._back(self.lost_since)
+        self._statistics.read.add(seconds * 1000)
+        self._statistics.count("captured")
+        return self._queue.put((self._clock.told(frame), time.monotonic()))
+
+    def _is_mine(self) -> bool:
+        """Whether the calling thread is the one that reads."""
+        return self._thread is threading.current_thread() and not self._closed.is_set()
+
+    def _is_silent(self) -> bool:
+        timeout_s, heard = self._source.info.timeout_s, self._heard
+        if timeout_s is None or heard is None or self._closed.is_set():
+            return False
+        return not self.over and time.monotonic() - heard > timeout_s
+
+    def _give_up(self) -> None:
+        """Leave the thread that waits for a frame, and its source, behind."""
+        with self._turn:
+            if not self._is_silent():  # a frame has come just now
+                return
+            silent = self._source
+            lost = SourceLostError(
+                f"{self._name} is lost: no frame for {silent.info.timeout_s:g} s"
+            )
+            self._thread = None
+        silent.interrupt()
         try:
-            self._close()
-        except BaseException as caught:
-            error = error or caught
-        self.queue.end(error)
+            self._lose(lost)
+        except SourceLostError:
+            self._queue.end()
+            raise
+        self._start(None)
 
-    def _close(self) -> None:
-        """Close the source at hand, unless the other thread does."""
-        with self._closing:
-            source, closed, self._closed = self._source, self._closed, True
-        if not closed:
-            source.close()
+    def _lose(self, error: SourceLostError) -> None:
+        """Take note of `error`; raise it where there is no way back."""
+        if self._reopen is None:
+            raise error
+        self._heard = None
+        self._clock.restart()
+        if self.lost_since is None:
+            _log.warning(f"{error}; trying again until it is back")
+            self.lost_since = time.monotonic()
+            self._statistics.signal = False
 
-    def _frames(self) -> Iterator[Frame]:
-        """The frames of the source, and of those that take its place."""
-        clock = _Clock(self._source)
-        again = False  # whether this is a source that has come back
-        waits = pauses()
-        while True:
+    def _opened_again(self) -> Source | None:
+        assert self._reopen is not None  # or a loss is an error
+        for pause_s in self._waits:
+            if self._closed.wait(pause_s):
+                return None
             try:
-                for frame in self._source:
-                    if self.lost_since is not None:
-                        self._back()
-                        waits = pauses()
-                    yield clock.shifted(frame) if again else clock.noted(frame)
-                return
-            except SourceLostError as error:
-                if self._stopped.is_set():
-                    return
-                if self._reopen is None:
-                    raise
-                if self.lost_since is None:
-                    _log.warning(f"{error}; trying again until it is back")
-                    self.lost_since = time.monotonic()
-                    self._statistics.signal = False
-            again = True
-            clock.restart()
-            self._close()
-            if not self._opened_again(self._reopen, waits):
-                return
-
-    def _opened_again(
-        self, reopen: Callable[[], Source], waits: Iterator[float]
-    ) -> bool:
-        for pause_s in waits:
-            if self._stopped.wait(pause_s):
-                return False
-            try:
-                source = reopen()
+                source = self._reopen()
             except MediaError:  # said already: it is gone
                 continue
-            with self._closing:
-                self._source, self._closed = source, False
-            # `stop` closes the source that it sees, which may be the one before.
-            return not self._stopped.is_set()
+            self._source = source
+            self._heard = time.monotonic()
+            if self._closed.is_set():  # `close` may have seen the source before
+                source.close()
+                return None
+            return source
         raise AssertionError("pauses never end")
 
-    def _back(self) -> None:
-        assert self.lost_since is not None  # the caller has asked
-        seconds = time.monotonic() - self.lost_since
+    def _back(self, lost_since: float) -> None:
         self.lost_since = None
+        self._waits = pauses()
         self._statistics.signal = True
         self._statistics.count("reconnects")
-        _log.warning(f"the source is back after {seconds:.0f} s")
+        _log.warning(f"the source is back after {time.monotonic() - lost_since:.0f} s")
+
+    @property
+    def _name(self) -> str:
+        return self.info.name or self.info.description
 
 
 def pauses(jitter: Callable[[], float] = random.random) -> Iterator[float]:
@@ -181,29 +287,27 @@ def pauses(jitter: Callable[[], float] = random.random) -> Iterator[float]:
 class _Clock:
     """Keeps indices and times growing over sources that start from zero again."""
 
-    def __init__(self, source: Source) -> None:
-        self._unit = source.info.time_base
+    def __init__(self, unit: Fraction) -> None:
+        self._unit = unit
         self._index = -1
         self._time = Fraction(-1)
         self._captured = time.monotonic()
+        self._again = False
         self._offset: Fraction | None = None
-
-    def noted(self, frame: Frame) -> Frame:
-        """Take note of a frame of the first source."""
-        self._index, self._time = frame.index, frame.time
-        self._captured = frame.captured or time.monotonic()
-        return frame
 
     def restart(self) -> None:
         """Another source follows."""
-        self._offset = None
+        self._again, self._offset = True, None
 
-    def shifted(self, frame: Frame) -> Frame:
-        """`frame` of a later source, as long after the first ones as it was taken."""
+    def told(self, frame: Frame) -> Frame:
+        """`frame`, as long after those of an earlier source as it was taken."""
         captured = frame.captured or time.monotonic()
-        if self._offset is None:
-            gap = Fraction(captured - self._captured)
-            self._offset = self._time + gap - frame.time
-        ticks = round((frame.time + self._offset) / self._unit)
-        moment = max(ticks * self._unit, self._time + self._unit)
-        return self.noted(replace(frame, index=self._index + 1, time=moment))
+        if self._again:
+            if self._offset is None:
+                gap = Fraction(captured - self._captured)
+                self._offset = self._time + gap - frame.time
+            ticks = round((frame.time + self._offset) / self._unit)
+            moment = max(ticks * self._unit, self._time + self._unit)
+            frame = replace(frame, index=self._index + 1, time=moment)
+        self._index, self._time, self._captured = frame.index, frame.time, captured
+        return frame

@@ -17,9 +17,10 @@ from derain.core.interrupts import Interrupts
 from derain.core.progress import Progress, frames_line
 from derain.runtime.bundles import BundleChoice
 from derain.runtime.derainer import Derainer
+from derain.runtime.pipeline.capture import Capture
 from derain.runtime.pipeline.deadline import Late
+from derain.runtime.pipeline.loop import LoopOptions, Summary, run_loop
 from derain.runtime.pipeline.rain_gate import RainGate
-from derain.runtime.pipeline.run import StreamOptions, Summary, run
 from derain.runtime.pipeline.views import View, ViewedSink, view_info
 from derain.runtime.preview import open_preview, preview_notes
 from derain.runtime.telemetry.prometheus import MetricsServer
@@ -99,7 +100,11 @@ def run_job(
     statistics, notifier = Statistics(), Notifier()
     with ExitStack() as stack:
         opened = stack.enter_context(ExitStack())
-        source = opened.enter_context(closing(open_source(job.source, job.fps)))
+        reopen = partial(open_source, job.source, job.fps)
+        # From here on it is read, so that frames are new when the network is loaded.
+        source = opened.enter_context(
+            Capture(reopen(), statistics, limit=job.limit, reopen=reopen)
+        )
         sinks = [
             opened.enter_context(closing(_open_sink(job, uri, source.info, statistics)))
             for uri in job.sinks
@@ -128,22 +133,23 @@ def run_job(
             stack.enter_context(
                 Reporter(statistics, job.stats, job.stats_every_s, write)
             )
-        options = StreamOptions(
+        options = LoopOptions(
             limit=job.limit,
             resize=job.resize,
             choose=choice.choose if others else None,
             gate=RainGate() if job.gate else None,
             max_latency_ms=job.max_latency_ms,
             late=job.late,
-            reopen=partial(open_source, job.source, job.fps),
             statistics=statistics,
             stopped=partial(_stopped, interrupts, notifier),
-            beat=notifier.beat,
+            heartbeat=notifier.heartbeat,
         )
         with _progress(job, source.info) as update:
             notifier.ready()
             opened.pop_all()  # the run closes them, in the threads that use them
-            summary = run(source, derainer, sinks, replace(options, progress=update))
+            summary = run_loop(
+                source, derainer, sinks, replace(options, progress=update)
+            )
         for text in (*derainer.notes, *(text for sink in sinks for text in sink.notes)):
             _log.warning(text)
         places = [

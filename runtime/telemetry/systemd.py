@@ -39,7 +39,7 @@ class Notifier:
             self._stopping = True
             self._send("STOPPING=1")
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """The service is alive; may be called as often as one likes."""
         if self._period_s is not None and (now := self._clock()) >= self._next:
             self._next = now + self._period_s

@@ -15,6 +15,7 @@ from derain.core.sizes import Size
 from derain.runtime.video.colour import BT709, Colour
 
 DEFAULT_FPS = Fraction(25)  # of pictures, and of videos that do not say
+TIMEOUT_S = 5.0  # without a frame, until a live source counts as lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class SourceInfo:
 
     Attributes:
         description: One line for people.
+        name: What it is called in messages, without credentials; empty: by the whole
+            `description`.
         time_base: The unit of every frame's time, in seconds.
         fps: Average frame rate, in frames per second.
         size: Size of the frames; None where each may have its own.
@@ -71,9 +74,13 @@ class SourceInfo:
         files: What is read, and must not be written to.
         live: Whether frames come when they like and the newest counts, as from a
             camera; a file waits for its reader, and every frame counts.
+        endless: Whether the end of a live source is a loss, as of a camera.
+        timeout_s: How long a live source may send no frame until it counts as lost, in
+            seconds; None: for ever.
     """
 
     description: str
+    name: str = ""
     time_base: Fraction
     fps: Fraction
     size: Size | None = None
@@ -83,20 +90,21 @@ class SourceInfo:
     audio: Path | None = None
     files: tuple[Path, ...] = ()
     live: bool = False
+    endless: bool = False
+    timeout_s: float | None = None
 
 
 class Source(Protocol):
-    """Where frames come from; ``with contextlib.closing(source):`` frees it.
+    """Where frames come from, one after the other, in the thread that asks for them.
 
-    One thread at a time uses a source, but not always the one that opened it: frames
-    are read, and the source is closed, in a thread of their own.
+    It is opened in one thread, and then read and closed in another one, which may wait
+    in a library: `derain.runtime.pipeline.capture.Capture` is that thread, and knows
+    what to do when no frame comes. Only `interrupt` is called from outside.
 
-    A live source (``info.live``) gives every frame its `Frame.captured`, keeps no
-    frames of its own longer than it must, and never waits for ever: when its
-    connection is gone, or no frame came for some seconds, it raises `SourceLostError`,
-    is closed, and is opened again as a new object. An end without an error is an end.
-    At the end of a run its `close` may come from another thread while it waits for a
-    frame; the wait ends then.
+    A live source (``info.live``) gives every frame its `Frame.captured` and keeps no
+    frames of its own longer than it must. When its connection is gone, it raises
+    `SourceLostError`, is closed, and is opened again as a new object. An end without an
+    error is an end, unless it is ``info.endless``.
     """
 
     @property
@@ -112,6 +120,13 @@ class Source(Protocol):
         Raises:
             SourceLostError: A live source has stopped; it is worth opening again.
             MediaError: A frame cannot be read; the ones before it were good.
+        """
+        ...
+
+    def interrupt(self) -> None:
+        """Make a thread that waits for a frame return, if it can; from any thread.
+
+        It may come after `close`, and more than once.
         """
         ...
 

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from derain.core.errors import MediaError, SourceLostError
 from derain.core.sizes import Size
-from derain.runtime.video.frames import Frame, SourceInfo
-from derain.runtime.video.sources.live import LiveSource
+from derain.runtime.video.frames import TIMEOUT_S, Frame, SourceInfo
 from derain.runtime.video.uris import parsed, split_fields
 
 _FIELDS = {"size": "1280x720", "fps": "30", "format": "MJPG"}
@@ -24,7 +23,7 @@ _UNIT = Fraction(1, 90_000)  # no camera tells its clock through OpenCV: ours is
 _FIRST_FRAMES = 5  # attempts: some cameras start with an empty one
 
 
-def open_camera(uri: str, fps: Fraction | None = None) -> LiveSource:
+def open_camera(uri: str, fps: Fraction | None = None) -> CameraSource:
     """``camera:0`` or ``v4l2:///dev/video0?size=1280x720&fps=30&format=MJPG``.
 
     What the camera does not offer, it replaces by what is nearest; the frames have the
@@ -66,14 +65,60 @@ def open_camera(uri: str, fps: Fraction | None = None) -> LiveSource:
     got = Size(first.shape[1], first.shape[0])
     info = SourceInfo(
         description=f"{device}, {got}",
+        name=str(device),
         time_base=_UNIT,
         fps=Fraction(told).limit_denominator(1001) if told > 0 else rate,
         size=got,
         live=True,
+        endless=True,
+        timeout_s=TIMEOUT_S,
     )
-    return LiveSource(
-        info, str(device), _frames(camera, first, device), release=camera.release
-    )
+    return CameraSource(info, camera, first)
+
+
+class CameraSource:
+    """The frames of `camera`, each when it comes.
+
+    Args:
+        info: What it is like.
+        camera: Released by `close`.
+        first: The frame that it has been opened with, `(H, W, 3)` uint8 BGR.
+    """
+
+    def __init__(
+        self, info: SourceInfo, camera: cv2.VideoCapture, first: NDArray[np.uint8]
+    ) -> None:
+        self.info = info
+        self._camera = camera
+        self._first = first
+
+    def __iter__(self) -> Iterator[Frame]:
+        """See `Source.__iter__`."""
+        opened = time.monotonic()
+        yield Frame(self._first, 0, Fraction(0), captured=opened)
+        index = 0
+        while True:
+            good = self._camera.grab()
+            captured = time.monotonic()  # before the picture is decompressed
+            if good:
+                good, image = self._camera.retrieve()
+            if not good:
+                raise SourceLostError(
+                    f"{self.info.name} is lost after {captured - opened:.0f} s: no "
+                    "frame comes; was it unplugged?"
+                )
+            index += 1
+            moment = max(1, round((captured - opened) / _UNIT)) * _UNIT
+            yield Frame(
+                cast(NDArray[np.uint8], image), index, moment, captured=captured
+            )
+
+    def interrupt(self) -> None:
+        """See `Source.interrupt`: OpenCV has a time limit of its own, and no way in."""
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._camera.release()
 
 
 def check_camera(device: Path) -> None:
@@ -116,24 +161,3 @@ def _first_frame(camera: cv2.VideoCapture, device: Path) -> NDArray[np.uint8]:
         f"{device} sends no frame; another size or format may help, see: "
         f"v4l2-ctl -d {device} --list-formats-ext"
     )
-
-
-def _frames(
-    camera: cv2.VideoCapture, first: NDArray[np.uint8], device: Path
-) -> Iterator[Frame]:
-    opened = time.monotonic()
-    yield Frame(first, 0, Fraction(0), captured=opened)
-    index = 0
-    while True:
-        good = camera.grab()
-        captured = time.monotonic()  # before the picture is decompressed
-        if good:
-            good, image = camera.retrieve()
-        if not good:
-            raise SourceLostError(
-                f"{device} is lost after {captured - opened:.0f} s: no frame comes; "
-                "was it unplugged?"
-            )
-        index += 1
-        moment = max(1, round((captured - opened) / _UNIT)) * _UNIT
-        yield Frame(cast(NDArray[np.uint8], image), index, moment, captured=captured)

@@ -16,8 +16,7 @@ from av.video.stream import VideoStream
 from derain.core.errors import MediaError, SourceLostError
 from derain.core.sizes import Size
 from derain.runtime.video.colour import Colour
-from derain.runtime.video.frames import DEFAULT_FPS, Frame, SourceInfo
-from derain.runtime.video.sources.live import TIMEOUT_S, LiveSource
+from derain.runtime.video.frames import DEFAULT_FPS, TIMEOUT_S, Frame, SourceInfo
 from derain.runtime.video.sources.sender_clock import SenderClock
 from derain.runtime.video.sources.video_decoder import (
     QUICK_SCALER_FLAGS,
@@ -61,17 +60,13 @@ class StreamSpec:
     timeout_s: float = TIMEOUT_S
 
 
-def open_stream(
-    stream: StreamSpec,
-    *,
-    release: Callable[[], None] = lambda: None,
-    interrupt: Callable[[], None] = lambda: None,
-    reason: Callable[[], str] = lambda: "",
-) -> LiveSource:
-    """Connect, and wait for the first frame.
+class StreamSource:
+    """The frames of one connection, each with the moment it was sent.
+
+    Making it connects, and waits for the first frame.
 
     Args:
-        stream: What to open.
+        spec: What to open.
         release: Called when it is closed, or cannot be opened.
         interrupt: Makes a read of it return.
         reason: What is known about a failure beside FFmpeg's own words, which it
@@ -80,74 +75,27 @@ def open_stream(
     Raises:
         MediaError: It cannot be opened, or has no frame that can be decoded.
     """
-    try:
-        reader = _Reader(stream, reason)
-    except BaseException:
-        release()
-        raise
 
-    def close() -> None:
-        reader.close()
-        release()
-
-    return LiveSource(
-        reader.info,
-        stream.name,
-        reader.frames(),
-        release=close,
-        interrupt=interrupt,
-        endless=stream.endless,
-        timeout_s=stream.timeout_s,
-    )
-
-
-class _Reader:
-    """The frames of one connection, each with the moment it was sent."""
-
-    def __init__(self, stream: StreamSpec, reason: Callable[[], str]) -> None:
-        self._stream = stream
+    def __init__(
+        self,
+        spec: StreamSpec,
+        *,
+        release: Callable[[], None] = lambda: None,
+        interrupt: Callable[[], None] = lambda: None,
+        reason: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._spec = spec
+        self._release = release
+        self._interrupt = interrupt
         self._reason = reason
-        self._opened = time.monotonic()
-        self._reformatter = VideoReformatter()
-        self._sender = SenderClock()
-        self._behind = False
         try:
-            self._container = av.open(
-                stream.url,
-                format=stream.format,
-                # Without fflags=nobuffer: it throws away what was read to look at the
-                # stream, the key frame included: 1.1 s instead of 0.4 s until the first
-                # frame, with a key frame a second. Frames that come late in one go do
-                # not stay late here.
-                options=stream.options,
-                timeout=(stream.timeout_s, stream.timeout_s),
-                metadata_errors="replace",
-            )
-        except (OSError, FFmpegError) as error:
-            raise self._unreadable(error) from None  # FFmpeg's names the password
-        try:
-            self._video = self._choose_video()
-            # Four threads for whole frames hold back three of them; for slices, none.
-            self._video.thread_type = "SLICE"
-            self._live = (
-                self._container.duration is None if stream.live is None else stream.live
-            )
-            formats = set(self._container.format.name.split(","))
-            stamped = self._stream.stamped and formats.isdisjoint(_UNSTAMPED)
-            self._stamped = stamped or not self._live
-            self._paced = self._live and not formats.isdisjoint(_IN_BURSTS)
-            self._decoded = self._decode()
-            first = next(self._decoded, None)
-            if first is None:
-                raise MediaError(f"{stream.name} has no frames{self._detail()}")
-            self._first = first
-            self.info = self._describe(first[0])
+            self._open()
         except BaseException:
-            self._container.close()
+            release()
             raise
 
-    def frames(self) -> Iterator[Frame]:
-        """All frames, once.
+    def __iter__(self) -> Iterator[Frame]:
+        """See `Source.__iter__`.
 
         Raises:
             SourceLostError: A live connection is gone.
@@ -177,8 +125,55 @@ class _Reader:
                 image, index, now, duration, captured=sent if self._live else None
             )
 
+    def interrupt(self) -> None:
+        """See `Source.interrupt`: FFmpeg has its time limit, and no way in."""
+        self._interrupt()
+
     def close(self) -> None:
+        """See `Source.close`."""
         self._container.close()
+        self._release()
+
+    def _open(self) -> None:
+        spec = self._spec
+        self._opened = time.monotonic()
+        self._reformatter = VideoReformatter()
+        self._sender = SenderClock()
+        self._behind = False
+        try:
+            self._container = av.open(
+                spec.url,
+                format=spec.format,
+                # Without fflags=nobuffer: it throws away what was read to look at the
+                # stream, the key frame included: 1.1 s instead of 0.4 s until the first
+                # frame, with a key frame a second. Frames that come late in one go do
+                # not stay late here.
+                options=spec.options,
+                timeout=(spec.timeout_s, spec.timeout_s),
+                metadata_errors="replace",
+            )
+        except (OSError, FFmpegError) as error:
+            raise self._unreadable(error) from None  # FFmpeg's names the password
+        try:
+            self._video = self._choose_video()
+            # Four threads for whole frames hold back three of them; for slices, none.
+            self._video.thread_type = "SLICE"
+            self._live = (
+                self._container.duration is None if spec.live is None else spec.live
+            )
+            formats = set(self._container.format.name.split(","))
+            stamped = spec.stamped and formats.isdisjoint(_UNSTAMPED)
+            self._stamped = stamped or not self._live
+            self._paced = self._live and not formats.isdisjoint(_IN_BURSTS)
+            self._decoded = self._decode()
+            first = next(self._decoded, None)
+            if first is None:
+                raise MediaError(f"{spec.name} has no frames{self._detail()}")
+            self._first = first
+            self.info = self._describe(first[0])
+        except BaseException:
+            self._container.close()
+            raise
 
     def _all(self) -> Iterator[tuple[av.VideoFrame, float]]:
         yield self._first
@@ -202,12 +197,12 @@ class _Reader:
             seconds = time.monotonic() - self._opened
             kind = SourceLostError if self._live else MediaError
             raise kind(
-                f"{self._stream.name} is lost after {seconds:.0f} s: {self._why(error)}"
+                f"{self._spec.name} is lost after {seconds:.0f} s: {self._why(error)}"
             ) from None  # FFmpeg's names the password
 
         if detail := self._detail():
             kind = SourceLostError if self._live else MediaError
-            raise kind(f"{self._stream.name} is lost{detail}")
+            raise kind(f"{self._spec.name} is lost{detail}")
 
     def _sent(self, packet: Packet[VideoStream]) -> float:
         arrived = time.monotonic()
@@ -229,7 +224,7 @@ class _Reader:
 
     def _choose_video(self) -> VideoStream:
         if not self._container.streams.video:
-            raise MediaError(f"{self._stream.name} has no video in it")
+            raise MediaError(f"{self._spec.name} has no video in it")
         return self._container.streams.video[0]
 
     def _describe(self, first: av.VideoFrame) -> SourceInfo:
@@ -243,7 +238,8 @@ class _Reader:
         fps = video.average_rate or video.guessed_rate or DEFAULT_FPS
         assert video.time_base is not None  # only an output stream may lack one
         return SourceInfo(
-            description=f"{self._stream.name}, {size}",
+            description=f"{self._spec.name}, {size}",
+            name=self._spec.name,
             time_base=video.time_base if self._stamped else _ARRIVAL_UNIT,
             fps=fps,
             size=size,
@@ -251,6 +247,8 @@ class _Reader:
             pixel_aspect=video.sample_aspect_ratio or Fraction(1),
             colour=colour,
             live=self._live,
+            endless=self._live and self._spec.endless,
+            timeout_s=self._spec.timeout_s if self._live else None,
         )
 
     def _detail(self) -> str:
@@ -259,9 +257,9 @@ class _Reader:
 
     def _unreadable(self, error: OSError | FFmpegError) -> MediaError:
         # An RTSP server that is cut off is "invalid data" to FFmpeg.
-        late = time.monotonic() - self._opened >= self._stream.timeout_s
+        late = time.monotonic() - self._opened >= self._spec.timeout_s
         why = self._no_answer() if late and not self._reason() else self._why(error)
-        return MediaError(f"{self._stream.name} cannot be opened: {why}")
+        return MediaError(f"{self._spec.name} cannot be opened: {why}")
 
     def _why(self, error: OSError | FFmpegError) -> str:
         if isinstance(error, ExitError):  # PyAV's time limit ends a call like this
@@ -269,7 +267,7 @@ class _Reader:
         return self._reason() or error.strerror or type(error).__name__
 
     def _no_answer(self) -> str:
-        return f"no answer for {self._stream.timeout_s:g} s"
+        return f"no answer for {self._spec.timeout_s:g} s"
 
 
 def _wait_until(shown_at: float | None, moment: float) -> float:

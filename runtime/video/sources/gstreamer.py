@@ -21,8 +21,7 @@ from typing import IO
 
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
-from derain.runtime.video.sources.ffmpeg_stream import StreamSpec, open_stream
-from derain.runtime.video.sources.live import LiveSource
+from derain.runtime.video.sources.ffmpeg_stream import StreamSource, StreamSpec
 from derain.runtime.video.uris import parsed, public, refuse_rate, split_fields
 
 LAUNCHER = "gst-launch-1.0"
@@ -37,7 +36,7 @@ _CSI_FORM = "csi://0"
 _CSI_FIELDS = {"size": "1280x720", "fps": "30"}
 
 
-def open_gst(uri: str, fps: Fraction | None = None) -> LiveSource:
+def open_gst(uri: str, fps: Fraction | None = None) -> StreamSource:
     """The video that ``gst:PIPELINE`` makes, in ``gst-launch-1.0``'s words.
 
     The pipeline ends in raw video, in the processor's memory; what takes it from there
@@ -50,7 +49,7 @@ def open_gst(uri: str, fps: Fraction | None = None) -> LiveSource:
     return _launch(uri.removeprefix("gst:"), "the GStreamer pipeline", endless=False)
 
 
-def open_csi(uri: str, fps: Fraction | None = None) -> LiveSource:
+def open_csi(uri: str, fps: Fraction | None = None) -> StreamSource:
     """The camera on a Jetson's CSI port: ``csi://0?size=1280x720&fps=30``.
 
     Raises:
@@ -73,7 +72,7 @@ def open_csi(uri: str, fps: Fraction | None = None) -> LiveSource:
     )
 
 
-def _launch(pipeline: str, name: str, *, endless: bool) -> LiveSource:
+def _launch(pipeline: str, name: str, *, endless: bool) -> StreamSource:
     launcher = shutil.which(LAUNCHER)
     if launcher is None:
         raise MediaError(
@@ -91,7 +90,7 @@ def _launch(pipeline: str, name: str, *, endless: bool) -> LiveSource:
     late.daemon = True
     late.start()
     try:
-        source = open_stream(
+        source = StreamSource(
             StreamSpec(
                 name=name,
                 url=f"pipe:{child.output}",
@@ -125,7 +124,7 @@ class _Child:
         assert self._process.stdout is not None  # both are pipes
         assert self._process.stderr is not None
         self.output = self._process.stdout.fileno()
-        self._late = False
+        self._late = self._closed = False
         self._lines: deque[str] = deque(maxlen=50)
         self._listener = threading.Thread(
             target=self._listen, args=(self._process.stderr,), daemon=True
@@ -158,6 +157,8 @@ class _Child:
         It is asked first: a Jetson's camera service does not survive every client that
         is killed.
         """
+        if self._closed:  # its number may be another process's by now
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -169,6 +170,7 @@ class _Child:
         """End it, and free its pipes."""
         self.kill()
         self._process.wait()
+        self._closed = True
         self._listener.join()
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None:

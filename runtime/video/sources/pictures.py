@@ -35,6 +35,9 @@ class PictureSource:
         for index, path in enumerate(self._paths):
             yield Frame(read_picture(path), index, index * step, step, path.name)
 
+    def interrupt(self) -> None:
+        """See `Source.interrupt`: nothing here waits for long."""
+
     def close(self) -> None:
         """See `Source.close`."""
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
 from derain.core.synthetic.rain import rainy_clip
-from derain.runtime.video.frames import Frame, Source, SourceInfo
-from derain.runtime.video.sources.live import LiveSource
+from derain.runtime.video.frames import TIMEOUT_S, Frame, Source, SourceInfo
 from derain.runtime.video.uris import parsed, split_fields
 
 DEFAULTS = {"size": "1280x720", "fps": "24", "seconds": "2", "seed": "0", "live": "0"}
@@ -40,6 +39,46 @@ class RainSource:
         assert frames is not None
         for index, (rainy, _) in enumerate(rainy_clip(size, frames, self._seed)):
             yield Frame(rainy, index, index * step, step)
+
+    def interrupt(self) -> None:
+        """See `Source.interrupt`: nothing here waits for long."""
+
+    def close(self) -> None:
+        """See `Source.close`."""
+
+
+class LiveRainSource:
+    """The clip of `count` frames again and again, each frame at its time.
+
+    It is rendered once, at its own pace, and then comes from memory, so that it leaves
+    the processor to the network: 133 MB for two seconds of 1280x720.
+    """
+
+    def __init__(self, info: SourceInfo, size: Size, count: int, seed: int) -> None:
+        self.info = info
+        self._size = size
+        self._count = count
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[Frame]:
+        """See `Source.__iter__`."""
+        clip: list[NDArray[np.uint8]] = []
+        rendered = rainy_clip(self._size, self._count, self._seed)
+        step, count = self.info.time_base, self._count
+        index = -1
+        started = time.monotonic()
+        while True:
+            if len(clip) < count:
+                clip.append(next(rendered)[0])
+            # Where there was no time for a frame, a camera would have lost it.
+            index = max(index + 1, int((time.monotonic() - started) / step))
+            time.sleep(max(0.0, started + index * step - time.monotonic()))
+            image = clip[-1] if len(clip) < count else clip[index % count]
+            captured = time.monotonic()
+            yield Frame(image.copy(), index, index * step, step, captured=captured)
+
+    def interrupt(self) -> None:
+        """See `Source.interrupt`: nothing here waits for long."""
 
     def close(self) -> None:
         """See `Source.close`."""
@@ -73,33 +112,11 @@ def open_test(uri: str, fps: Fraction | None = None) -> Source:
         return RainSource(size, rate, frames, seed)
     info = SourceInfo(
         description=f"rendered rain, {size}, live",
+        name=uri,
         time_base=1 / rate,
         fps=rate,
         size=size,
         live=True,
+        timeout_s=TIMEOUT_S,
     )
-    return LiveSource(info, uri, _live_frames(info, size, frames, seed))
-
-
-def _live_frames(
-    info: SourceInfo, size: Size, count: int, seed: int
-) -> Iterator[Frame]:
-    """The clip of `count` frames again and again, each frame at its time.
-
-    It is rendered once, at its own pace, and then comes from memory, so that it leaves
-    the processor to the network: 133 MB for two seconds of 1280x720.
-    """
-    clip: list[NDArray[np.uint8]] = []
-    rendered = rainy_clip(size, count, seed)
-    step = info.time_base
-    index = -1
-    started = time.monotonic()
-    while True:
-        if len(clip) < count:
-            clip.append(next(rendered)[0])
-        # Where there was no time for a frame, a camera would have lost it.
-        index = max(index + 1, int((time.monotonic() - started) / step))
-        time.sleep(max(0.0, started + index * step - time.monotonic()))
-        image = clip[-1] if len(clip) < count else clip[index % count]
-        captured = time.monotonic()
-        yield Frame(image.copy(), index, index * step, step, captured=captured)
+    return LiveRainSource(info, size, frames, seed)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 
 from derain.core.errors import MediaError
-from derain.runtime.video.sources.ffmpeg_stream import StreamSpec, open_stream
-from derain.runtime.video.sources.live import TIMEOUT_S, LiveSource
+from derain.runtime.video.frames import TIMEOUT_S
+from derain.runtime.video.sources.ffmpeg_stream import StreamSource, StreamSpec
 from derain.runtime.video.uris import parsed, public, refuse_rate, take_fields
 
 _RTSP_FORM = "rtsp://host/path"
@@ -16,7 +16,7 @@ _HTTP_FORM = "http://host/path"
 _HTTP_FIELDS = {"timeout": f"{TIMEOUT_S:g}"}
 
 
-def open_rtsp(uri: str, fps: Fraction | None = None) -> LiveSource:
+def open_rtsp(uri: str, fps: Fraction | None = None) -> StreamSource:
     """The camera or server at `uri`, ``rtsp://`` or ``rtsps://``.
 
     Two fields are ours, ``transport`` (``tcp`` or ``udp``) and ``timeout`` in seconds;
@@ -36,7 +36,7 @@ def open_rtsp(uri: str, fps: Fraction | None = None) -> LiveSource:
     # FFmpeg's guess of the rate takes 20 frames more: 1.2 s instead of 0.4 s until the
     # first one, at 25 frames/s.
     options = {"rtsp_transport": fields["transport"], "fpsprobesize": "0"}
-    return open_stream(
+    return StreamSource(
         StreamSpec(
             name=public(uri),
             url=url,
@@ -48,7 +48,7 @@ def open_rtsp(uri: str, fps: Fraction | None = None) -> LiveSource:
     )
 
 
-def open_http(uri: str, fps: Fraction | None = None) -> LiveSource:
+def open_http(uri: str, fps: Fraction | None = None) -> StreamSource:
     """What a web server has at `uri`: MJPEG, HLS, or a file that FFmpeg reads.
 
     A file with a duration is read to its end, every frame; all else is live. The field
@@ -60,7 +60,7 @@ def open_http(uri: str, fps: Fraction | None = None) -> LiveSource:
     refuse_rate(uri, fps)
     url, taken = take_fields(uri, tuple(_HTTP_FIELDS))
     timeout_s = _timeout_s(_HTTP_FORM, {**_HTTP_FIELDS, **taken}, uri)
-    return open_stream(
+    return StreamSource(
         StreamSpec(
             name=public(uri),
             url=url,

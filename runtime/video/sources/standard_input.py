@@ -6,8 +6,7 @@ from fractions import Fraction
 
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
-from derain.runtime.video.sources.ffmpeg_stream import StreamSpec, open_stream
-from derain.runtime.video.sources.live import LiveSource
+from derain.runtime.video.sources.ffmpeg_stream import StreamSource, StreamSpec
 from derain.runtime.video.uris import parsed, split_fields
 
 _NAME = "standard input"
@@ -16,7 +15,7 @@ _FORM = "-"
 _PIXELS = ("bgr24", "gray", "nv12", "rgb24", "yuv420p", "yuyv422")
 
 
-def open_standard_input(uri: str, fps: Fraction | None = None) -> LiveSource:
+def open_standard_input(uri: str, fps: Fraction | None = None) -> StreamSource:
     """``-`` for Y4M, ``-?size=1280x720&format=nv12&fps=30`` for raw frames.
 
     The writer of the pipe waits for us, and every frame is read; with ``live=1``, as
@@ -57,7 +56,7 @@ def open_standard_input(uri: str, fps: Fraction | None = None) -> LiveSource:
             "pixel_format": fields["format"],
             "framerate": str(rate or 25),
         }
-    return open_stream(
+    return StreamSource(
         StreamSpec(
             name=_NAME,
             url="pipe:0",

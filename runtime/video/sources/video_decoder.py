@@ -110,6 +110,9 @@ class VideoSource:
         for decoded in self._decoded:
             yield self._frame(decoded)
 
+    def interrupt(self) -> None:
+        """See `Source.interrupt`: nothing here waits for long."""
+
     def close(self) -> None:
         """See `Source.close`."""
         self._container.close()

@@ -8,7 +8,8 @@ import pytest
 
 from derain.core.bundle import Bundle
 from derain.runtime.derainer import Derainer
-from derain.runtime.pipeline.run import run
+from derain.runtime.pipeline.capture import Capture
+from derain.runtime.pipeline.loop import run_loop
 
 
 @pytest.fixture(scope="session")
@@ -31,19 +32,23 @@ def derainer(bundles):
 @pytest.fixture(autouse=True)
 def patience(monkeypatch, fakes):
     """Enough of it for a machine that stands still for a while."""
-    monkeypatch.setattr("derain.runtime.pipeline.capture._PATIENCE_S", fakes.SECONDS)
+    for name in ("_PATIENCE_S", "_PATIENCE_LIVE_S"):
+        monkeypatch.setattr(f"derain.runtime.pipeline.capture.{name}", fakes.SECONDS)
 
 
 @pytest.fixture
 def within(fakes):
     """Runs the loop, and fails if it hangs: ``within(source, derainer, ...)``."""
 
-    def call(*arguments):
+    def call(source, derainer, sinks, options, reopen=None):
         outcome = []
 
         def work():
+            capture = Capture(
+                source, options.statistics, limit=options.limit, reopen=reopen
+            )
             try:
-                outcome.append((run(*arguments), None))
+                outcome.append((run_loop(capture, derainer, sinks, options), None))
             except BaseException as error:
                 outcome.append((None, error))
 

@@ -32,6 +32,9 @@ class Camera:
         if self.end is not None:
             raise self.end
 
+    def interrupt(self):
+        pass
+
     def close(self):
         self.closed += 1
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from derain.core.errors import EngineError, MediaError, StreamError
-from derain.runtime.pipeline.run import StreamOptions
+from derain.runtime.pipeline.loop import LoopOptions
 from derain.runtime.video import SourceInfo
 
 
@@ -51,7 +51,7 @@ def test_whatever_fails_stops_everything(
         camera.images = [image()]
     before = set(threading.enumerate())
     with pytest.raises(type(error), match=r"gone|^$"):
-        within(camera, derainer, [screen], StreamOptions())
+        within(camera, derainer, [screen], LoopOptions())
     assert set(threading.enumerate()) <= before
 
 
@@ -64,7 +64,7 @@ def test_a_failing_sink_is_told_of_once_and_the_others_go_on(
 
     bad, good = fakes.Screen(fail, "out.mp4"), fakes.Screen()
     endless = fakes.Camera(itertools.repeat(image()), lambda: time.sleep(0.001))
-    options = StreamOptions(stopped=lambda: said() and len(good.frames) > 20)
+    options = LoopOptions(stopped=lambda: said() and len(good.frames) > 20)
     with pytest.raises(StreamError, match=r"^1 of 2 sinks failed: out.mp4 cannot be"):
         within(endless, derainer, [bad, good], options)
     assert len(good.frames) > 20
@@ -88,7 +88,7 @@ def test_the_last_sink_that_fails_ends_the_run(derainer, within, image, fakes):
     endless = fakes.Camera(itertools.repeat(image()), lambda: time.sleep(0.001))
     sinks = [fakes.Screen(fail_at(0, "first")), fakes.Screen(fail_at(5, "second"))]
     with pytest.raises(MediaError):
-        within(endless, derainer, sinks, StreamOptions())
+        within(endless, derainer, sinks, LoopOptions())
 
 
 def test_what_a_network_failure_leaves_is_written(
@@ -106,7 +106,7 @@ def test_what_a_network_failure_leaves_is_written(
     kept = fakes.Screen(lambda frame: time.sleep(0.01), "out.mp4")
     # As many frames as it takes: a network that is slow to start gets few of them.
     camera = fakes.Camera(itertools.repeat(image()), lambda: time.sleep(0.001))
-    options = StreamOptions()
+    options = LoopOptions()
     with pytest.raises(StreamError, match=r"is gone; .* first 3 frames is kept in out"):
         within(camera, derainer, [kept], options)
     assert len(kept.frames) == 3

@@ -10,13 +10,13 @@ import pytest
 
 from derain.core.errors import ShapeError
 from derain.core.sizes import Size
+from derain.runtime.pipeline.loop import LoopOptions
 from derain.runtime.pipeline.rain_gate import RainGate, RainGateOptions
-from derain.runtime.pipeline.run import StreamOptions
 from derain.runtime.video import SourceInfo
 
 
 def test_the_limit_is_of_frames_that_went_on(derainer, within, image, fakes):
-    options = StreamOptions(limit=3)
+    options = LoopOptions(limit=3)
     endless = fakes.Camera(itertools.repeat(image()), lambda: time.sleep(0.001))
     screen = fakes.Screen()
     within(endless, derainer, [screen], options)
@@ -33,7 +33,7 @@ def test_another_size_is_scaled_to_the_first_with_resize(
     waits = iter((lambda: None, lambda: first.wait(fakes.SECONDS)))
     pictures = [image(), image(Size(128, 96))]
     camera = fakes.Camera(pictures, lambda: next(waits)())
-    within(camera, derainer, [screen], StreamOptions(resize=True))
+    within(camera, derainer, [screen], LoopOptions(resize=True))
     assert [frame.size for frame in screen.frames] == [Size(64, 48)] * 2
 
 
@@ -44,7 +44,7 @@ def test_another_size_without_resize_is_a_clear_stop(derainer, within, image, fa
             fakes.Camera([image(Size(128, 96))]),
             derainer,
             [fakes.Screen()],
-            StreamOptions(),
+            LoopOptions(),
         )
 
 
@@ -52,7 +52,7 @@ def test_a_dry_scene_passes_through_untouched(derainer, within, image, fakes):
     """Here, what is dark is dry: darken takes little away from it."""
     dark = np.ones((48, 64, 3), np.uint8)  # darken takes one level away
     gate = RainGate(RainGateOptions(dry_below=2, rain_above=3, hold_s=0, look_every=5))
-    options = StreamOptions(gate=gate)
+    options = LoopOptions(gate=gate)
     screen = fakes.Screen()
     pictures = [dark] * 12 + [image()] * 12
 

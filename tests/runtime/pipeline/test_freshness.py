@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from derain.runtime.pipeline.run import StreamOptions
+from derain.runtime.pipeline.loop import LoopOptions
 from derain.runtime.video import Frame
 
 
@@ -35,7 +35,7 @@ def test_the_newest_frame_wins(derainer, within, image, monkeypatch, fakes):
             captured.release()
 
     pictures = [np.full((48, 64, 3), index, np.uint8) for index in range(201)]
-    options = StreamOptions()
+    options = LoopOptions()
     screen = fakes.Screen()
     within(fakes.Camera(pictures, wait), derainer, [screen], options)
     assert fakes.adds_up(options.statistics)
@@ -73,7 +73,7 @@ def test_a_slow_sink_delays_neither_network_nor_other_sinks(
             )  # with the first frame, however late its thread
 
     # Told when both have the frame in their queues: the quick one has it earlier.
-    options = StreamOptions(progress=lambda done: done == 60 and all_handed_over.set())
+    options = LoopOptions(progress=lambda done: done == 60 and all_handed_over.set())
     within(fakes.Camera([image()] * 60, wait), derainer, [quick, stuck], options)
     assert [frame.index for frame in quick.frames] == list(range(60))
     assert [frame.index for frame in stuck.frames] == [0, 59]  # the newest, at last
@@ -89,7 +89,7 @@ def test_a_sink_that_keeps_frames_has_a_bounded_queue(derainer, within, image, f
         free.wait(fakes.SECONDS)
 
     kept = fakes.Screen(keep, description="out.mp4")
-    options = StreamOptions(progress=lambda done: done == 100 and free.set())
+    options = LoopOptions(progress=lambda done: done == 100 and free.set())
     paced = iter(range(1000))
 
     def wait():
@@ -110,7 +110,7 @@ def test_a_sink_that_keeps_frames_has_a_bounded_queue(derainer, within, image, f
 
 
 def test_ages_are_counted_to_the_end_of_the_write(derainer, within, image, fakes):
-    options = StreamOptions()
+    options = LoopOptions()
     within(
         fakes.Camera([image()] * 3, lambda: time.sleep(0.02)),
         derainer,
@@ -148,7 +148,7 @@ def test_a_frame_that_is_too_old_is_not_derained(derainer, within, image, late, 
                         time.sleep(0.0005)
                 yield frame
 
-    options = StreamOptions(max_latency_ms=600_000, late=late)
+    options = LoopOptions(max_latency_ms=600_000, late=late)
     screen = fakes.Screen(lambda frame: shown.release())
     within(Old([]), derainer, [screen], options)
     statistics = options.statistics
@@ -175,7 +175,7 @@ def test_a_frame_that_got_too_old_in_the_network_is_dropped(
     )
     monkeypatch.setattr("derain.runtime.pipeline.inference.time", clock)
     monkeypatch.setattr(derainer, "derain", slow)
-    options = StreamOptions(max_latency_ms=900_000)
+    options = LoopOptions(max_latency_ms=900_000)
     screen = fakes.Screen()
     within(fakes.Camera([image()]), derainer, [screen], options)
     assert len(ahead) == 1  # it was young enough for the network

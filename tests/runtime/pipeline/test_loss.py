@@ -7,7 +7,7 @@ import time
 import pytest
 
 from derain.core.errors import MediaError, SourceLostError
-from derain.runtime.pipeline.run import StreamOptions
+from derain.runtime.pipeline.loop import LoopOptions
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def test_a_lost_source_comes_back_20_times(
     derainer, within, image, quick_pauses, fakes, said
 ):
     cameras = []
-    options = StreamOptions()
+    options = LoopOptions()
     screen = fakes.Screen()
 
     def paced():
@@ -45,8 +45,7 @@ def test_a_lost_source_comes_back_20_times(
         return cameras[-1]
 
     first = fakes.Camera(one_by_one(), end=fakes.lost())
-    object.__setattr__(options, "reopen", reopen)
-    within(first, derainer, [screen], options)
+    within(first, derainer, [screen], options, reopen)
     statistics = options.statistics
     assert statistics["reconnects"] == 21
     assert statistics["captured"] == statistics["derained"] == 66
@@ -76,8 +75,9 @@ def test_sinks_get_a_marked_picture_while_it_is_lost(derainer, within, image, fa
         assert marked.wait(fakes.SECONDS)
         return fakes.Camera([image()])
 
-    options = StreamOptions(reopen=reopen)
-    within(fakes.Camera(once(), end=fakes.lost()), derainer, [screen], options)
+    options = LoopOptions()
+    camera = fakes.Camera(once(), end=fakes.lost())
+    within(camera, derainer, [screen], options, reopen)
     signals = [frame.signal for frame in screen.frames]
     assert signals[0]
     assert signals[-1]
@@ -95,13 +95,9 @@ def test_a_stop_is_heard_while_the_source_is_lost(derainer, within, image, fakes
         stop.set()
         raise MediaError("connection refused")
 
-    options = StreamOptions(reopen=reopen, stopped=stop.is_set)
-    assert (
-        within(
-            fakes.Camera([], end=fakes.lost()), derainer, [fakes.Screen()], options
-        ).frames
-        == 0
-    )
+    options = LoopOptions(stopped=stop.is_set)
+    camera = fakes.Camera([], end=fakes.lost())
+    assert within(camera, derainer, [fakes.Screen()], options, reopen).frames == 0
 
 
 def test_without_a_way_to_reopen_a_loss_is_an_error(derainer, within, image, fakes):
@@ -110,5 +106,5 @@ def test_without_a_way_to_reopen_a_loss_is_an_error(derainer, within, image, fak
             fakes.Camera([], end=fakes.lost()),
             derainer,
             [fakes.Screen()],
-            StreamOptions(),
+            LoopOptions(),
         )

@@ -14,7 +14,8 @@ import numpy as np
 from derain.core.bundle import Bundle
 from derain.runtime.derainer import Derainer
 from derain.runtime.telemetry.sensors import Sensors
-from derain.runtime.pipeline.run import StreamOptions, run
+from derain.runtime.pipeline.capture import Capture
+from derain.runtime.pipeline.loop import LoopOptions, run_loop
 from derain.runtime.video.frames import Frame, SourceInfo
 from derain.runtime.video.sinks.null import NullSink
 
@@ -36,13 +37,16 @@ class Source:
                 image.copy(), index, Fraction(index, 1000),
                 captured=time.monotonic() if live else None,
             )
+    def interrupt(self):
+        pass
+
     def close(self):
         pass
 
 derainer = Derainer(Bundle.open(Path(sys.argv[1])), threads=1)
 sinks = [NullSink("null:", Source.info, None) for _ in range(2)]
-options = StreamOptions()
-run(Source(), derainer, sinks, options)
+options = LoopOptions()
+run_loop(Capture(Source(), options.statistics), derainer, sinks, options)
 values = options.statistics.as_dict()
 assert values["captured"] == FRAMES, values
 parts = ("derained", "passed_through", "dropped")

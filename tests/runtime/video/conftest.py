@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from derain.runtime.video.sources.live import LiveSource
+from derain.runtime.video.sources import camera, rendered
 
 SECONDS = 120  # far more than anything here takes
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -29,7 +29,8 @@ def patience(monkeypatch):
 
     A test of a limit gives its own: ``?timeout=1``.
     """
-    monkeypatch.setitem(LiveSource.__init__.__kwdefaults__, "timeout_s", SECONDS)
+    for module in (camera, rendered):
+        monkeypatch.setattr(module, "TIMEOUT_S", SECONDS)
     if importlib.util.find_spec("av") is None:
         return
     from derain.runtime.video.sinks import rtsp_publisher

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from contextlib import closing
 
 import cv2
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 from derain.core.errors import MediaError, SourceLostError
 from derain.core.sizes import Size
+from derain.runtime.pipeline.capture import Capture
 from derain.runtime.video import open_source
 
 
@@ -62,7 +62,7 @@ def device(tmp_path, monkeypatch):
 
 def test_a_camera_is_asked_for_size_rate_and_format(device):
     camera, uri = device
-    with closing(open_source(f"{uri}?size=640x480&fps=15&format=YUYV")):
+    with Capture(open_source(f"{uri}?size=640x480&fps=15&format=YUYV")):
         assert camera.made.settings == {
             cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"YUYV"),
             cv2.CAP_PROP_FRAME_WIDTH: 640,
@@ -74,7 +74,7 @@ def test_a_camera_is_asked_for_size_rate_and_format(device):
 
 def test_frames_have_the_size_and_time_of_the_camera(device):
     before = time.monotonic()
-    with closing(open_source(device[1])) as source:
+    with Capture(open_source(device[1])) as source:
         assert source.info.live
         assert source.info.size == Size(64, 48)
         assert source.info.fps == 30
@@ -86,7 +86,7 @@ def test_frames_have_the_size_and_time_of_the_camera(device):
 
 def test_a_slow_reader_gets_the_newest_frame(device, until):
     camera, uri = device
-    with closing(open_source(uri)) as source:
+    with Capture(open_source(uri)) as source:
         frames = iter(source)
         next(frames)
         wanted = camera.made.taken + 30
@@ -99,14 +99,14 @@ def test_a_camera_that_is_unplugged_is_lost(device):
     camera, uri = device
     camera.count = 5
     with (
-        closing(open_source(uri)) as source,
+        Capture(open_source(uri)) as source,
         pytest.raises(SourceLostError, match=r"video7 is lost after \d+ s: no frame"),
     ):
         list(source)
 
 
 def test_closing_releases_the_camera(device, until):
-    source = open_source(device[1])
+    source = Capture(open_source(device[1]))
     next(iter(source))
     source.close()
     until(lambda: device[0].made.released)

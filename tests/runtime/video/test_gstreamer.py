@@ -3,7 +3,7 @@
 import itertools
 import os
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ pytest.importorskip("av")
 
 from derain.core.errors import MediaError, SourceLostError
 from derain.core.sizes import Size
+from derain.runtime.pipeline.capture import Capture
 from derain.runtime.video import open_source
 
 SOURCE = "gst:videotestsrc is-live=true pattern={} ! video/x-raw,width=64,height=48"
@@ -49,7 +50,7 @@ def frames_of(count):
 )
 def test_colours_of_a_pipeline(has_gstreamer, pattern, bgr):
     before = time.monotonic()
-    with closing(open_source(SOURCE.format(pattern))) as source:
+    with Capture(open_source(SOURCE.format(pattern))) as source:
         assert source.info.live
         assert source.info.size == Size(64, 48)
         frames = list(itertools.islice(source, 3))
@@ -61,12 +62,12 @@ def test_colours_of_a_pipeline(has_gstreamer, pattern, bgr):
 
 def test_odd_sizes(has_gstreamer):
     uri = "gst:videotestsrc ! video/x-raw,width=63,height=47"
-    with closing(open_source(uri)) as source:
+    with Capture(open_source(uri)) as source:
         assert next(iter(source)).image.shape == (47, 63, 3)
 
 
 def test_a_pipeline_that_ends_is_an_end(has_gstreamer):
-    with closing(open_source("gst:videotestsrc num-buffers=20")) as source:
+    with Capture(open_source("gst:videotestsrc num-buffers=20")) as source:
         frames = list(source)
     assert frames[-1].index == 19  # the newest is the last
 
@@ -96,7 +97,7 @@ def test_without_gstreamer(monkeypatch, tmp_path):
 def test_a_pipeline_that_fails_later_is_lost(launcher):
     launcher(f"{frames_of(2)} echo 'ERROR: from element x: unplugged' >&2; exit 1")
     with (
-        closing(open_source("gst:anything")) as source,
+        Capture(open_source("gst:anything")) as source,
         pytest.raises(SourceLostError, match=r"is lost.*: from element x: unplugged"),
     ):
         list(source)
@@ -114,7 +115,7 @@ def test_closing_ends_the_process_and_what_it_started(launcher, until):
             "sleeper", '"$(dirname "$0")"/sleeper'
         )
     )
-    source = open_source("gst:anything")
+    source = Capture(open_source("gst:anything"))
     source.close()
     for file in (folder / "pid", folder / "bin/sleeper"):
         process = int(file.read_text())
@@ -129,7 +130,7 @@ def is_running(process):
 
 def test_a_csi_camera_is_asked_for_size_and_rate(launcher):
     folder = launcher(f"{frames_of(3)} sleep 600")
-    with closing(open_source("csi://1?size=1920x1080&fps=60")) as source:
+    with Capture(open_source("csi://1?size=1920x1080&fps=60")) as source:
         assert next(iter(source)).size == Size(16, 8)
     words = (folder / "words").read_text()
     assert (
@@ -142,7 +143,7 @@ def test_a_csi_camera_is_asked_for_size_and_rate(launcher):
 def test_a_csi_camera_that_ends_is_lost(launcher):
     launcher(frames_of(2))
     with (
-        closing(open_source("csi://0")) as source,
+        Capture(open_source("csi://0")) as source,
         pytest.raises(SourceLostError, match=r"csi://0 is lost"),
     ):
         list(source)

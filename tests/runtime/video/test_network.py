@@ -20,6 +20,7 @@ av = pytest.importorskip("av")
 
 from derain.core.errors import MediaError, SourceLostError  # noqa: E402
 from derain.core.sizes import Size  # noqa: E402
+from derain.runtime.pipeline.capture import Capture  # noqa: E402
 from derain.runtime.video import open_source  # noqa: E402
 from derain.runtime.video.sources import ffmpeg_stream  # noqa: E402
 
@@ -70,22 +71,11 @@ class Clock:
         self.now += seconds
 
 
-class Unthreaded:
-    """Stands in for a `LiveSource`: every frame, read by whoever asks for it."""
-
-    def __init__(self, info, name, frames, *, release, **options):
-        self.info, self.close, self._frames = info, release, frames
-
-    def __iter__(self):
-        return self._frames
-
-
 @pytest.fixture
 def clock(monkeypatch):
     """The time of streams that are read without a thread, however long it takes."""
     clock = Clock()
     monkeypatch.setattr(ffmpeg_stream, "time", clock)
-    monkeypatch.setattr(ffmpeg_stream, "LiveSource", Unthreaded)
     return clock
 
 
@@ -105,7 +95,7 @@ def test_rtsp_says_what_it_is(rtsp_server):
 def test_rtsp_frames_have_their_times_and_ages(rtsp_server, monkeypatch):
     monkeypatch.setattr(ffmpeg_stream, "LATE_S", math.inf)  # so that none is left out
     before = time.monotonic()
-    with closing(open_source(rtsp_server.uri())) as source:
+    with Capture(open_source(rtsp_server.uri())) as source:
         frames = list(itertools.islice(source, 20))
     assert all(before < frame.captured <= time.monotonic() for frame in frames)
     for one, two in itertools.pairwise(frames):
@@ -116,32 +106,33 @@ def test_rtsp_frames_have_their_times_and_ages(rtsp_server, monkeypatch):
 
 def test_rtsp_over_udp(rtsp_server):
     uri = rtsp_server.uri(fields="?transport=udp")
-    with closing(open_source(uri)) as source:
+    with Capture(open_source(uri)) as source:
         assert next(iter(source)).size == Size(64, 48)
 
 
 def test_a_server_that_dies_is_lost_and_comes_back(rtsp_server):
-    with closing(open_source(rtsp_server.uri())) as source:
+    with Capture(open_source(rtsp_server.uri())) as source:
         next(iter(source))
         rtsp_server.kill()
         assert "127.0.0.1" in read_until_lost(source)
     with pytest.raises(MediaError, match=r"cannot be opened: Connection refused"):
         open_source(rtsp_server.uri())
     rtsp_server.start()
-    with closing(open_source(rtsp_server.uri())) as source:
+    with Capture(open_source(rtsp_server.uri())) as source:
         assert next(iter(source)).index >= 0
 
 
 def test_a_server_that_freezes_is_lost(rtsp_server):
-    with closing(open_source(rtsp_server.uri())) as source:
+    with Capture(open_source(rtsp_server.uri())) as source:
         next(iter(source))
-        source._timeout_s = 1.0  # from here on: to connect may take longer
+        # From here on: to connect may take longer.
+        object.__setattr__(source.info, "timeout_s", 1.0)
         rtsp_server.freeze()
         assert "no frame for 1 s" in read_until_lost(source)
 
 
 def test_closing_lets_go_whoever_waits_for_a_frozen_server(rtsp_server):
-    source = open_source(rtsp_server.uri(fields="?timeout=1800"))
+    source = Capture(open_source(rtsp_server.uri(fields="?timeout=1800")))
     started = threading.Event()
 
     def read():
@@ -163,7 +154,7 @@ def test_twenty_restarts_of_the_server(rtsp_server, until):
     threads = threading.active_count()
     sizes = []
     for _ in range(20):
-        with closing(open_source(rtsp_server.uri())) as source:
+        with Capture(open_source(rtsp_server.uri())) as source:
             next(iter(source))
             rtsp_server.kill()
             read_until_lost(source)
@@ -296,7 +287,7 @@ def transport_stream(frames):
 
 def test_mjpeg_frames(serve):
     uri = serve(mjpeg(lambda index: grey(100)))
-    with closing(open_source(f"{uri}/stream?key=1")) as source:
+    with Capture(open_source(f"{uri}/stream?key=1")) as source:
         assert source.info.live
         assert source.info.description == f"{uri}/stream, 64x48"
         frames = list(itertools.islice(source, 5))
@@ -336,7 +327,7 @@ def test_a_page_that_is_not_there(serve_folder, tmp_path):
 
 def test_a_file_of_a_server_is_read_to_its_end(serve_folder, tmp_path, make_video):
     make_video(tmp_path / "in.mp4", frames=20)
-    with closing(open_source(f"{serve_folder(tmp_path)}/in.mp4")) as source:
+    with Capture(open_source(f"{serve_folder(tmp_path)}/in.mp4")) as source:
         assert not source.info.live
         frames = list(source)
     assert [frame.index for frame in frames] == list(range(20))

@@ -2,12 +2,12 @@
 
 import itertools
 import time
-from contextlib import closing
 
 import numpy as np
 import pytest
 
 from derain.core.errors import MediaError
+from derain.runtime.pipeline.capture import Capture
 from derain.runtime.video import open_source
 from derain.runtime.video.sources import rendered
 
@@ -33,7 +33,7 @@ def test_it_never_ends_and_plays_the_clip(monkeypatch):
 
     pictures = clip(3)
     monkeypatch.setattr(rendered, "time", Clock())
-    with closing(open_source(f"{URI}&seed=3&live=1")) as source:
+    with Capture(open_source(f"{URI}&seed=3&live=1")) as source:
         assert source.info.live
         assert source.info.frames is None
         frames = list(itertools.islice(source, 30))
@@ -45,7 +45,7 @@ def test_it_never_ends_and_plays_the_clip(monkeypatch):
 
 def test_frames_come_at_their_times():
     started = time.monotonic()
-    with closing(open_source(f"{URI}&live=1")) as source:
+    with Capture(open_source(f"{URI}&live=1")) as source:
         frames = list(itertools.islice(source, 20))
     for frame in frames:
         assert started + float(frame.time) <= frame.captured <= time.monotonic()
@@ -53,7 +53,7 @@ def test_frames_come_at_their_times():
 
 
 def test_a_slow_reader_gets_the_newest_frame():
-    with closing(open_source(f"{URI}&live=1")) as source:
+    with Capture(open_source(f"{URI}&live=1")) as source:
         frames = iter(source)
         first = next(frames)
         time.sleep(0.5)
@@ -63,14 +63,14 @@ def test_a_slow_reader_gets_the_newest_frame():
 
 
 def test_a_frame_belongs_to_its_reader():
-    with closing(open_source(f"{URI}&live=1")) as source:
+    with Capture(open_source(f"{URI}&live=1")) as source:
         for frame in itertools.islice(source, 30):
             assert frame.image.any()
             frame.image[:] = 0
 
 
 def test_closing_ends_the_frames():
-    source = open_source(f"{URI}&live=1")
+    source = Capture(open_source(f"{URI}&live=1"))
     next(iter(source))
     source.close()
     source.close()

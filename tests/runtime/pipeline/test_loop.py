@@ -10,7 +10,8 @@ import pytest
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError, MediaError, ShapeError, StreamError
 from derain.runtime.derainer import Derainer
-from derain.runtime.pipeline.run import StreamOptions, run
+from derain.runtime.pipeline.capture import Capture
+from derain.runtime.pipeline.loop import LoopOptions, run_loop
 from derain.runtime.video import Frame, SourceInfo
 
 
@@ -29,8 +30,16 @@ class FakeSource:
             self.taken += 1
             yield Frame(image, index, Fraction(index, 25), Fraction(1, 25))
 
+    def interrupt(self):
+        pass
+
     def close(self):
         pass
+
+
+def run(source, derainer, sinks, options):
+    capture = Capture(source, options.statistics, limit=options.limit)
+    return run_loop(capture, derainer, sinks, options)
 
 
 class FakeSink:
@@ -66,7 +75,7 @@ def images(image):
 
 def test_every_frame_is_derained_in_order(derainer, images):
     sink, seen = FakeSink(), []
-    options = StreamOptions(progress=seen.append)
+    options = LoopOptions(progress=seen.append)
     summary = run(FakeSource(images), derainer, [sink], options)
     assert [frame.index for frame in sink.frames] == list(range(5))
     for frame, image in zip(sink.frames, images, strict=True):
@@ -80,14 +89,14 @@ def test_every_frame_is_derained_in_order(derainer, images):
 
 def test_limit_takes_no_frame_too_many(derainer, images):
     source, sink = FakeSource(images), FakeSink()
-    assert run(source, derainer, [sink], StreamOptions(limit=2)).frames == 2
+    assert run(source, derainer, [sink], LoopOptions(limit=2)).frames == 2
     assert source.taken == 2
     assert sink.calls == ["close"]  # the rest of the audio does not follow
 
 
 def test_stopping_keeps_what_is_done(derainer, images):
     sink, seen = FakeSink(), []
-    options = StreamOptions(stopped=lambda: len(seen) == 3, progress=seen.append)
+    options = LoopOptions(stopped=lambda: len(seen) == 3, progress=seen.append)
     assert run(FakeSource(images), derainer, [sink], options).frames == 3
     assert sink.calls == ["close"]
 
@@ -99,13 +108,13 @@ def test_a_source_that_fails_leaves_a_closed_sink(derainer, images):
         "kept in out.mp4"
     )
     with pytest.raises(StreamError, match=f"^{re.escape(message)}$"):
-        run(FakeSource(images, fails_at=3), derainer, [sink], StreamOptions())
+        run(FakeSource(images, fails_at=3), derainer, [sink], LoopOptions())
     assert sink.calls == ["close"]
 
 
 def test_a_failure_at_the_first_frame_says_nothing_of_results(derainer, images):
     with pytest.raises(MediaError, match=r"^in\.mp4 is damaged after frame -1$"):
-        run(FakeSource(images, fails_at=0), derainer, [FakeSink()], StreamOptions())
+        run(FakeSource(images, fails_at=0), derainer, [FakeSink()], LoopOptions())
 
 
 def test_a_sink_that_fails_is_closed(derainer, images):
@@ -113,14 +122,14 @@ def test_a_sink_that_fails_is_closed(derainer, images):
     with pytest.raises(
         StreamError, match=r"No space left on device; .* first 2 frames"
     ):
-        run(FakeSource(images), derainer, [sink], StreamOptions())
+        run(FakeSource(images), derainer, [sink], LoopOptions())
     assert sink.calls == ["close"]
 
 
 def test_a_sink_that_keeps_nothing_is_not_pointed_to(derainer, images):
     sink = FakeSink(fails_at=2, description="")
     with pytest.raises(MediaError, match=r"No space left on device$"):
-        run(FakeSource(images), derainer, [sink], StreamOptions())
+        run(FakeSource(images), derainer, [sink], LoopOptions())
 
 
 def test_a_network_that_fails_leaves_a_closed_sink(derainer, images, monkeypatch):
@@ -136,7 +145,7 @@ def test_a_network_that_fails_leaves_a_closed_sink(derainer, images, monkeypatch
     monkeypatch.setattr(derainer._backend, "stream", stream)
     sink = FakeSink()
     with pytest.raises(StreamError, match=r"the device is gone; .* first 2 frames"):
-        run(FakeSource(images), derainer, [sink], StreamOptions())
+        run(FakeSource(images), derainer, [sink], LoopOptions())
     assert sink.calls == ["close"]
 
 
@@ -144,7 +153,7 @@ def test_a_bug_keeps_its_type_and_closes_the_sink(derainer, images):
     sink = FakeSink()
     sink.write = lambda frame: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        run(FakeSource(images), derainer, [sink], StreamOptions())
+        run(FakeSource(images), derainer, [sink], LoopOptions())
     assert sink.calls == ["close"]
 
 
@@ -153,15 +162,15 @@ def test_another_size_is_named_with_the_frame(derainer, images, image):
 
     images[3] = image(Size(80, 60))
     with pytest.raises(StreamError, match=r"^frame 3: frame is 80x60, the bundle"):
-        run(FakeSource(images), derainer, [FakeSink()], StreamOptions())
+        run(FakeSource(images), derainer, [FakeSink()], LoopOptions())
     with pytest.raises(ShapeError, match=r"^frame 0: frame is 80x60, the bundle"):
-        run(FakeSource(images[3:]), derainer, [FakeSink()], StreamOptions())
+        run(FakeSource(images[3:]), derainer, [FakeSink()], LoopOptions())
     sink = FakeSink()
-    run(FakeSource(images), derainer, [sink], StreamOptions(resize=True))
+    run(FakeSource(images), derainer, [sink], LoopOptions(resize=True))
     assert [str(frame.size) for frame in sink.frames][2:] == ["64x48", "80x60", "64x48"]
 
 
 def test_nothing_runs_on_after_the_end(derainer, images):
     before = set(threading.enumerate())
-    run(FakeSource(images), derainer, [FakeSink()], StreamOptions())
+    run(FakeSource(images), derainer, [FakeSink()], LoopOptions())
     assert set(threading.enumerate()) <= before

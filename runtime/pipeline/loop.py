@@ -1,12 +1,12 @@
 """The frame loop: a source, the network and sinks, each in a thread of its own.
 
-    source thread -> queue -> network, in the calling thread -> queue -> sink thread
-                                                               -> queue -> sink thread
+    capture -> queue -> network, in the calling thread -> queue -> writer
+                                                       -> queue -> writer
 
 Reading, deraining and writing overlap, and frames stay in order. Files and cameras take
-the same road; what differs is what a full queue does (see `BoundedQueue`): for a file the
-writer waits, so that every frame arrives; for a camera the oldest frame is dropped, so
-that the picture is new. Whatever fails stops the others, and closes what is open.
+the same road; what differs is what a full queue does (see `BoundedQueue`): for a file
+it is waited for, so that every frame arrives; for a camera the oldest frame is dropped,
+so that the picture is new. Whatever fails stops the others, and closes what is open.
 """
 
 from __future__ import annotations
@@ -26,17 +26,15 @@ from derain.runtime.pipeline.no_signal import NoSignal
 from derain.runtime.pipeline.rain_gate import RainGate
 from derain.runtime.pipeline.writer import Writer
 from derain.runtime.telemetry.statistics import SinkStatistics, Statistics
-from derain.runtime.video.frames import Frame, Sink, Source
+from derain.runtime.video.frames import Frame, Sink
 
 _log = logging.getLogger(__name__)
-
-__all__ = ["StreamOptions", "Summary", "run"]
 
 _TICK_S = 0.1  # how soon a signal or a sink that failed is seen while no frame comes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamOptions:
+class LoopOptions:
     """How a run is limited and watched.
 
     Attributes:
@@ -48,11 +46,10 @@ class StreamOptions:
         max_latency_ms: How old a live frame may get until the first sink has it; None:
             no bound but the newest frame wins.
         late: What becomes of frames that would be older.
-        reopen: Opens a live source anew when it is lost; None: not at all.
         statistics: Counts what happens.
         stopped: Asked before every frame, and while none comes, whether to stop here.
         progress: Told after every frame how many went on to the sinks.
-        beat: Called as often as `stopped`, for a watchdog.
+        heartbeat: Called as often as `stopped`, for a watchdog.
     """
 
     limit: int | None = None
@@ -61,11 +58,10 @@ class StreamOptions:
     gate: RainGate | None = None
     max_latency_ms: float | None = None
     late: Late = "drop"
-    reopen: Callable[[], Source] | None = None
     statistics: Statistics = field(default_factory=Statistics)
     stopped: Callable[[], object] = lambda: False
     progress: Callable[[int], None] = lambda done: None
-    beat: Callable[[], None] = lambda: None
+    heartbeat: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +85,13 @@ class Summary:
         return self.frames / self.seconds if self.seconds else 0.0
 
 
-def run(
-    source: Source,
+def run_loop(
+    capture: Capture,
     derainer: Derainer,
     sinks: Sequence[Sink],
-    options: StreamOptions,
+    options: LoopOptions,
 ) -> Summary:
-    """Derain the frames of `source` into every one of `sinks`, and close all of them.
+    """Derain the frames of `capture` into every one of `sinks`, and close all of them.
 
     The calling thread is the one that opened the derainer. Of several sinks, one that
     fails is closed, told of, and the others go on.
@@ -105,27 +101,22 @@ def run(
             what was finished is kept.
         DerainError: It failed before that; nothing was written.
     """
-    return _Run(source, derainer, sinks, options).run()
+    return _Loop(capture, derainer, sinks, options).run()
 
 
-class _Run:
+class _Loop:
     def __init__(
         self,
-        source: Source,
+        capture: Capture,
         derainer: Derainer,
         sinks: Sequence[Sink],
-        options: StreamOptions,
+        options: LoopOptions,
     ) -> None:
-        info = source.info
+        info = capture.info
         self._options = options
         self._live = info.live
         self._statistics = options.statistics
-        self._capture = Capture(
-            source,
-            self._statistics,
-            limit=None if info.live else options.limit,
-            reopen=options.reopen if info.live else None,
-        )
+        self._capture = capture
         bounded = info.live and options.max_latency_ms is not None
         deadline = Deadline((options.max_latency_ms or 0) / 1000) if bounded else None
         self._writers = [
@@ -133,7 +124,7 @@ class _Run:
         ]
         self._told: set[Writer] = set()
         plain = options.choose is None and options.gate is None and not options.resize
-        self._network = Inference(
+        self._inference = Inference(
             derainer,
             self._statistics,
             overlap=plain and not info.live,
@@ -161,7 +152,6 @@ class _Run:
         failure: DerainError | None = None
         for writer in self._writers:
             writer.start()
-        self._capture.start()
         try:
             self._pump()
         except DerainError as error:
@@ -170,7 +160,7 @@ class _Run:
             for writer in self._writers:
                 writer.end(whole=self._whole)
             try:
-                self._capture.stop()
+                self._capture.close()
             finally:
                 for writer in self._writers:
                     writer.join()
@@ -184,7 +174,7 @@ class _Run:
 
     def _pump(self) -> None:
         limit = self._options.limit
-        for frame in self._network.derained(self._arrivals()):
+        for frame in self._inference.derained(self._arrivals()):
             if self._no_signal is not None:
                 frame = self._no_signal.saw(frame, time.monotonic())
             self._put(frame)
@@ -192,18 +182,17 @@ class _Run:
             self._options.progress(self._done)
             if self._done == limit:
                 return
-        self._whole = self._capture.queue.over and not self._options.stopped()
+        self._whole = self._capture.over and not self._options.stopped()
 
     def _arrivals(self) -> Iterator[Frame]:
-        queue = self._capture.queue
         while not self._options.stopped() and not self._deserted():
-            self._options.beat()
-            item = queue.get(_TICK_S)
+            self._options.heartbeat()
+            item = self._capture.get(_TICK_S)
             if item is not None:
                 frame, handed_over = item
                 self._statistics.wait.add((time.monotonic() - handed_over) * 1000)
                 yield frame
-            elif queue.over:
+            elif self._capture.over:
                 return
             else:
                 self._show_no_signal()

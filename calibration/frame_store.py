@@ -23,8 +23,8 @@ from derain.core.progress import Progress, frames_line
 from derain.core.sizes import Size
 from derain.core.synthetic.rain import LINES, PRESETS, render_rain
 from derain.runtime.pipeline.capture import Capture
-from derain.runtime.video import open_source
 from derain.runtime.video.frames import Frame
+from derain.runtime.video.sources import open_source
 
 FrameSource = str | Path | Iterable[NDArray[np.uint8]]
 
@@ -131,8 +131,8 @@ class FrameStore:
         Of a live source, one frame a second is looked at, two for each one wanted.
 
         Args:
-            source: What `derain.runtime.video.open_source` takes, or `(H, W, 3)` uint8
-                BGR frames, which must come to an end.
+            source: What `derain.runtime.video.sources.open_source` takes, or
+                `(H, W, 3)` uint8 BGR frames, which must come to an end.
             size: Of the frames the graph takes; others are cropped, or mirrored at the
                 right and below: scaling would change the rain.
             dry: The source has no rain; some is rendered, and the truth is then known.

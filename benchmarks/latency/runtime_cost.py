@@ -35,8 +35,8 @@ from derain.runtime.pipeline.loop import LoopOptions, run_loop
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame as StreamFrame
 from derain.runtime.video.frames import SourceInfo
+from derain.runtime.video.sink_options import SinkOptions
 from derain.runtime.video.sinks.null import NullSink
-from derain.runtime.video.sinks.output_checks import SinkOptions
 
 _DEFAULT = Network(model="qsnet", size=Size(160, 120), random_weights=True)
 _WARM = 10

@@ -27,8 +27,10 @@ from derain.runtime.telemetry.prometheus import MetricsServer
 from derain.runtime.telemetry.reporter import Reporter, Style
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.telemetry.systemd import Notifier
-from derain.runtime.video import SinkOptions, open_sink, open_source
 from derain.runtime.video.frames import Sink, SourceInfo
+from derain.runtime.video.sink_options import SinkOptions
+from derain.runtime.video.sinks import open_sink
+from derain.runtime.video.sources import open_source
 
 _log = logging.getLogger(__name__)
 
@@ -152,11 +154,10 @@ def run_job(
             )
         for text in (*derainer.notes, *(text for sink in sinks for text in sink.notes)):
             _log.warning(text)
-        places = [
-            sink.description or uri
-            for sink, uri in zip(sinks, job.sinks, strict=False)  # the page is last
-        ]
-        return _report(summary, derainer, statistics, places or ["the preview"])
+        places = [sink.name for sink in sinks]
+        if job.sinks and job.preview is not None:  # the page is last
+            places.pop()
+        return _report(summary, derainer, statistics, places)
 
 
 def _open_sink(job: Job, uri: str, info: SourceInfo, statistics: Statistics) -> Sink:

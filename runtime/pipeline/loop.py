@@ -116,6 +116,7 @@ class _Loop:
         self._options = options
         self._live = info.live
         self._statistics = options.statistics
+        self._sinks = sinks
         self._capture = capture
         bounded = info.live and options.max_latency_ms is not None
         deadline = Deadline((options.max_latency_ms or 0) / 1000) if bounded else None
@@ -140,8 +141,8 @@ class _Loop:
         self._whole = False
 
     def _writer(self, sink: Sink, number: int, deadline: Deadline | None) -> Writer:
-        name = sink.description or f"sink {number + 1}"
-        row = SinkStatistics(name)
+        same = sum(other.name == sink.name for other in self._sinks[:number])
+        row = SinkStatistics(f"{sink.name} ({same + 1})" if same else sink.name)
         self._statistics.sinks.append(row)
         if deadline is None or number:
             return Writer(sink, row, live=self._live)
@@ -243,9 +244,7 @@ class _Loop:
                 raise error
             return
         kept = [
-            each.sink.description
-            for each in self._writers
-            if each.written and each.sink.description
+            each.sink.name for each in self._writers if each.written and each.sink.keeps
         ]
         if kept:
             raise StreamError(

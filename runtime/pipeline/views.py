@@ -71,9 +71,14 @@ class ViewedSink:
         self._overlay = overlay
 
     @property
-    def description(self) -> str:
-        """See `Sink.description`."""
-        return self._sink.description
+    def name(self) -> str:
+        """See `Sink.name`."""
+        return self._sink.name
+
+    @property
+    def keeps(self) -> bool:
+        """See `Sink.keeps`."""
+        return self._sink.keeps
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ class Writer:
     """Writes to `sink` in a thread of its own, which also closes it.
 
     A sink behind a file makes the network wait. Behind a live source nothing waits: one
-    that keeps frames (see `Sink.description`) has a queue of a second, another one gets
+    that keeps frames (see `Sink.keeps`) has a queue of a second, another one gets
     the newest frame; what it is too slow for is dropped and counted.
 
     Args:
@@ -48,8 +48,7 @@ class Writer:
         self._statistics = statistics
         self._on_written = on_written
         self._whole = False
-        keeps = bool(sink.description)
-        capacity = _QUEUED if not live else _QUEUED_LIVE if keeps else 1
+        capacity = _QUEUED if not live else _QUEUED_LIVE if sink.keeps else 1
         self._queue: BoundedQueue[tuple[Frame, float]] = BoundedQueue(
             capacity, waits=not live, dropped=self._dropped
         )

@@ -24,7 +24,8 @@ from urllib.parse import parse_qs
 from derain.runtime.pipeline.views import View
 from derain.runtime.preview.access import Access
 from derain.runtime.preview.hub import MAX_VIEWERS, Hub, Viewer
-from derain.runtime.telemetry.statistics import Statistics, Timing
+from derain.runtime.telemetry.statistics import Statistics
+from derain.runtime.telemetry.timing import Timing
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]

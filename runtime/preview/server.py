@@ -38,7 +38,8 @@ class PreviewServer:
         ConfigError: Nothing can listen there, or the token is too short.
     """
 
-    description = JpegSink.description
+    name = JpegSink.name
+    keeps = JpegSink.keeps
     notes = JpegSink.notes
 
     def __init__(

@@ -27,7 +27,8 @@ class JpegSink:
         clock: Seconds, monotonic.
     """
 
-    description = ""  # keeps nothing: behind a live source it gets the newest frame
+    name = "the preview"
+    keeps = False
     notes: tuple[str, ...] = ()
 
     def __init__(self, hub: Hub, clock: Callable[[], float] = time.monotonic) -> None:

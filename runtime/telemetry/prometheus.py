@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from derain.core.errors import ConfigError
-from derain.runtime.telemetry.statistics import COUNTERS, Statistics, Timing
+from derain.runtime.telemetry.statistics import COUNTERS, Statistics
+from derain.runtime.telemetry.timing import Timing
 
 
 def prometheus_text(statistics: Statistics) -> str:
@@ -42,9 +43,12 @@ def prometheus_text(statistics: Statistics) -> str:
             f'derain_{name}{{{label}="{_quoted(where)}"}} {value}'
             for where, value in values[key].items()
         ]
-    for key in ("written", "dropped", "failed"):
-        name = f"derain_sink_{key}_total"
-        lines.append(f"# TYPE {name} counter")
+    for key, name, kind in (
+        ("written", "derain_sink_written_total", "counter"),
+        ("dropped", "derain_sink_dropped_total", "counter"),
+        ("failed", "derain_sink_failed", "gauge"),
+    ):
+        lines.append(f"# TYPE {name} {kind}")
         lines += [
             f'{name}{{sink="{_quoted(sink["sink"])}"}} {int(sink[key])}'
             for sink in values["sinks"]

@@ -144,8 +144,13 @@ class Sink(Protocol):
     """
 
     @property
-    def description(self) -> str:
-        """Where the frames are kept; empty if they are not.
+    def name(self) -> str:
+        """What the user calls it, without credentials."""
+        ...
+
+    @property
+    def keeps(self) -> bool:
+        """Whether frames that were written to it can be seen later.
 
         Behind a live source, a sink that keeps nothing (a window, a stream, a page) is
         given the newest frame, and one that keeps them a queue.

@@ -20,7 +20,7 @@ import numpy as np
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
 from derain.runtime.video.frames import Frame, SourceInfo
-from derain.runtime.video.sinks.output_checks import SinkOptions
+from derain.runtime.video.sink_options import SinkOptions
 from derain.runtime.video.uris import split_fields
 
 _VIDEO_OUTPUT = 2  # V4L2_BUF_TYPE_VIDEO_OUTPUT
@@ -44,10 +44,11 @@ class LoopbackSink:
         MediaError: There is no such device, or it may not be written.
     """
 
-    description = ""
+    keeps = False
     notes: tuple[str, ...] = ()
 
     def __init__(self, uri: str, info: SourceInfo, options: SinkOptions) -> None:
+        self.name = uri
         place, _ = split_fields(uri, "v4l2:///dev/video9", {})
         self._path = Path(place.partition(":")[2].removeprefix("//"))
         self._device: int | None = None

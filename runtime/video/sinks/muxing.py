@@ -24,8 +24,8 @@ from derain.core.errors import MediaError
 from derain.core.sizes import Size
 from derain.runtime.video.colour import LIMITED_RANGE
 from derain.runtime.video.frames import SourceInfo
+from derain.runtime.video.sink_options import CODECS, SinkOptions
 from derain.runtime.video.sinks.audio import AudioTracks
-from derain.runtime.video.sinks.output_checks import CODECS, SinkOptions
 from derain.runtime.video.sinks.safe_file import SafeFile, cut_to_whole_fragments
 
 _FORMATS = {".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from derain.runtime.video.frames import Frame, SourceInfo
-from derain.runtime.video.sinks.output_checks import SinkOptions
+from derain.runtime.video.sink_options import SinkOptions
 
 
 class NullSink:
     """Takes every frame and forgets it."""
 
-    description = ""
+    name = "null:"
+    keeps = False
     notes: tuple[str, ...] = ()
 
     def __init__(self, uri: str, info: SourceInfo, options: SinkOptions) -> None:

@@ -7,16 +7,14 @@ from pathlib import Path
 from derain.core.errors import MediaError
 from derain.core.pictures import write_picture
 from derain.runtime.video.frames import Frame, SourceInfo
-from derain.runtime.video.sinks.output_checks import (
-    SinkOptions,
-    check_new_file,
-    check_parent,
-)
+from derain.runtime.video.sink_options import SinkOptions
+from derain.runtime.video.sinks.output_checks import check_new_file, check_parent
 
 
 class PictureSink:
     """The one picture at `uri`, in the format of its suffix."""
 
+    keeps = True
     notes: tuple[str, ...] = ()
 
     def __init__(self, uri: str, info: SourceInfo, options: SinkOptions) -> None:
@@ -28,7 +26,7 @@ class PictureSink:
             )
         self._path = Path(uri)
         check_new_file(self._path, info, options)
-        self.description = uri
+        self.name = uri
 
     def write(self, frame: Frame) -> None:
         """See `Sink.write`."""
@@ -52,12 +50,13 @@ class FolderSink:
     ``000000.png``, ``000001.png`` and so on. Every file appears complete or not at all.
     """
 
+    keeps = True
     notes: tuple[str, ...] = ()
 
     def __init__(self, uri: str, info: SourceInfo, options: SinkOptions) -> None:
         self._folder = Path(uri)
         self._written: set[str] = set()
-        self.description = uri
+        self.name = uri
         if self._folder.exists() and not self._folder.is_dir():
             raise MediaError(f"{uri} is a file; wanted a folder for the pictures")
         if not self._folder.exists():

@@ -16,7 +16,7 @@ from derain.core.errors import MediaError
 from derain.core.sizes import Size
 from derain.runtime.video.colour import LIMITED_RANGE
 from derain.runtime.video.frames import Frame, SourceInfo
-from derain.runtime.video.sinks.output_checks import SinkOptions
+from derain.runtime.video.sink_options import SinkOptions
 from derain.runtime.video.sinks.video_encoder import yuv_picture
 from derain.runtime.video.uris import public
 
@@ -31,7 +31,7 @@ class RtspSink:
     hangs must not stop the run.
     """
 
-    description = ""
+    keeps = False
     notes: tuple[str, ...] = ()
 
     def __init__(
@@ -43,7 +43,7 @@ class RtspSink:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._url = uri
-        self._name = public(uri)
+        self.name = public(uri)
         self._info = info
         self._crf = options.crf
         self._timeout_s = timeout_s
@@ -58,7 +58,7 @@ class RtspSink:
         """See `Sink.write`."""
         if self._thread is None:
             self._thread = threading.Thread(
-                target=self._run, args=(frame.size,), name=self._name, daemon=True
+                target=self._run, args=(frame.size,), name=self.name, daemon=True
             )
             self._thread.start()
             if not self._connected.wait(2 * self._timeout_s):
@@ -87,7 +87,7 @@ class RtspSink:
         time.sleep(max(0.0, self._started + float(frame.time) - time.monotonic()))
 
     def _stuck(self) -> MediaError:
-        return MediaError(f"{self._name} takes nothing for {self._timeout_s:g} s")
+        return MediaError(f"{self.name} takes nothing for {self._timeout_s:g} s")
 
     def _run(self, size: Size) -> None:
         try:
@@ -102,7 +102,7 @@ class RtspSink:
                 self._busy_since = time.monotonic()
         except (OSError, FFmpegError) as error:
             reason = str(error) if isinstance(error, MediaError) else error.strerror
-            self._error = MediaError(f"{self._name} cannot be written: {reason}")
+            self._error = MediaError(f"{self.name} cannot be written: {reason}")
         finally:
             self._busy_since = None
             self._queue.cancel()

@@ -10,7 +10,7 @@ from av.video.reformatter import VideoReformatter
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
 from derain.runtime.video.frames import Frame, SourceInfo
-from derain.runtime.video.sinks.output_checks import SinkOptions
+from derain.runtime.video.sink_options import SinkOptions
 from derain.runtime.video.sinks.video_encoder import yuv_picture
 from derain.runtime.video.uris import split_fields
 
@@ -33,7 +33,8 @@ class StandardOutputSink:
         MediaError: Standard output is a terminal.
     """
 
-    description = ""
+    name = "-"
+    keeps = False
     notes: tuple[str, ...] = ()
 
     def __init__(self, uri: str, info: SourceInfo, options: SinkOptions) -> None:

@@ -25,13 +25,9 @@ from derain.core.errors import MediaError
 from derain.core.sizes import Size
 from derain.runtime.video.colour import FULL_RANGE, LIMITED_RANGE, Colour
 from derain.runtime.video.frames import Frame, SourceInfo
+from derain.runtime.video.sink_options import CODEC_FIELD, CODECS, SinkOptions
 from derain.runtime.video.sinks.muxing import VideoFile
-from derain.runtime.video.sinks.output_checks import (
-    CODEC_FIELD,
-    CODECS,
-    SinkOptions,
-    check_new_file,
-)
+from derain.runtime.video.sinks.output_checks import check_new_file
 from derain.runtime.video.sources.video_decoder import SCALER_FLAGS
 
 
@@ -57,15 +53,14 @@ class VideoSink:
         self._whole = False  # whether the source came to its end
         self._last_pts: int | None = None
         self._end = Fraction(0)
-        self._uri = place
+        self.name = place
         self.notes: tuple[str, ...] = ()
         check_new_file(self._path, info, options)
 
     @property
-    def description(self) -> str:
-        """See `Sink.description`; empty when a failure left nothing that plays."""
-        lost = self._size is not None and not self._path.exists()
-        return "" if lost else self._uri
+    def keeps(self) -> bool:
+        """See `Sink.keeps`; False when a failure left nothing that plays."""
+        return self._size is None or self._path.exists()
 
     def write(self, frame: Frame) -> None:
         """See `Sink.write`. All frames must have the size of the first."""

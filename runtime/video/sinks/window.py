@@ -10,7 +10,7 @@ import cv2
 
 from derain.core.errors import MediaError
 from derain.runtime.video.frames import Frame, SourceInfo
-from derain.runtime.video.sinks.output_checks import SinkOptions
+from derain.runtime.video.sink_options import SinkOptions
 
 _TITLE = "derain"
 _STOP_KEYS = frozenset({27, ord("q")})  # Escape
@@ -23,7 +23,8 @@ class WindowSink:
         MediaError: This OpenCV has no windows, or there is no screen.
     """
 
-    description = ""
+    name = "window:"
+    keeps = False
     notes: tuple[str, ...] = ()
 
     def __init__(self, uri: str, info: SourceInfo, options: SinkOptions) -> None:

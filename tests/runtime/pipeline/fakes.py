@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from derain.core.errors import SourceLostError
 from derain.core.sizes import Size
-from derain.runtime.video import Frame, SourceInfo
+from derain.runtime.video.frames import Frame, SourceInfo
 
 SECONDS = 120  # far more than any of this takes
 TICK = Fraction(1, 1000)
@@ -44,8 +44,8 @@ class Screen:
 
     notes = ()
 
-    def __init__(self, before=lambda frame: None, description=""):
-        self.frames, self.before, self.description = [], before, description
+    def __init__(self, before=lambda frame: None, name="window:", keeps=False):
+        self.frames, self.before, self.name, self.keeps = [], before, name, keeps
         self.closed = 0
 
     def write(self, frame):

@@ -9,7 +9,7 @@ import pytest
 
 from derain.core.errors import EngineError, MediaError, StreamError
 from derain.runtime.pipeline.loop import LoopOptions
-from derain.runtime.video import SourceInfo
+from derain.runtime.video.frames import SourceInfo
 
 
 class BugError(Exception):
@@ -62,7 +62,7 @@ def test_a_failing_sink_is_told_of_once_and_the_others_go_on(
     def fail(frame):
         raise MediaError("out.mp4 cannot be written: No space left on device")
 
-    bad, good = fakes.Screen(fail, "out.mp4"), fakes.Screen()
+    bad, good = fakes.Screen(fail, "out.mp4", keeps=True), fakes.Screen()
     endless = fakes.Camera(itertools.repeat(image()), lambda: time.sleep(0.001))
     options = LoopOptions(stopped=lambda: said() and len(good.frames) > 20)
     with pytest.raises(StreamError, match=r"^1 of 2 sinks failed: out.mp4 cannot be"):
@@ -103,7 +103,7 @@ def test_what_a_network_failure_leaves_is_written(
         return frame
 
     monkeypatch.setattr(derainer._backend, "infer", infer)
-    kept = fakes.Screen(lambda frame: time.sleep(0.01), "out.mp4")
+    kept = fakes.Screen(lambda frame: time.sleep(0.01), "out.mp4", keeps=True)
     # As many frames as it takes: a network that is slow to start gets few of them.
     camera = fakes.Camera(itertools.repeat(image()), lambda: time.sleep(0.001))
     options = LoopOptions()

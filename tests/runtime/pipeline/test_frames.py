@@ -12,7 +12,7 @@ from derain.core.errors import ShapeError
 from derain.core.sizes import Size
 from derain.runtime.pipeline.loop import LoopOptions
 from derain.runtime.pipeline.rain_gate import RainGate, RainGateOptions
-from derain.runtime.video import SourceInfo
+from derain.runtime.video.frames import SourceInfo
 
 
 def test_the_limit_is_of_frames_that_went_on(derainer, within, image, fakes):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from derain.runtime.pipeline.loop import LoopOptions
-from derain.runtime.video import Frame
+from derain.runtime.video.frames import Frame
 
 
 def test_the_newest_frame_wins(derainer, within, image, monkeypatch, fakes):
@@ -88,7 +88,7 @@ def test_a_sink_that_keeps_frames_has_a_bounded_queue(derainer, within, image, f
         in_sink.set()
         free.wait(fakes.SECONDS)
 
-    kept = fakes.Screen(keep, description="out.mp4")
+    kept = fakes.Screen(keep, name="out.mp4", keeps=True)
     options = LoopOptions(progress=lambda done: done == 100 and free.set())
     paced = iter(range(1000))
 

@@ -12,7 +12,7 @@ from derain.core.errors import EngineError, MediaError, ShapeError, StreamError
 from derain.runtime.derainer import Derainer
 from derain.runtime.pipeline.capture import Capture
 from derain.runtime.pipeline.loop import LoopOptions, run_loop
-from derain.runtime.video import Frame, SourceInfo
+from derain.runtime.video.frames import Frame, SourceInfo
 
 
 class FakeSource:
@@ -45,8 +45,10 @@ def run(source, derainer, sinks, options):
 class FakeSink:
     notes = ()
 
-    def __init__(self, fails_at=None, description="out.mp4"):
-        self.frames, self.fails_at, self.description = [], fails_at, description
+    name = "out.mp4"
+
+    def __init__(self, fails_at=None, keeps=True):
+        self.frames, self.fails_at, self.keeps = [], fails_at, keeps
         self.calls = []
 
     def write(self, frame):
@@ -127,7 +129,7 @@ def test_a_sink_that_fails_is_closed(derainer, images):
 
 
 def test_a_sink_that_keeps_nothing_is_not_pointed_to(derainer, images):
-    sink = FakeSink(fails_at=2, description="")
+    sink = FakeSink(fails_at=2, keeps=False)
     with pytest.raises(MediaError, match=r"No space left on device$"):
         run(FakeSource(images), derainer, [sink], LoopOptions())
 
@@ -168,6 +170,16 @@ def test_another_size_is_named_with_the_frame(derainer, images, image):
     sink = FakeSink()
     run(FakeSource(images), derainer, [sink], LoopOptions(resize=True))
     assert [str(frame.size) for frame in sink.frames][2:] == ["64x48", "80x60", "64x48"]
+
+
+def test_sinks_are_called_what_the_user_calls_them(derainer, images):
+    options = LoopOptions()
+    sinks = [FakeSink(keeps=False), FakeSink(keeps=False), FakeSink()]
+    for sink in sinks[:2]:
+        sink.name = "null:"
+    run(FakeSource(images), derainer, sinks, options)
+    names = [row.name for row in options.statistics.sinks]
+    assert names == ["null:", "null: (2)", "out.mp4"]  # metrics must not be alike
 
 
 def test_nothing_runs_on_after_the_end(derainer, images):

@@ -17,7 +17,8 @@ INFO = SourceInfo(
 
 
 class Recorder:
-    description = "out.mp4"
+    name = "out.mp4"
+    keeps = True
     notes = ("a note",)
 
     def __init__(self):
@@ -76,7 +77,7 @@ def test_a_viewed_sink_passes_everything_on():
     sink.write(Frame(DERAINED, 3, Fraction(3, 25), rainy=RAINY))
     sink.finish()
     sink.close()
-    assert (sink.description, sink.notes) == ("out.mp4", ("a note",))
+    assert (sink.name, sink.keeps, sink.notes) == ("out.mp4", True, ("a note",))
     assert inner.calls == ["finish", "close"]
     assert inner.frames[0].index == 3
     assert (inner.frames[0].image == 40).all()

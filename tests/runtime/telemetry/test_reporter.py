@@ -107,6 +107,15 @@ def test_metrics_have_counters_and_seconds(statistics):
     assert r'derain_frame_age_seconds_sum{sink="a \"b\""} 0.040000' in lines
 
 
+def test_whether_a_sink_has_failed_is_a_gauge(statistics):
+    """It is no count: 1 or 0."""
+    statistics.sinks[0].failed = True
+    lines = prometheus_text(statistics).splitlines()
+    assert "# TYPE derain_sink_failed gauge" in lines
+    assert r'derain_sink_failed{sink="a \"b\""} 1' in lines
+    assert not [line for line in lines if "sink_failed_total" in line]
+
+
 def test_metrics_are_served_and_nothing_else(statistics):
     with MetricsServer(statistics, "127.0.0.1", 0) as server:
         root = f"http://127.0.0.1:{server.port}"

@@ -46,7 +46,7 @@ def environment(manager, **more):
 def test_a_service_is_ready_and_stops_once(manager):
     notifier = Notifier(environment(manager))
     notifier.ready()
-    notifier.beat()  # no watchdog was asked for
+    notifier.heartbeat()  # no watchdog was asked for
     notifier.stopping()
     notifier.stopping()
     assert received(manager) == ["READY=1", "STOPPING=1"]
@@ -57,7 +57,7 @@ def test_the_watchdog_hears_three_beats_a_period(manager):
     clock.now = 1000.0
     notifier = Notifier(environment(manager, WATCHDOG_USEC="3000000"), clock)
     for _ in range(300):
-        notifier.beat()
+        notifier.heartbeat()
         clock.now += 0.01
     assert received(manager) == ["WATCHDOG=1"] * 3
 
@@ -65,7 +65,7 @@ def test_the_watchdog_hears_three_beats_a_period(manager):
 def test_without_systemd_nothing_happens():
     notifier = Notifier({})
     notifier.ready()
-    notifier.beat()
+    notifier.heartbeat()
     notifier.stopping()
 
 

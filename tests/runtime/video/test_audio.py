@@ -7,7 +7,9 @@ import pytest
 
 pytest.importorskip("av")
 
-from derain.runtime.video import SinkOptions, open_sink, open_source
+from derain.runtime.video.sink_options import SinkOptions
+from derain.runtime.video.sinks import open_sink
+from derain.runtime.video.sources import open_source
 
 AAC_BLOCK = 1024  # samples in a packet, and the delay of the encoder
 

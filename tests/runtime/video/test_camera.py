@@ -10,7 +10,7 @@ import pytest
 from derain.core.errors import MediaError, SourceLostError
 from derain.core.sizes import Size
 from derain.runtime.pipeline.capture import Capture
-from derain.runtime.video import open_source
+from derain.runtime.video.sources import open_source
 
 
 class FakeCamera:

@@ -11,7 +11,7 @@ av = pytest.importorskip("av")
 from derain.core.errors import MediaError  # noqa: E402
 from derain.core.psnr import psnr_db  # noqa: E402
 from derain.core.sizes import Size  # noqa: E402
-from derain.runtime.video import open_source  # noqa: E402
+from derain.runtime.video.sources import open_source  # noqa: E402
 
 SUFFIXES = [".mp4", ".mkv", ".ts"]
 

@@ -12,8 +12,9 @@ from derain.core.errors import MediaError  # noqa: E402
 from derain.core.pictures import write_picture  # noqa: E402
 from derain.core.psnr import psnr_db  # noqa: E402
 from derain.core.sizes import Size  # noqa: E402
-from derain.runtime.video import SinkOptions, open_sink, open_source  # noqa: E402
-from derain.runtime.video.sinks import muxing  # noqa: E402
+from derain.runtime.video.sink_options import SinkOptions  # noqa: E402
+from derain.runtime.video.sinks import muxing, open_sink  # noqa: E402
+from derain.runtime.video.sources import open_source  # noqa: E402
 
 # Two trips through 4:2:0, the second at crf 17: measured 42 dB on these pictures.
 CODEC_PSNR_DB = 38

@@ -13,7 +13,7 @@ pytest.importorskip("av")
 from derain.core.errors import MediaError, SourceLostError
 from derain.core.sizes import Size
 from derain.runtime.pipeline.capture import Capture
-from derain.runtime.video import open_source
+from derain.runtime.video.sources import open_source
 
 SOURCE = "gst:videotestsrc is-live=true pattern={} ! video/x-raw,width=64,height=48"
 Y4M = "YUV4MPEG2 W16 H8 F30:1 Ip A1:1\\nFRAME\\n"

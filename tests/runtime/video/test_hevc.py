@@ -7,7 +7,9 @@ import pytest
 pytest.importorskip("av")
 
 from derain.core.errors import MediaError
-from derain.runtime.video import SinkOptions, open_sink, open_source
+from derain.runtime.video.sink_options import SinkOptions
+from derain.runtime.video.sinks import open_sink
+from derain.runtime.video.sources import open_source
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
@@ -20,7 +22,7 @@ def test_an_hevc_file_plays(tmp_path, make_video, play, image, closeness, suffix
             for frame in source:
                 sink.write(frame)
             sink.finish()
-        assert sink.description == str(path)
+        assert sink.name == str(path)
     played = play(path)
     assert played.video["codec"] == "hevc"
     assert len(played.images) == 30

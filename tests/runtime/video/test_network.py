@@ -21,8 +21,7 @@ av = pytest.importorskip("av")
 from derain.core.errors import MediaError, SourceLostError  # noqa: E402
 from derain.core.sizes import Size  # noqa: E402
 from derain.runtime.pipeline.capture import Capture  # noqa: E402
-from derain.runtime.video import open_source  # noqa: E402
-from derain.runtime.video.sources import ffmpeg_stream  # noqa: E402
+from derain.runtime.video.sources import ffmpeg_stream, open_source  # noqa: E402
 
 BOUNDARY = "derain"
 PATIENCE_S = 120  # a hang, not a slow machine
@@ -192,7 +191,7 @@ def allocated():
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
 def test_credentials_are_never_shown(scheme):
     code = (
-        "import sys; from derain.runtime.video import open_source\n"
+        "import sys; from derain.runtime.video.sources import open_source\n"
         "from derain.core.errors import MediaError\n"
         "try: open_source(sys.argv[1])\n"
         "except MediaError:\n"
@@ -305,7 +304,7 @@ def test_a_slow_reader_gets_the_newest_frame(serve, monkeypatch, until):
         return decoded[-1]
 
     monkeypatch.setattr(ffmpeg_stream, "bgr_image", watched)
-    with closing(open_source(serve(mjpeg(lambda index: grey(100))))) as source:
+    with Capture(open_source(serve(mjpeg(lambda index: grey(100))))) as source:
         frames = iter(source)
         next(frames)
         for _ in range(3):
@@ -316,7 +315,7 @@ def test_a_slow_reader_gets_the_newest_frame(serve, monkeypatch, until):
 
 
 def test_mjpeg_that_ends_is_lost(serve):
-    with closing(open_source(serve(mjpeg(lambda index: grey(9), count=5)))) as source:
+    with Capture(open_source(serve(mjpeg(lambda index: grey(9), count=5)))) as source:
         assert "is lost" in read_until_lost(source)
 
 

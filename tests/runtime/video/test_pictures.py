@@ -6,7 +6,7 @@ import pytest
 
 from derain.core.errors import MediaError
 from derain.core.pictures import write_picture
-from derain.runtime.video import open_source
+from derain.runtime.video.sources import open_source
 from derain.runtime.video.sources.pictures import natural_key
 
 

@@ -11,11 +11,13 @@ pytest.importorskip("av")
 
 from derain.core.errors import MediaError
 from derain.core.pictures import read_picture
-from derain.runtime.video import SinkOptions, open_sink, open_source
+from derain.runtime.video.sink_options import SinkOptions
+from derain.runtime.video.sinks import open_sink
+from derain.runtime.video.sources import open_source
 
 READ = """
 import sys
-from derain.runtime.video import open_source
+from derain.runtime.video.sources import open_source
 from derain.core.pictures import write_picture
 from pathlib import Path
 source = open_source(sys.argv[1])
@@ -28,7 +30,9 @@ WRITE = """
 import sys
 from fractions import Fraction
 import numpy
-from derain.runtime.video import Frame, SinkOptions, SourceInfo, open_sink
+from derain.runtime.video.frames import Frame, SourceInfo
+from derain.runtime.video.sink_options import SinkOptions
+from derain.runtime.video.sinks import open_sink
 info = SourceInfo(description="", time_base=Fraction(1, 30), fps=Fraction(30))
 sink = open_sink("-", info, SinkOptions())
 for path in sys.argv[1:]:

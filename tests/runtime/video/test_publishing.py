@@ -9,13 +9,9 @@ import pytest
 av = pytest.importorskip("av")
 
 from derain.core.errors import MediaError  # noqa: E402
-from derain.runtime.video import (  # noqa: E402
-    Frame,
-    SinkOptions,
-    SourceInfo,
-    open_sink,
-)
-from derain.runtime.video.sinks import rtsp_publisher  # noqa: E402
+from derain.runtime.video.frames import Frame, SourceInfo  # noqa: E402
+from derain.runtime.video.sink_options import SinkOptions  # noqa: E402
+from derain.runtime.video.sinks import open_sink, rtsp_publisher  # noqa: E402
 
 FPS = 50
 CLIP = SourceInfo(description="", time_base=Fraction(1, FPS), fps=Fraction(FPS))

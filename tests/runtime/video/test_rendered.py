@@ -5,7 +5,7 @@ import pytest
 
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
-from derain.runtime.video import open_source
+from derain.runtime.video.sources import open_source
 
 
 def test_fields_of_the_uri():

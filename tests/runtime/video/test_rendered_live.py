@@ -8,8 +8,7 @@ import pytest
 
 from derain.core.errors import MediaError
 from derain.runtime.pipeline.capture import Capture
-from derain.runtime.video import open_source
-from derain.runtime.video.sources import rendered
+from derain.runtime.video.sources import open_source, rendered
 
 URI = "test://rain?size=32x32&fps=100&seconds=0.05"
 

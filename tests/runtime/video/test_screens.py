@@ -10,7 +10,9 @@ import pytest
 
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
-from derain.runtime.video import Frame, SinkOptions, SourceInfo, open_sink
+from derain.runtime.video.frames import Frame, SourceInfo
+from derain.runtime.video.sink_options import SinkOptions
+from derain.runtime.video.sinks import open_sink
 from derain.runtime.video.sinks.loopback import VIDIOC_S_FMT, pack_format
 
 INFO = SourceInfo(description="", time_base=Fraction(1, 25), fps=Fraction(25))

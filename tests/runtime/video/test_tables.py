@@ -3,15 +3,21 @@ from importlib import import_module
 import pytest
 
 from derain.core.errors import UnknownNameError
-from derain.runtime.video import SINKS, SOURCES, SinkOptions, open_sink, open_source
+from derain.runtime.video.sink_options import SinkOptions
+from derain.runtime.video.sinks import SINKS, open_sink
+from derain.runtime.video.sources import SOURCES, open_source
+
+ROWS = [("sources", row) for row in SOURCES] + [("sinks", row) for row in SINKS]
 
 
-@pytest.mark.parametrize("entry", [*SOURCES, *SINKS], ids=lambda entry: entry.form)
-def test_every_row_names_a_factory(entry):
-    if entry.extra:
+@pytest.mark.parametrize(
+    ("folder", "row"), ROWS, ids=[f"{folder} {row.form}" for folder, row in ROWS]
+)
+def test_every_row_names_a_factory(folder, row):
+    if row.extra:
         pytest.importorskip("av")
-    module = import_module(f"derain.runtime.video.{entry.module}")
-    assert callable(getattr(module, entry.factory))
+    module = import_module(f"derain.runtime.video.{folder}.{row.module}")
+    assert callable(getattr(module, row.factory))
 
 
 def test_unknown_names_list_the_known_ones(tmp_path, picture_folder):

@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from derain.core.bundle import Bundle
-from derain.core.errors import EngineError, ShapeError
+from derain.core.errors import EngineError, MissingDependencyError, ShapeError
 from derain.core.psnr import psnr_db
 from derain.core.sizes import Size
-from derain.runtime.backends import open_backend
+from derain.runtime.backends import (
+    AUTO,
+    BACKENDS,
+    candidates,
+    check_backend,
+    open_backend,
+)
 from derain.runtime.backends.protocol import Backend, StageTimes
+
+_log = logging.getLogger(__name__)
+
+
+def load(
+    bundle: Bundle | Path | str, backend: str = AUTO, threads: int = 0
+) -> Derainer:
+    """Load a bundle, ready to derain frames.
+
+    ::
+
+        with derain.load("qsnet-fp32-1280x720") as model:
+            clean = model(frame)
+
+    Args:
+        bundle: The folder that ``derain-export`` made, or an opened `Bundle`.
+        backend: What runs it, see `derain.runtime.backends.BACKENDS`; ``"auto"`` takes
+            the fastest that works here, and logs which and why.
+        threads: Processor threads; 0 takes one per core.
+
+    Raises:
+        BundleError: It is not a bundle, or is damaged.
+        UnknownNameError: There is no such backend.
+        MissingDependencyError: The backend's optional package is not installed.
+        EngineError: The backend cannot run the bundle, or fails the self-test.
+    """
+    return Derainer(bundle, backend, threads)
 
 
 class Derainer:
-    """Derains frames with a bundle; ``with contextlib.closing(derainer):`` frees it.
+    """Derains frames with a bundle: ``with Derainer(folder) as model: model(frame)``.
 
     The bundle's golden frame is run first, so that a broken engine is found before the
     first real frame (silent zeros and NaNs happen in practice).
@@ -26,30 +61,65 @@ class Derainer:
 
     Attributes:
         bundle: What is running.
+        backend: What runs it, a key of `derain.runtime.backends.BACKENDS`.
         golden_psnr_db: How close the golden frame came to the expected picture.
     """
 
     def __init__(
-        self, bundle: Bundle, backend: str = "onnxruntime", threads: int = 0
+        self, bundle: Bundle | Path | str, backend: str = AUTO, threads: int = 0
     ) -> None:
-        """Load `bundle` and run its self-test.
-
-        Args:
-            bundle: The opened bundle.
-            backend: A key of `derain.runtime.backends.BACKENDS`.
-            threads: Processor threads; 0 takes one per core.
-
-        Raises:
-            EngineError: The backend cannot run the bundle, or fails the self-test.
-        """
+        """Load `bundle` and run its self-test; see `load`."""
+        if not isinstance(bundle, Bundle):
+            bundle = Bundle.open(Path(bundle))
         self.bundle = bundle
         self._sizes = bundle.manifest.sizes
-        self._backend: Backend = open_backend(backend, bundle, threads)
+        if backend == AUTO:
+            self._open_fastest(threads)
+        else:
+            self._open(backend, threads)
+        if note := BACKENDS[self.backend].note(bundle.manifest.precision):
+            _log.warning(note)
+
+    def _open_fastest(self, threads: int) -> None:
+        precision = self.bundle.manifest.precision
+        *faster, reference = candidates(self.bundle)
+        for name in faster:
+            try:
+                if not BACKENDS[name].compiled:
+                    check_backend(name)
+            except (EngineError, MissingDependencyError) as error:
+                _log.debug(f"not {name}: {error}")  # nobody has installed it
+                continue
+            try:
+                self._open(name, threads)
+            except (EngineError, MissingDependencyError) as error:
+                _log.warning(f"not {name}: {error}; the next fastest is tried")
+                continue
+            break
+        else:
+            self._open(reference, threads)
+        _log.info(
+            f"backend: {self.description}, the fastest that works here for {precision}"
+        )
+
+    def _open(self, name: str, threads: int) -> None:
+        self.backend = name
+        self._backend: Backend = open_backend(name, self.bundle, threads)
         try:
             self.golden_psnr_db = self._test_itself()
         except BaseException:
             self._backend.close()
             raise
+
+    def __enter__(self) -> Derainer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """See `derain`."""
+        return self.derain(frame)
 
     @property
     def description(self) -> str:
@@ -102,6 +172,13 @@ class Derainer:
         with closing(self._backend.stream(map(self._checked, frames))) as derained:
             for frame in derained:
                 yield frame[0]
+
+    def reset(self) -> None:
+        """Forget the frames so far: the next one begins another clip.
+
+        It clears the memory of a bundle that has states. One without, as all are today,
+        remembers nothing, and nothing is done.
+        """
 
     def close(self) -> None:
         """Free the backend. Calling it twice is harmless."""

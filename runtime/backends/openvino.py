@@ -30,6 +30,11 @@ _ERRORS_ONLY = 3  # severity of ONNX Runtime's messages
 _ANY_ERROR = Exception
 
 
+def check_openvino() -> str:
+    """Why OpenVINO works here."""
+    return f"openvino {_version()}"
+
+
 def open_openvino(bundle: Bundle, threads: int = 0) -> OpenVinoBackend:
     """`bundle` on the processor."""
     return OpenVinoBackend(bundle, threads)
@@ -68,7 +73,7 @@ class OpenVinoBackend:
                 f"{bundle.model_path} does not load: {_line(error)}{what_to_do}"
             ) from error
         self.times: StageTimes | None = None
-        self.description = f"openvino {ov.get_version().partition('-')[0]}, processor"
+        self.description = f"openvino {_version()}, processor"
         if threads:
             self.description += f", {threads} thread{'s' if threads > 1 else ''}"
 
@@ -95,6 +100,10 @@ class OpenVinoBackend:
     def close(self) -> None:
         """See `Backend.close`. OpenVINO frees a request when it is collected."""
         self.__dict__.pop("_request", None)
+
+
+def _version() -> str:
+    return str(ov.get_version()).partition("-")[0]
 
 
 def _saturates(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -21,6 +21,21 @@ _ERRORS_ONLY = 3  # severity: warnings about CPU fall-backs are ours to report
 _ANY_ERROR = Exception
 
 
+def check_cpu() -> str:
+    """Why ONNX Runtime works here."""
+    return f"onnxruntime {ort.__version__}"
+
+
+def check_cuda() -> str:
+    """Why ONNX Runtime may use a GPU; whether it really does, a session shows.
+
+    Raises:
+        EngineError: This onnxruntime has no CUDA.
+    """
+    _check_provider("CUDAExecutionProvider")
+    return f"onnxruntime {ort.__version__} with CUDA"
+
+
 def open_cpu(bundle: Bundle, threads: int = 0) -> OnnxRuntimeBackend:
     """`bundle` on the processor."""
     return OnnxRuntimeBackend(bundle, "CPUExecutionProvider", threads)
@@ -43,12 +58,7 @@ class OnnxRuntimeBackend:
     notes: tuple[str, ...] = ()
 
     def __init__(self, bundle: Bundle, provider: str, threads: int = 0) -> None:
-        if provider not in ort.get_available_providers():
-            raise EngineError(
-                f"this onnxruntime has no {provider}; run: pip uninstall -y "
-                "onnxruntime onnxruntime-gpu && pip install 'derain[gpu]' "
-                "(two onnxruntime packages overwrite each other)"
-            )
+        _check_provider(provider)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = _ERRORS_ONLY
@@ -104,6 +114,15 @@ class OnnxRuntimeBackend:
     def close(self) -> None:
         """See `Backend.close`. ONNX Runtime frees a session when it is collected."""
         self.__dict__.pop("_session", None)
+
+
+def _check_provider(provider: str) -> None:
+    if provider not in ort.get_available_providers():
+        raise EngineError(
+            f"this onnxruntime has no {provider}; run: pip uninstall -y "
+            "onnxruntime onnxruntime-gpu && pip install 'derain[gpu]' "
+            "(two onnxruntime packages overwrite each other)"
+        )
 
 
 def _line(error: Exception) -> str:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-Late = Literal["drop", "pass"]
-
 _SHARE = 0.1  # of the newest value in the running mean: it follows within ten frames
 _EASE = 0.95  # an expectation that lets no frame through must be tried again
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from derain.core.errors import ShapeError
 from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
-from derain.runtime.pipeline.deadline import Deadline, Late
+from derain.runtime.frame_sizes import derain_resized, scale
+from derain.runtime.pipeline.deadline import Deadline
+from derain.runtime.pipeline.options import Late
 from derain.runtime.pipeline.rain_gate import RainGate
-from derain.runtime.resizing import derain_resized, scale
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame
 

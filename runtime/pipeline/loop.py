@@ -20,9 +20,10 @@ from derain.core.errors import DerainError, StreamError
 from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
 from derain.runtime.pipeline.capture import Capture
-from derain.runtime.pipeline.deadline import Deadline, Late
+from derain.runtime.pipeline.deadline import Deadline
 from derain.runtime.pipeline.inference import Inference
 from derain.runtime.pipeline.no_signal import NoSignal
+from derain.runtime.pipeline.options import Late
 from derain.runtime.pipeline.rain_gate import RainGate
 from derain.runtime.pipeline.writer import Writer
 from derain.runtime.telemetry.statistics import SinkStatistics, Statistics

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, cast
+from typing import cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from derain.runtime.pipeline.options import View
 from derain.runtime.video.frames import Frame, Sink, SourceInfo
-
-View = Literal["derained", "side-by-side", "split", "rain"]
-VIEWS: tuple[View, ...] = ("derained", "side-by-side", "split", "rain")
 
 _GAIN = 4  # rain takes away some ten grey levels of 255: too dark to be seen
 

@@ -21,7 +21,7 @@ from importlib import resources
 from typing import Any
 from urllib.parse import parse_qs
 
-from derain.runtime.pipeline.views import View
+from derain.runtime.pipeline.options import View
 from derain.runtime.preview.access import Access
 from derain.runtime.preview.hub import MAX_VIEWERS, Hub, Viewer
 from derain.runtime.telemetry.statistics import Statistics

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
-from derain.runtime.pipeline.views import View
+from derain.runtime.pipeline.options import View
 
 MAX_VIEWERS = 8
 

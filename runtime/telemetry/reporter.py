@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
+import click
+
+from derain.runtime.pipeline.options import Style
 from derain.runtime.telemetry.statistics import Statistics
-
-Style = Literal["text", "json"]
 
 
 class Reporter:
@@ -19,7 +21,7 @@ class Reporter:
         statistics: What is reported.
         style: ``json``: one object a line; ``text``: for people.
         period_s: Seconds between lines.
-        write: Takes a line.
+        write: Takes a line; None: it goes to standard error.
     """
 
     def __init__(
@@ -27,12 +29,12 @@ class Reporter:
         statistics: Statistics,
         style: Style,
         period_s: float,
-        write: Callable[[str], None],
+        write: Callable[[str], None] | None = None,
     ) -> None:
         self._statistics = statistics
         self._line = json_line if style == "json" else text_line
         self._period_s = period_s
-        self._write = write
+        self._write = write or partial(click.echo, err=True)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="statistics")
 

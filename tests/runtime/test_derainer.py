@@ -11,6 +11,7 @@ from derain.core.manifest import FILE_NAME
 from derain.core.pictures import write_picture
 from derain.core.sizes import Size
 from derain.runtime import Bundle, Derainer
+from derain.runtime.derainer import load
 
 
 @pytest.fixture
@@ -61,6 +62,17 @@ def test_derain_rejects_what_is_no_frame(opened, frame):
         opened("darken").derain(frame)
 
 
+def test_a_derainer_is_called_in_a_with_statement_and_takes_a_path(bundles, image):
+    with load(str(bundles("darken")), threads=1) as model:
+        assert model.backend == "onnxruntime"
+        np.testing.assert_array_equal(model(image()), image() >> 1)
+        model.reset()  # it has no memory: nothing is done
+        frames = [image(shift=shift) for shift in range(3)]
+        for frame, clean in zip(frames, model.stream(frames), strict=True):
+            np.testing.assert_array_equal(clean, frame >> 1)
+    model.close()
+
+
 def test_close_twice_is_harmless(opened):
     derainer = opened("darken")
     derainer.close()
@@ -73,7 +85,7 @@ def test_a_wrong_golden_frame_is_found_on_load(bundles):
 
 
 def test_an_unknown_backend_lists_the_known_ones(bundles):
-    with pytest.raises(UnknownNameError, match="choose from onnxruntime, onnxruntime-"):
+    with pytest.raises(UnknownNameError, match="choose from auto, onnxruntime, onn"):
         Derainer(Bundle.open(bundles("darken")), backend="magic")
 
 

@@ -13,7 +13,9 @@ from derain.runtime.backends import BACKENDS, open_backend
 @pytest.mark.parametrize("name", BACKENDS)
 def test_every_row_names_a_factory(name):
     row = BACKENDS[name]
-    assert callable(getattr(import_module(f"derain.runtime.{row.module}"), row.factory))
+    module = import_module(f"derain.runtime.{row.module}")
+    assert callable(getattr(module, row.factory))
+    assert callable(getattr(module, row.check))
     assert row.summary
 
 

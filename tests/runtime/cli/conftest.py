@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-ERROR = r"\AError: [^\n]+\n\Z"  # one line, and no traceback
+# One line, and no traceback; behind the one about the backend, once that is open.
+ERROR = r"\A(backend: [^\n]+\n)?Error: [^\n]+\n\Z"
 
 
 @pytest.fixture(scope="session")

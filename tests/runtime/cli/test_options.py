@@ -36,7 +36,10 @@ def test_an_unknown_backend_is_a_usage_error(invoke, bundles):
         *(bundles("darken"), "--source", "x", "--sink", "y", "--backend", "magic")
     )
     assert result.exit_code == 2
-    assert "'magic' is not one of 'onnxruntime', 'onnxruntime-cuda'" in result.stderr
+    assert (
+        "'magic' is not one of 'auto', 'onnxruntime', 'onnxruntime-cuda'"
+        in result.stderr
+    )
 
 
 @pytest.mark.parametrize("rate", ["0", "-5", "fast", "1/0", "nan"])
@@ -71,13 +74,13 @@ def test_memory_does_not_grow_with_the_clip(bundles, tmp_path, make_video, pytho
         "from derain.runtime.pipeline import run as stream\n"
         "from derain.runtime.cli import main\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "run, early = stream.run, []\n"
+        "run_loop, early = stream.run_loop, []\n"
         "def watched(source, derainer, sinks, options):\n"
         "    def progress(done):\n"
         "        if done == 500: early.append(peak())\n"
         "    options = replace(options, progress=progress)\n"
-        "    return run(source, derainer, sinks, options)\n"
-        "stream.run = watched\n"
+        "    return run_loop(source, derainer, sinks, options)\n"
+        "stream.run_loop = watched\n"
         "main(standalone_mode=False)\n"
         "print('grown', peak() - early[0])\n"
     )
@@ -96,3 +99,17 @@ def test_help_has_examples_and_the_backends(invoke):
     assert result.exit_code == 0
     assert "--source rainy.mp4 --sink clean.mp4" in result.output
     assert "onnxruntime-cuda" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--source", "a", "--source", "b", "--sink", "null:"), "give one --source"),
+        (("--source", "a", "--sink", ""), "must not be empty"),
+        (("--source", "", "--sink", "null:"), "must not be empty"),
+    ],
+)
+def test_sources_and_sinks_that_make_no_sense(invoke, bundles, arguments, message):
+    result = invoke(bundles("darken"), *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr

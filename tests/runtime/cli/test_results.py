@@ -117,9 +117,20 @@ def test_precisions_that_are_for_a_gpu_are_advised_against(
     invoke, bundles, picture_folder, name, said
 ):
     arguments = ("--source", picture_folder(), "--sink", "null:")
+    arguments += ("--backend", "onnxruntime")
     assert said in invoke(bundles(name), *arguments).stderr
     assert invoke(bundles(name), *arguments, "--quiet").stderr == ""
     assert invoke(bundles("darken"), *arguments).stderr == ""
+
+
+def test_the_backend_that_was_taken_and_why_is_said(invoke, bundles, picture_folder):
+    result = invoke(
+        *(bundles("darken"), "--source", picture_folder(), "--sink", "null:"),
+    )
+    assert re.fullmatch(
+        r"backend: onnxruntime .*, the fastest that works here for fp32\n",
+        result.stderr,
+    )
 
 
 def test_another_size_names_the_command_and_creates_nothing(

@@ -1,12 +1,14 @@
 """Views: what a sink shows of a frame before and after."""
 
 from fractions import Fraction
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from derain.core.sizes import Size
-from derain.runtime.pipeline.views import VIEWS, ViewedSink, compose, view_info
+from derain.runtime.pipeline.options import View
+from derain.runtime.pipeline.views import ViewedSink, compose, view_info
 from derain.runtime.video.frames import Frame, SourceInfo
 
 RAINY = np.full((48, 64, 3), 150, np.uint8)
@@ -57,7 +59,7 @@ def test_rain_is_the_amplified_difference():
     assert (compose("rain", RAINY, RAINY * 0) == 255).all()  # and not wrapped round
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", get_args(View))
 def test_the_size_a_sink_is_told_is_the_size_it_gets(view):
     picture = compose(view, RAINY, DERAINED)
     size = view_info(INFO, view).size

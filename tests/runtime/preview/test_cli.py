@@ -1,5 +1,6 @@
 """``derain-run --preview``."""
 
+import logging
 import socket
 import sys
 import threading
@@ -60,31 +61,28 @@ def test_a_run_is_shown_from_its_first_frame_to_its_end(
     bundles, picture_folder, watch, decode
 ):
     pytest.importorskip("uvicorn", reason="needs the extra preview")
-    from derain.core.interrupts import Interrupts
-    from derain.runtime.pipeline.job import Job, run_job
+    from derain.runtime.pipeline.run import run
 
     streams = []
 
     class Page:
         port = 0
 
-    def note(text):  # before the first frame
-        if "preview is at" in text:
-            Page.port = int(text.rstrip("/").rpartition(":")[2])
-            streams.append(watch(Page))
+    class Watch(logging.Handler):
+        def emit(self, record):  # before the first frame
+            if "preview is at" in record.getMessage():
+                Page.port = int(record.getMessage().rstrip("/").rpartition(":")[2])
+                streams.append(watch(Page))
 
-    job = Job(
-        bundle=bundles("darken"),
-        source=str(picture_folder(count=5)),
-        sinks=(),
-        backend="onnxruntime",
-        crf=17,
-        preview=("127.0.0.1", 0),
-        progress=False,
-    )
-    report = run_job(job, Interrupts(), note, lambda line: None)
-    assert report["sink"] == "the preview"
-    assert report["frames"] == 5
+    logger, handler = logging.getLogger("derain"), Watch()
+    logger.addHandler(handler)
+    try:
+        folder = str(picture_folder(count=5))
+        report = run(bundles("darken"), folder, preview="127.0.0.1:0")
+    finally:
+        logger.removeHandler(handler)
+    assert report.sink == "the preview"
+    assert report.frames == 5
     picture = decode(streams[0].picture())
     assert picture.shape == (48, 128, 3)
     assert abs(picture[:, :56].mean() / 2 - picture[:, 72:].mean()) < 5  # darkened

@@ -1,0 +1,214 @@
+"""The options of a run, each once: for ``derain-run``, its TOML file and `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, TypedDict, get_args
+
+import click
+
+from derain.core.commands import Parsed
+from derain.core.errors import ConfigError
+from derain.core.options import option
+from derain.runtime.backends import AUTO, BACKENDS
+from derain.runtime.video.sink_options import DEFAULT_CRF
+
+View = Literal["derained", "side-by-side", "split", "rain"]
+Late = Literal["drop", "pass"]
+Gating = Literal["off", "auto"]
+Style = Literal["text", "json"]
+Address = tuple[str, int]
+
+_BACKENDS_HELP = "; ".join(f"{name}: {row.summary}" for name, row in BACKENDS.items())
+
+
+def parse_rate(value: str | float | Fraction) -> Fraction:
+    """A frame rate in frames per second from ``25`` or ``"30000/1001"``.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        rate = Fraction(value)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise ValueError(f"{value!r} is not a rate such as 25 or 30000/1001")
+    return rate
+
+
+def parse_address(value: str | Address) -> Address:
+    """Host and port from ``"127.0.0.1:9400"``.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(value, str):
+        return value
+    host, colon, port = value.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) < 65536):
+        raise ValueError(f"{value!r} is not an address such as 127.0.0.1:9400")
+    return host.strip("[]"), int(port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What can be chosen about a run, besides bundle, source and sinks.
+
+    Raises:
+        ConfigError: A value makes no sense.
+    """
+
+    resize: bool = option(
+        False,
+        "Scale frames that the bundle does not take to the nearest size that it does, "
+        "and the result back.",
+    )
+    bundles: Sequence[Path | str] = option(
+        (),
+        "Another bundle, for frames that BUNDLE does not take. May be repeated; the "
+        "first one that takes a size is opened when it comes.",
+        kind=click.Path(path_type=Path),
+        metavar="PATH",
+        multiple=True,
+    )
+    view: View = option(
+        "derained",
+        "What the sinks show: the result, before and after, or the rain alone.",
+        kind=click.Choice(get_args(View)),
+        show_default=True,
+    )
+    overlay: bool = option(False, "Write the rates into the picture.")
+    max_latency_ms: float | None = option(
+        None,
+        "Of a live source: how old a frame may get from the camera to the first sink. "
+        "Without, the newest frame wins.",
+        kind=click.FloatRange(min=0, min_open=True),
+        metavar="MS",
+    )
+    late: Late = option(
+        "drop",
+        "What becomes of a frame that would be older.",
+        kind=click.Choice(get_args(Late)),
+        show_default=True,
+    )
+    gate: Gating = option(
+        "off",
+        "auto: let dry scenes pass through untouched, and look now and then.",
+        kind=click.Choice(get_args(Gating)),
+        show_default=True,
+    )
+    stats: Style | None = option(
+        None,
+        "Write a line of statistics to standard error every few seconds.",
+        kind=click.Choice(get_args(Style)),
+    )
+    stats_every: float = option(
+        5.0,
+        "How often.",
+        kind=click.FloatRange(min=0.1),
+        metavar="SECONDS",
+        show_default=True,
+    )
+    metrics: Address | str | None = option(
+        None,
+        "Serve the statistics for Prometheus at http://HOST:PORT/metrics.",
+        kind=Parsed("HOST:PORT", parse_address),
+    )
+    preview: Address | str | None = option(
+        None,
+        "Show before and after in browsers, at http://HOST:PORT/ (0.0.0.0: on all "
+        "networks of this machine).",
+        kind=Parsed("HOST:PORT", parse_address),
+    )
+    preview_token: str | None = option(
+        None,
+        "Show it only to who opens http://HOST:PORT/?token=TOKEN. Other users of this "
+        "machine do not see it as DERAIN_PREVIEW_TOKEN or in the configuration file.",
+        metavar="TOKEN",
+        envvar="DERAIN_PREVIEW_TOKEN",
+    )
+    backend: str = option(
+        AUTO,
+        f"What runs the network; auto: the fastest that works here. {_BACKENDS_HELP}.",
+        kind=click.Choice([AUTO, *BACKENDS]),
+        show_default=True,
+    )
+    threads: int = option(
+        0,
+        "Processor threads of the network; 0 takes one per core.",
+        kind=click.IntRange(min=0),
+        show_default=True,
+    )
+    limit: int | None = option(
+        None, "Stop after N frames.", kind=click.IntRange(min=1), metavar="N"
+    )
+    fps: Fraction | float | str | None = option(
+        None,
+        "Frame rate of a video made of pictures.  [default: 25]",
+        kind=Parsed("FPS", parse_rate),
+    )
+    crf: int = option(
+        DEFAULT_CRF,
+        "Quality of a video, from 0 (lossless) to 51; 6 more halves the file.",
+        kind=click.IntRange(0, 51),
+        show_default=True,
+    )
+    force: bool = option(
+        False, "Replace files that exist; write into a folder that is not empty."
+    )
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("view", get_args(View)),
+            ("late", get_args(Late)),
+            ("gate", get_args(Gating)),
+            ("stats", (None, *get_args(Style))),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}, wanted one of {known}"
+                )
+        parsers: dict[str, Any] = {
+            "metrics": parse_address,
+            "preview": parse_address,
+            "fps": parse_rate,
+        }
+        for name, parse in parsers.items():
+            if (value := getattr(self, name)) is not None:
+                try:
+                    object.__setattr__(self, name, parse(value))
+                except ValueError as error:
+                    raise ConfigError(f"{name}: {error}") from error
+
+    def keywords(self) -> RunKeywords:
+        """The same as keywords of `derain.runtime.pipeline.run.run`."""
+        values: Any = {each.name: getattr(self, each.name) for each in fields(self)}
+        found: RunKeywords = values
+        return found
+
+
+class RunKeywords(TypedDict, total=False):
+    """The fields of `RunOptions`, as keywords."""
+
+    resize: bool
+    bundles: Sequence[Path | str]
+    view: View
+    overlay: bool
+    max_latency_ms: float | None
+    late: Late
+    gate: Gating
+    stats: Style | None
+    stats_every: float
+    metrics: Address | str | None
+    preview: Address | str | None
+    preview_token: str | None
+    backend: str
+    threads: int
+    limit: int | None
+    fps: Fraction | float | str | None
+    crf: int
+    force: bool

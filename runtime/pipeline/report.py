@@ -1,0 +1,56 @@
+"""What a run says at its end."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a run did; ``print`` shows it to people.
+
+    Attributes:
+        frames: How many were written; of several sinks, to the one that took most.
+        seconds: How long all of it took, reading and writing included.
+        fps: Frames per second, reading and writing included.
+        derain_ms: Median time in the network for one of the last frames, in ms; None
+            without a frame.
+        model: Name of the network.
+        precision: Lowest precision in its graph.
+        backend: What really ran it.
+        golden_psnr_db: How close its self-test came, in dB; None if it was identical.
+        sink: Where the result is.
+        statistics: See ``docs/statistics.md``.
+        stopped_by: The signal that ended it, or None.
+    """
+
+    frames: int
+    seconds: float
+    fps: float
+    derain_ms: float | None
+    model: str
+    precision: str
+    backend: str
+    golden_psnr_db: float | None
+    sink: str
+    statistics: dict[str, Any]
+    stopped_by: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        psnr = self.golden_psnr_db
+        network = "" if self.derain_ms is None else f"{self.derain_ms:.1f} ms per frame"
+        return "\n".join(
+            (
+                f"frames     {self.frames} in {self.seconds:.1f} s, "
+                f"{self.fps:.1f} frames/s",
+                f"network    {network} (median), {self.model} {self.precision}",
+                f"backend    {self.backend}",
+                "self-test  " + ("identical" if psnr is None else f"{psnr:.1f} dB"),
+                f"result     {self.sink}",
+            )
+        )

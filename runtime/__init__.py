@@ -1,7 +1,7 @@
 """The torch-free runtime: a bundle in, derained frames out.
 
-Python users need three names: ``Bundle.open(path)``, ``Derainer(bundle)`` and
-``Derainer.derain(frame)``. They are imported from their modules on first use, so that
+Python users need two names, which ``import derain`` has, too: ``Bundle.open(path)``
+and ``Derainer(bundle)``. They are imported from their modules on first use, so that
 ``import derain.runtime`` loads neither numpy nor OpenCV.
 """
 

@@ -1,4 +1,4 @@
-"""The parts of the frame loop: hand-overs, source and sink threads, decisions, counts.
+"""A run: capture -> inference -> writers, and what decides about frames on the way.
 
-`derain.runtime.pipeline.run.run` puts them together.
+`derain.runtime.pipeline.run.run` opens everything, `loop.py` moves the frames.
 """

@@ -8,12 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
-from fractions import Fraction
 from itertools import islice
 
 from derain.core.bounded_queue import BoundedQueue
 from derain.core.errors import MediaError, SourceLostError
+from derain.runtime.pipeline.continued_clock import ContinuedClock
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame, Source
 
@@ -76,7 +75,7 @@ class Capture:
         # Held while a frame is handed over, and while a silent source is given up. Only
         # `put` of a file waits, which is never given up.
         self._turn = threading.Lock()
-        self._clock = _Clock(info.time_base)
+        self._clock = ContinuedClock(info.time_base)
         self._waits = pauses()
         self._source: Source = source
         self._heard: float | None = time.monotonic()  # None while it is opened again
@@ -282,32 +281,3 @@ def pauses(jitter: Callable[[], float] = random.random) -> Iterator[float]:
     while True:
         yield pause_s * (1 - jitter() / 2)
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-
-
-class _Clock:
-    """Keeps indices and times growing over sources that start from zero again."""
-
-    def __init__(self, unit: Fraction) -> None:
-        self._unit = unit
-        self._index = -1
-        self._time = Fraction(-1)
-        self._captured = time.monotonic()
-        self._again = False
-        self._offset: Fraction | None = None
-
-    def restart(self) -> None:
-        """Another source follows."""
-        self._again, self._offset = True, None
-
-    def told(self, frame: Frame) -> Frame:
-        """`frame`, as long after those of an earlier source as it was taken."""
-        captured = frame.captured or time.monotonic()
-        if self._again:
-            if self._offset is None:
-                gap = Fraction(captured - self._captured)
-                self._offset = self._time + gap - frame.time
-            ticks = round((frame.time + self._offset) / self._unit)
-            moment = max(ticks * self._unit, self._time + self._unit)
-            frame = replace(frame, index=self._index + 1, time=moment)
-        self._index, self._time, self._captured = frame.index, frame.time, captured
-        return frame

@@ -43,12 +43,13 @@ class Report:
 
     def __str__(self) -> str:
         psnr = self.golden_psnr_db
-        network = "" if self.derain_ms is None else f"{self.derain_ms:.1f} ms per frame"
+        ms = self.derain_ms
+        network = "no frame" if ms is None else f"{ms:.1f} ms per frame (median)"
         return "\n".join(
             (
                 f"frames     {self.frames} in {self.seconds:.1f} s, "
                 f"{self.fps:.1f} frames/s",
-                f"network    {network} (median), {self.model} {self.precision}",
+                f"network    {network}, {self.model} {self.precision}",
                 f"backend    {self.backend}",
                 "self-test  " + ("identical" if psnr is None else f"{psnr:.1f} dB"),
                 f"result     {self.sink}",

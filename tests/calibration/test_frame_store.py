@@ -1,4 +1,5 @@
 import errno
+from contextlib import closing
 from fractions import Fraction
 
 import numpy as np
@@ -157,6 +158,8 @@ def test_a_live_source_gives_a_frame_a_second_and_is_left(rainy, monkeypatch, st
     monkeypatch.setattr(
         "derain.calibration.frame_store.open_source", lambda source: camera
     )
+    # Every frame, read by whoever asks for it: none is left out for want of time.
+    monkeypatch.setattr("derain.calibration.frame_store.Capture", closing)
     with FrameStore() as store:
         store.collect("camera:0", SIZE, dry=False, count=4, held_out=2)
         assert store.seen == 12

@@ -77,8 +77,11 @@ class Derainer:
             self._open_fastest(threads)
         else:
             self._open(backend, threads)
-        if note := BACKENDS[self.backend].note(bundle.manifest.precision):
-            _log.warning(note)
+
+    @property
+    def advice(self) -> str | None:
+        """What would be faster than this backend for this precision, or None."""
+        return BACKENDS[self.backend].advice(self.bundle.manifest.precision)
 
     def _open_fastest(self, threads: int) -> None:
         precision = self.bundle.manifest.precision
@@ -101,6 +104,8 @@ class Derainer:
         _log.info(
             f"backend: {self.description}, the fastest that works here for {precision}"
         )
+        if self.advice is not None:
+            _log.warning(self.advice)
 
     def _open(self, name: str, threads: int) -> None:
         self.backend = name

@@ -35,8 +35,8 @@ class BackendEntry:
             plain install has them.
         summary: One line for ``--help``.
         device: What it computes on.
-        precisions: What it computes in as fast as it can, or faster than in FP32; it
-            emulates others.
+        precisions: Of which bundles it runs as fast as, or faster than, in FP32; others
+            are emulated, and slower.
         compiled: Whether it wants an engine that ``derain-compile`` has put into the
             bundle.
         slow: What to do where a bundle is of another precision, by precision.
@@ -52,8 +52,8 @@ class BackendEntry:
     compiled: bool = False
     slow: Mapping[str, str] | None = None
 
-    def note(self, precision: str) -> str | None:
-        """What the user of a bundle of that precision should know, or None."""
+    def advice(self, precision: str) -> str | None:
+        """What is better for a bundle of that precision, or None."""
         return (self.slow or {}).get(precision)
 
 

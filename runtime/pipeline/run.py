@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from derain.core.bundle import Bundle
 from derain.core.errors import ConfigError
 from derain.core.progress import Progress, frames_line
+from derain.runtime.backends import AUTO
 from derain.runtime.derainer import Derainer
 from derain.runtime.frame_sizes import BundleChoice
 from derain.runtime.pipeline.capture import Capture
@@ -122,6 +123,8 @@ class _Run:
             others = [Bundle.open(Path(path)) for path in options.bundles]
             load = partial(Derainer, backend=options.backend, threads=options.threads)
             derainer = stack.enter_context(load(self._bundle))
+            if options.backend != AUTO and derainer.advice is not None:
+                _log.warning(derainer.advice)
             choice = stack.enter_context(closing(BundleChoice(derainer, others, load)))
             self._start_telemetry(stack)
             with self._progress(info) as update:

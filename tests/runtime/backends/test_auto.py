@@ -92,6 +92,15 @@ def test_what_is_not_installed_is_passed_over_in_silence(
     assert said() == [f"backend: {wanted}"]
 
 
+def test_what_would_be_faster_is_advised(bundle, machine, said):
+    machine(("onnxruntime",))
+    with load(bundle("int8")) as model:
+        assert "pip install 'derain[openvino]'" in model.advice
+        assert said()[1:] == [model.advice]
+    with load(bundle("fp32")) as model:
+        assert model.advice is None
+
+
 def test_an_engine_that_does_not_open_falls_to_the_next_with_one_line(
     bundle, machine, said
 ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from dataclasses import dataclass
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -61,7 +61,7 @@ class Size:
         return f"{self.width}x{self.height}"
 
 
-SizeLike: TypeAlias = Union[Size, str, tuple[int, int]]
+SizeLike: TypeAlias = Size | str | tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,4 @@ class SizeRange:
         return f"{self.minimum},{self.optimum},{self.maximum}"
 
 
-SizeRangeLike: TypeAlias = Union[
-    SizeRange, SizeLike, tuple[SizeLike, SizeLike, SizeLike]
-]
+SizeRangeLike: TypeAlias = SizeRange | SizeLike | tuple[SizeLike, SizeLike, SizeLike]

@@ -17,9 +17,10 @@ import onnx_ir as ir
 
 from derain.calibration.layers import Layer
 from derain.calibration.qdq import insert_qdq
-from derain.calibration.scoring import Accuracy, Scorer, mse_of
+from derain.calibration.scoring import Accuracy, Scorer
 from derain.calibration.sensitivity import Means, alone_errors, local_errors
 from derain.core.errors import CalibrationError
+from derain.core.metrics import mse_of_psnr
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class AccuracyLimits:
             accuracy: Of a graph.
             noise: What its layers are known to cost, all together.
         """
-        surplus = mse_of(accuracy.psnr_db) - mse_of(self.min_psnr_db)
+        surplus = mse_of_psnr(accuracy.psnr_db) - mse_of_psnr(self.min_psnr_db)
         if accuracy.flicker is not None:
             before, after = accuracy.flicker
             most = self.most_flicker(before)

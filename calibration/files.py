@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from derain.core.atomic_files import write_bytes
 from derain.core.errors import CalibrationError
 
 
@@ -53,12 +53,8 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         CalibrationError: It cannot be written.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
+        write_bytes(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise CalibrationError(f"{path} cannot be written: {error.strerror}") from error

@@ -23,7 +23,7 @@ class CalibrationOptions:
     Attributes:
         frames: How many frames ranges are taken from, at least 1.
         dry: The source has no rain; some is rendered.
-        pairs: Folder of pairs to measure on besides; see `read_pairs`.
+        pairs: Folder of pairs to measure on besides; see `open_pairs`.
         method: How ranges are found; ``auto`` measures all.
         max_drop_db: Most that may be lost against the truth, where that is known, dB.
         min_psnr_db: Least PSNR against FP32, in dB.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 
 from derain.calibration.session import Frame, Session
 from derain.core.errors import CalibrationError
+from derain.core.metrics import CEILING_DB, psnr_of_mse
 from derain.core.synthetic.rain import LINES, PRESETS, rain_on_clip
 
-_PEAK = 255.0
-_CEILING_DB = 120.0  # of equal pictures; JSON has no infinity
 _FLICKER_FRAMES = 4
 
 
@@ -141,15 +139,8 @@ class Scorer:
 
 
 def psnr_of(mse: float) -> float:
-    """PSNR in dB of a mean squared error in grey levels of 255."""
-    if mse == 0:
-        return _CEILING_DB
-    return min(10 * math.log10(_PEAK**2 / mse), _CEILING_DB)
-
-
-def mse_of(psnr_db: float) -> float:
-    """Mean squared error, in grey levels of 255, of a PSNR in dB."""
-    return float(_PEAK**2 / 10 ** (psnr_db / 10))
+    """PSNR in dB of a mean squared error in grey levels of 255, always finite."""
+    return psnr_of_mse(mse, CEILING_DB)
 
 
 def _mse(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

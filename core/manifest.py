@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from derain.core.atomic_files import write_text
 from derain.core.errors import BundleError
 from derain.core.sizes import Size, SizeRange
 
@@ -99,9 +100,9 @@ class Manifest:
         }
 
     def write(self, folder: Path) -> None:
-        """Write ``manifest.json`` into `folder`."""
+        """Write ``manifest.json`` into `folder`, whole or not at all."""
         text = json.dumps(self.to_json(), indent=2)
-        (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+        write_text(folder / FILE_NAME, text + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:

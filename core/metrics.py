@@ -1,8 +1,9 @@
-"""PSNR and SSIM on the Y channel: the figures that papers on deraining print.
+"""How close two pictures are: PSNR of all samples, and PSNR and SSIM on Y.
 
-Y is that of MATLAB's rgb2ycbcr, in float, peak 255. SSIM has an 11x11 Gaussian window
-of sigma 1.5 and is taken where the window lies inside the picture; K1 0.01, K2 0.03.
-Both look at 8-bit pictures. Published figures are not all on this metric.
+The latter are the figures that papers on deraining print. Y is that of MATLAB's
+rgb2ycbcr, in float, peak 255. SSIM has an 11x11 Gaussian window of sigma 1.5 and is
+taken where the window lies inside the picture; K1 0.01, K2 0.03. Both look at 8-bit
+pictures. Published figures are not all on this metric.
 """
 
 from __future__ import annotations
@@ -17,10 +18,32 @@ from numpy.typing import NDArray
 from derain.core.errors import ShapeError
 
 PEAK = 255.0
+# What stands for equal pictures where a number must be finite, as in JSON.
+CEILING_DB = 120.0
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
 # Of B, G and R, for values in [0, 255]: ITU-R BT.601 as MATLAB's rgb2ycbcr has it.
 _LUMA = np.array([24.966, 128.553, 65.481]) / PEAK
+
+
+def psnr_db(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """PSNR of two uint8 arrays of one shape, in dB; all channels count alike.
+
+    Infinite where the two are equal. (The figures that papers print are on Y: `score`.)
+    """
+    difference = a.astype(np.int16) - b.astype(np.int16)
+    square = np.square(difference, dtype=np.int32)
+    return psnr_of_mse(float(np.mean(square, dtype=np.float64)))
+
+
+def psnr_of_mse(mse: float, most: float = math.inf) -> float:
+    """PSNR in dB of a mean squared error in grey levels of 255, at most `most`."""
+    return min(10.0 * math.log10(PEAK**2 / mse), most) if mse else most
+
+
+def mse_of_psnr(psnr_db: float) -> float:
+    """Mean squared error, in grey levels of 255, of a PSNR in dB."""
+    return float(PEAK**2 / 10 ** (psnr_db / 10))
 
 
 class Score(NamedTuple):
@@ -48,12 +71,8 @@ def score(image: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Score:
     if min(image.shape[:2]) < _WINDOW:
         raise ShapeError(f"picture of {image.shape}: SSIM needs {_WINDOW}x{_WINDOW}")
     a, b = luma(image), luma(reference)
-    return Score(_psnr_db(a, b), _ssim(a, b))
-
-
-def _psnr_db(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    error = float(np.mean(np.square(a - b)))
-    return 10.0 * math.log10(PEAK**2 / error) if error else math.inf
+    psnr = psnr_of_mse(float(np.mean(np.square(a - b))))
+    return Score(psnr, _ssim(a, b))
 
 
 def _ssim(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import cast
 
@@ -10,11 +9,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from derain.core.atomic_files import write_bytes
 from derain.core.errors import MediaError
 
 # What OpenCV's wheels read and write on every platform.
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 JPEG_QUALITY = 95
+
+
+def picture_paths(folder: Path) -> list[Path]:
+    """The pictures in `folder`, in order of their names.
+
+    Raises:
+        MediaError: There is no such folder, or no picture in it.
+    """
+    try:
+        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be read: {error.strerror}") from error
+    if not paths:
+        raise MediaError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    return paths
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -61,10 +76,7 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
         raise MediaError(f"{path} cannot be encoded: {error.err}") from error
     if not done:
         raise MediaError(f"{path} cannot be encoded as {suffix}")
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_bytes(content.tobytes())
-        os.replace(part, path)  # noqa: PTH105 - as atomic as the file system makes it
+        write_bytes(path, content.tobytes())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise MediaError(f"{path} cannot be written: {error.strerror}") from error

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from derain.calibration.options import NAMES, given, int8_options
-from derain.core.commands import SIZE, Command, Parsed
+from derain.calibration.options import (
+    NAMES,
+    CalibrationOptions,
+    given,
+    int8_options,
+)
+from derain.core.commands import Command
+from derain.core.errors import ConfigError
 from derain.core.interrupts import signals_unwind
-from derain.core.lazy import load
-from derain.core.manifest import Precision, Target
-from derain.core.sizes import Size, SizeRange
+from derain.core.lazy import requires
+from derain.core.manifest import Precision
+from derain.core.options import options_from
+from derain.export.options import ExportOptions
 from derain.models.allocator import use_huge_pages
-from derain.models.registry import MODELS, NetworkFacts
+from derain.models.registry import MODELS
 
 if TYPE_CHECKING:
-    from derain.calibration.options import CalibrationOptions
     from derain.export.pipeline import ExportResult
-
-DEFAULT_SIZE = Size(1280, 720)
 
 _EPILOG = f"""\b
 Networks:
@@ -37,34 +41,16 @@ Examples:
 """
 
 
-def _parse_range(text: str) -> SizeRange:
-    sizes = SizeRange.parse(text)
-    if sizes.is_static:
-        raise ValueError(f"{text!r} is one size; use --size for that")
-    return sizes
+DEFAULTS = ExportOptions()
 
 
 @click.command(cls=Command, epilog=_EPILOG)
 @click.option("--model", required=True, help="A network, see below.")
 @click.option(
-    "--weights",
-    type=click.Path(path_type=Path),
-    help="Checkpoint: safetensors or a PyTorch file. Default: the weights that ship.",
-)
-@click.option(
-    "--random-weights", is_flag=True, help="Untrained weights, for benchmarks."
-)
-@click.option("--size", type=SIZE, help=f"Size of the frames. Default: {DEFAULT_SIZE}.")
-@click.option(
-    "--dynamic",
-    type=Parsed("MIN,OPT,MAX", _parse_range),
-    help="Accept a range of sizes, such as 320x240,1280x720,1920x1088.",
-)
-@click.option(
     "--fp32",
     "precision",
     flag_value="fp32",
-    default=True,
+    default=DEFAULTS.precision == "fp32",
     help="FP32 tensors (default).",
 )
 @click.option("--fp16", "precision", flag_value="fp16", help="FP16 tensors.")
@@ -75,86 +61,16 @@ def _parse_range(text: str) -> SizeRange:
     help="Convolutions in INT8 where the picture allows it, the rest in FP16 "
     "(--target onnxruntime: FP32).",
 )
-@click.option(
-    "--calibrate-on",
-    metavar="SOURCE",
-    help="INT8: video, folder or live source of the camera that it is for, in rain "
-    "(see --dry).",
-)
-@click.option(
-    "--calibration",
-    type=click.Path(path_type=Path),
-    help="INT8: file of derain-calibrate, in place of --calibrate-on and of every "
-    "option of calibration.",
-)
+@options_from(ExportOptions)
 @int8_options
-@click.option(
-    "--target",
-    type=click.Choice(["any", "onnxruntime", "tensorrt"]),
-    default="any",
-    show_default=True,
-    help="Write the graph for one compiler; 'any' runs everywhere.",
-)
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Bundle to make.")
-@click.option("--force", is_flag=True, help="Replace an existing bundle.")
-@click.option(
-    "--opset",
-    type=click.IntRange(18, 23),
-    default=20,
-    show_default=True,
-    help="ONNX opset; TensorRT 10.3 takes up to 20.",
-)
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(min=0),
-    metavar="DB",
-    help="Least PSNR against PyTorch that passes. Default: FP32 99.9 % of pixels "
-    "identical and none off by more than 1 level, FP16 50 dB.",
-)
-@click.option(
-    "--frames",
-    type=click.Path(path_type=Path),
-    help="Picture or folder to verify on. Default: photographs with rendered rain.",
-)
-@click.option("--bgr", is_flag=True, help="Own network: it works on BGR.")
-@click.option("--rain", is_flag=True, help="Own network: it returns the rain layer.")
-@click.option(
-    "--output-index", type=int, help="Own network: which of several outputs is meant."
-)
-@click.option(
-    "--multiple-of",
-    type=click.IntRange(min=1),
-    help="Own network: height and width are padded to a multiple of this.",
-)
-@click.option(
-    "--minimum",
-    type=click.IntRange(min=1),
-    help="Own network: smallest height and width it takes.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def main(
-    ctx: click.Context,
+    context: click.Context,
     model: str,
-    weights: Path | None,
-    random_weights: bool,
-    size: Size | None,
-    dynamic: SizeRange | None,
     precision: Precision,
-    calibrate_on: str | None,
-    calibration: Path | None,
+    options: ExportOptions,
     settings: CalibrationOptions,
-    target: Target,
-    output: Path | None,
-    force: bool,
-    opset: int,
-    tolerance: float | None,
-    frames: Path | None,
-    bgr: bool,
-    rain: bool,
-    output_index: int | None,
-    multiple_of: int | None,
-    minimum: int | None,
     as_json: bool,
 ) -> None:
     """Export a deraining network to ONNX and prove that nothing was lost.
@@ -162,51 +78,17 @@ def main(
     The result is a bundle: a folder with model.onnx (uint8 BGR frame in, derained frame
     out), a manifest and a golden frame. derain-run derains with it, without PyTorch.
     """
-    if size is not None and dynamic is not None:
-        raise click.UsageError("--size and --dynamic exclude each other")
-    if weights is not None and random_weights:
-        raise click.UsageError("--weights and --random-weights exclude each other")
-    own = (bgr, rain, output_index, multiple_of, minimum)
-    facts = None
-    if ":" in model:
-        facts = NetworkFacts(
-            colour="bgr" if bgr else "rgb",
-            returns_rain=rain,
-            output_index=output_index or 0,
-            multiple_of=multiple_of or 1,
-            minimum=minimum or 1,
-        )
-    elif any(own):
-        raise click.UsageError(
-            "--bgr, --rain, --output-index, --multiple-of and --minimum are for a "
-            "network of your own, --model package.module:Class"
-        )
-    _check_int8(ctx, precision)
+    options = replace(options, precision=precision, int8=settings)
+    _check_int8(context, precision)
+    try:
+        options.check(own=":" in model)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
     use_huge_pages()  # before torch is there
-    int8 = None
-    if precision == "int8":
-        int8_request = load("derain.export.int8", "int8_request", extra="export")
-        int8 = int8_request(calibrate_on, calibration, settings)
-    export_bundle = load("derain.export.pipeline", "export_bundle", extra="export")
-    request_type = load("derain.export.pipeline", "ExportRequest", extra="export")
+    with requires("export"):
+        from derain.export.pipeline import export_bundle
     with signals_unwind():
-        result: ExportResult = export_bundle(
-            request_type(
-                model=model,
-                sizes=dynamic or SizeRange.static(size or DEFAULT_SIZE),
-                precision=precision,
-                target=target,
-                weights=weights,
-                random_weights=random_weights,
-                facts=facts,
-                opset=opset,
-                min_psnr_db=tolerance,
-                frames=frames,
-                output=output,
-                force=force,
-                int8=int8,
-            ),
-        )
+        result = export_bundle(model, options)
     click.echo(
         json.dumps(_as_json(result), indent=2) if as_json else "\n".join(_table(result))
     )
@@ -227,11 +109,11 @@ def _check_int8(context: click.Context, precision: Precision) -> None:
 
 def _as_json(result: ExportResult) -> dict[str, Any]:
     return {
-        "bundle": str(result.folder),
+        "bundle": str(result.bundle.folder),
         "model_bytes": result.model_bytes,
         "nodes": result.nodes,
         "seconds": result.seconds,
-        "manifest": result.manifest.to_json(),
+        "manifest": result.bundle.manifest.to_json(),
     }
 
 
@@ -251,9 +133,9 @@ def _int8_rows(int8: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _table(result: ExportResult) -> list[str]:
-    manifest = result.manifest
+    manifest = result.bundle.manifest
     rows = [
-        ("bundle", str(result.folder)),
+        ("bundle", str(result.bundle.folder)),
         ("network", f"{manifest.model}, weights: {manifest.weights['source']}"),
         ("frames", f"{manifest.sizes}, uint8 BGR in and out"),
         ("precision", manifest.precision),
@@ -283,7 +165,9 @@ def _table(result: ExportResult) -> list[str]:
             )
         )
     rows.append(("time", f"{sum(result.seconds.values()):.1f} s"))
-    rows.append(("next", f"derain-run {result.folder} --source RAINY --sink DERAINED"))
+    rows.append(
+        ("next", f"derain-run {result.bundle.folder} --source RAINY --sink DERAINED")
+    )
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {text}" for name, text in rows]
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from derain.core.frame_contract import PEAK
 from derain.core.sizes import SizeRange
 from derain.export.passes.graph_edits import add_initializer
-from derain.export.to_onnx import CoreGraph, padded
+from derain.export.to_onnx import CoreGraph
 from derain.models.registry import NetworkFacts
 
 INPUT, OUTPUT = "frame", "derained"
@@ -53,10 +54,10 @@ class _FrameWrapper:
         pads = self._pads(size)
         shape = list(image.shape or ())
         if pads is not None:
-            x = self._op("Pad", shape, x, pads, mode=self._pad_mode())
+            x = self._op("Pad", shape, x, pads, mode=facts.pad_mode(self._sizes))
         if facts.colour == "rgb":
             x = self._op("Gather", shape, x, self._constant("flip", _FLIP), axis=1)
-        scale = self._constant("scale", np.array(1 / 255, np.float32))
+        scale = self._constant("scale", np.array(1 / PEAK, np.float32))
         x = self._op("Mul", shape, x, scale)
         image.replace_all_uses_with(x)
 
@@ -67,7 +68,7 @@ class _FrameWrapper:
             y = self._op("Slice", planes, y, start, size, axes)
         zero = self._constant("zero", np.array(0, np.float32))
         one = self._constant("one", np.array(1, np.float32))
-        peak = self._constant("peak", np.array(255, np.float32))
+        peak = self._constant("peak", np.array(PEAK, np.float32))
         y = self._op("Clip", planes, y, zero, one)
         y = self._op("Mul", planes, y, peak)
         y = self._op("Round", planes, y)
@@ -96,45 +97,24 @@ class _FrameWrapper:
         across a Pad and then takes the pads of two axes for those of four.
         """
         facts, sizes = self._facts, self._sizes
-        unit = facts.multiple_of
-        if (
-            unit == 1
-            and min(sizes.minimum.width, sizes.minimum.height) >= facts.minimum
-        ):
+        if facts.never_pads(sizes):
             return None
         if sizes.is_static:
-            wanted = padded(sizes.optimum, facts)
-            down = wanted.height - sizes.optimum.height
-            right = wanted.width - sizes.optimum.width
-            if down == right == 0:
-                return None
+            right, down, _ = facts.padding(sizes.optimum)
             pads = np.array([0, 0, 0, 0, 0, 0, down, right], np.int64)
             return self._constant("pads", pads)
+        unit = facts.multiple_of
         up = np.array(unit - 1, np.int64)
         i64 = ir.DataType.INT64
         units = self._constant("unit", np.array(unit, np.int64))
         full = self._op("Add", [2], size, self._constant("round_up", up), dtype=i64)
         full = self._op("Div", [2], full, units, dtype=i64)
         full = self._op("Mul", [2], full, units, dtype=i64)
-        least = self._constant("least", np.array(facts.minimum, np.int64))
+        least = self._constant("least", np.array(facts.smallest, np.int64))
         full = self._op("Max", [2], full, least, dtype=i64)
         missing = self._op("Sub", [2], full, size, dtype=i64)
         before = self._constant("before", np.zeros(6, np.int64))
         return self._op("Concat", [8], before, missing, axis=0, dtype=i64)
-
-    def _pad_mode(self) -> str:
-        """Reflect, or replicate where a frame may be too small to be reflected."""
-        smallest = self._sizes.minimum
-        if self._sizes.is_static:
-            wanted = padded(smallest, self._facts)
-            fits = (
-                wanted.width - smallest.width < smallest.width
-                and wanted.height - smallest.height < smallest.height
-            )
-        else:
-            least = min(smallest.width, smallest.height)
-            fits = least >= self._facts.minimum and least >= self._facts.multiple_of
-        return "reflect" if fits else "edge"
 
     def _constant(self, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
         return add_initializer(self._graph, f"frame_{name}", array)

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from derain.core.errors import MediaError
-from derain.core.pictures import SUFFIXES, read_picture
-from derain.core.sizes import Size
+from derain.core.errors import MediaError, ShapeError
+from derain.core.frame_tensors import Frame
+from derain.core.pictures import SUFFIXES, picture_paths, read_picture
+from derain.core.sizes import Size, SizeRange
 from derain.core.synthetic.rain import PRESETS, render_rain
+from derain.runtime.pipeline.capture import Capture
+from derain.runtime.video.sources import open_source
+
+if TYPE_CHECKING:
+    from derain.calibration.frame_store import FrameSource
 
 _PHOTOS = Path(__file__).resolve().parent / "photos"
 _RAIN = ("moderate", "light", "heavy")
 
 
 def verification_frames(
-    size: Size, count: int, source: Path | None = None
-) -> list[NDArray[np.uint8]]:
+    size: Size, count: int, source: FrameSource | None = None
+) -> list[Frame]:
     """`count` rainy frames of `size`.
 
     Args:
         size: Size of every frame; a picture is scaled to cover it and cropped.
         count: How many; pictures are used again where there are fewer.
-        source: A picture or a folder of pictures that are rainy already. None takes
+        source: Rainy frames: a picture, a folder, what `open_source` takes, or
+            `(H, W, 3)` uint8 BGR arrays; its first ones are used. None takes
             photographs that ship with the package and renders rain on them.
 
     Returns:
@@ -33,33 +41,60 @@ def verification_frames(
 
     Raises:
         MediaError: `source` has no picture, or one cannot be read.
+        ShapeError: An array is no frame.
     """
-    paths = _pictures(_PHOTOS if source is None else source)
+    pictures = _pictures(_PHOTOS if source is None else source, count)
     frames = []
     for k in range(count):
-        frame = _cover(read_picture(paths[k % len(paths)]), size)
+        frame = _cover(pictures[k % len(pictures)], size)
         if source is None:
-            settings = PRESETS[_RAIN[k % len(_RAIN)]]
-            frame = render_rain(frame, settings, seed=k)
+            frame = render_rain(frame, PRESETS[_RAIN[k % len(_RAIN)]], seed=k)
         frames.append(frame)
     return frames
 
 
-def _pictures(source: Path) -> list[Path]:
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise MediaError(f"{source} does not exist; wanted a picture or a folder")
-    paths = sorted(p for p in source.iterdir() if p.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise MediaError(
-            f"{source} has no pictures; wanted files of type "
-            f"{', '.join(sorted(SUFFIXES))}"
-        )
-    return paths
+def frames_of_sizes(sizes: SizeRange, source: FrameSource | None = None) -> list[Frame]:
+    """Two frames of the one size, or one each of several sizes of a range.
+
+    Args and errors are those of `verification_frames`.
+    """
+    if sizes.is_static:
+        return verification_frames(sizes.optimum, 2, source)
+    low, middle = sizes.minimum, sizes.optimum
+    between = Size((low.width + middle.width) // 2, (low.height + middle.height) // 2)
+    pictures = None if source is None else _pictures(source, 1)
+    frames = []
+    for size in dict.fromkeys((low, middle, between)):
+        frames += verification_frames(size, 1, pictures)
+    return frames
 
 
-def _cover(picture: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+def _pictures(source: FrameSource, most: int) -> list[Frame]:
+    """The first pictures of `source`, at least one and at most `most`."""
+    if not isinstance(source, (str, Path)):
+        arrays = list(itertools.islice(source, most))
+        for array in arrays:
+            if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+                raise ShapeError(
+                    f"frames to verify on: got {array.shape} {array.dtype}, wanted "
+                    "(H, W, 3) uint8"
+                )
+        if not arrays:
+            raise MediaError("there are no frames to verify on")
+        return arrays
+    path = Path(source)
+    if path.is_dir():
+        return [read_picture(each) for each in picture_paths(path)[:most]]
+    if path.suffix.lower() in SUFFIXES:
+        return [read_picture(path)]
+    with Capture(open_source(str(source))) as opened:
+        frames = [np.array(frame.image) for frame in itertools.islice(opened, most)]
+    if not frames:
+        raise MediaError(f"{source} has no frames to verify on")
+    return frames
+
+
+def _cover(picture: Frame, size: Size) -> Frame:
     """Scale `picture` until it covers `size`, and cut out the middle."""
     height, width = picture.shape[:2]
     scale = max(size.width / width, size.height / height)

@@ -12,13 +12,13 @@ from derain.calibration.calibration_file import Calibration
 from derain.calibration.data import CalibrationData, read_data
 from derain.calibration.frame_store import FrameSource
 from derain.calibration.options import CalibrationOptions
-from derain.calibration.scoring import mse_of, psnr_of
 from derain.calibration.session import Frame, Session
 from derain.core.errors import ExportError
+from derain.core.metrics import CEILING_DB, mse_of_psnr, psnr_of_mse
 from derain.core.sizes import Size
 from derain.export.operators.lowering import lower_operators
 from derain.export.to_onnx import CoreGraph
-from derain.export.verify import Comparison
+from derain.export.verify import GraphComparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ def run_as_measured(core: CoreGraph, frames: Sequence[Frame]) -> list[Frame]:
     return [session.derain(frame) for frame in frames]
 
 
-def expected_psnr_db(calibration: Calibration, half: Comparison | None) -> float:
+def expected_psnr_db(calibration: Calibration, half: GraphComparison | None) -> float:
     """PSNR of an INT8 file against FP32, in dB, as far as it is known: errors add up.
 
     Args:
@@ -116,5 +116,7 @@ def expected_psnr_db(calibration: Calibration, half: Comparison | None) -> float
     """
     if not calibration.curve:
         return 0.0
-    error = mse_of(calibration.curve[-1]["psnr_db"])
-    return psnr_of(error if half is None else error + mse_of(half.psnr_db))
+    error = mse_of_psnr(calibration.curve[-1]["psnr_db"])
+    if half is not None:
+        error += mse_of_psnr(half.psnr_db)
+    return psnr_of_mse(error, CEILING_DB)

@@ -16,7 +16,7 @@ _BAND_BYTES = 64 * 2**20
 
 @contextlib.contextmanager
 def other_kernels() -> Iterator[None]:
-    """While active, convolutions under ``torch.inference_mode`` run without oneDNN.
+    """While active, PyTorch is in inference mode and convolutions run without oneDNN.
 
     A matrix product over all windows adds in another order, and rounds as correctly.
     In bands of rows, since the matrix would take gigabytes.
@@ -25,7 +25,7 @@ def other_kernels() -> Iterator[None]:
     # Not flags(), which sets TF32 on the way and warns that there is no Intel GPU.
     torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     try:
-        with BandedConvolutions():  # type: ignore[no-untyped-call]
+        with torch.inference_mode(), BandedConvolutions():  # type: ignore[no-untyped-call]
             yield
     finally:
         torch.backends.mkldnn.enabled = before

@@ -1,46 +1,121 @@
-"""What PyTorch makes of a frame: the measure of every exported graph."""
+"""What PyTorch makes of the frames that prove an export, and whether that is a measure.
+
+It is none where a network gives NaN, or another picture each time: one that keeps a
+state between frames, or that draws random numbers.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import nn
 
+from derain.core.errors import NetworkError
+from derain.core.frame_contract import PadMode
+from derain.core.frame_tensors import Frame
 from derain.core.sizes import Size
-from derain.export.to_onnx import PictureNetwork, padded
-from derain.models.registry import NetworkFacts
+from derain.export import verify
+from derain.export.noise_floor import other_kernels
+from derain.models.loading import LoadedNetwork, users_code
+from derain.models.torch_reference import (
+    derain_picture,
+    device_of,
+    to_frame,
+    to_picture,
+)
+
+# DCSFN takes a minute a frame; one large frame proves as much as two.
+_SECONDS = 20.0
 
 
-def derain_with_torch(
-    network: nn.Module, facts: NetworkFacts, frame: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Derain one frame with PyTorch, under the same contract as an exported graph.
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What an exported graph is measured by.
 
-    Args:
-        network: In eval mode, float32.
-        facts: How to feed it.
-        frame: `(H, W, 3)` uint8 BGR.
-
-    Returns:
-        The derained frame, same shape and dtype.
+    Attributes:
+        loaded: The network.
+        mode: How its padding is filled.
+        frames: Rainy frames, each `(H, W, 3)` uint8 BGR.
+        wanted: What PyTorch makes of them.
     """
-    height, width, _ = frame.shape
-    x = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None] / 255
-    if facts.colour == "rgb":
-        x = x.flip(1)
-    full = padded(Size(width, height), facts)
-    right, down = full.width - width, full.height - height
-    if right or down:
-        fits = right < width and down < height
-        x = F.pad(x, (0, right, 0, down), mode="reflect" if fits else "replicate")
-    # Two to three times as fast on a processor (DCSFN), and the same picture.
-    x = x.contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        y = PictureNetwork(network, facts)(x)[:, :, :height, :width]
-    y = (y.clamp(0, 1) * 255).round()
-    if facts.colour == "rgb":
-        y = y.flip(1)
-    derained: NDArray[np.uint8] = y[0].permute(1, 2, 0).to(torch.uint8).numpy()
+
+    loaded: LoadedNetwork
+    mode: PadMode
+    frames: list[Frame]
+    wanted: list[Frame]
+
+    def scatter(self) -> verify.GraphComparison:
+        """How far PyTorch is from itself with other convolution kernels."""
+        with other_kernels():
+            other = _derain(self.loaded, self.frames, self.mode)
+        return verify.compare(other, self.wanted[: len(other)])
+
+
+def derain_reference(
+    loaded: LoadedNetwork, frames: Sequence[Frame], mode: PadMode
+) -> Reference:
+    """Derain `frames` with PyTorch, as many as it derains in `_SECONDS`.
+
+    The first two are derained whatever that takes when they differ in size: the range
+    of sizes has to be proven.
+
+    Raises:
+        NetworkError: The network fails, returns no picture of its input's size, or NaN,
+            or another picture when it sees the first frame again.
+    """
+    first = derain_checked(loaded, frames[0], mode)
+    _require_repeats(loaded, first, derain_checked(loaded, frames[0], mode))
+    wanted = [first, *_derain(loaded, frames, mode, known=1)]
+    return Reference(loaded, mode, list(frames[: len(wanted)]), wanted)
+
+
+def _derain(
+    loaded: LoadedNetwork, frames: Sequence[Frame], mode: PadMode, known: int = 0
+) -> list[Frame]:
+    """What becomes of `frames` but for the first `known`, in `_SECONDS`."""
+    needed = 1 if frames[0].shape == frames[-1].shape else 2
+    start = time.perf_counter()
+    derained: list[Frame] = []
+    for frame in frames[known:]:
+        enough = known + len(derained) >= needed
+        if enough and time.perf_counter() - start > _SECONDS:
+            break
+        derained.append(derain_checked(loaded, frame, mode))
     return derained
+
+
+def derain_checked(loaded: LoadedNetwork, frame: Frame, mode: PadMode) -> Frame:
+    """Derain one frame as `derain_frame` does, with a network that may be anything.
+
+    Raises:
+        NetworkError: The network fails, or does not return a finite picture.
+    """
+    network, facts = loaded.network, loaded.facts
+    height, width, _ = frame.shape
+    pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(device_of(network))
+    kind, size = type(network).__name__, Size(width, height)
+    with users_code(f"running {kind} on a frame of {size}"):
+        result = derain_picture(network, facts, to_picture(pixels, facts, mode=mode))
+    if not bool(torch.isfinite(result).all()):
+        raise NetworkError(
+            f"{kind} returns NaN or infinity on a frame of {size}; are these the "
+            "weights it was trained to?"
+        )
+    derained: Frame = to_frame(result, size, facts).cpu().numpy()
+    return derained
+
+
+def _require_repeats(loaded: LoadedNetwork, first: Frame, second: Frame) -> None:
+    """Raise unless PyTorch made the same of one frame twice."""
+    result = verify.compare([second], [first])
+    if verify.is_fp32(result):  # kernels that add in any order may round differently
+        return
+    raise NetworkError(
+        f"{type(loaded.network).__name__} gives another picture each time: twice the "
+        f"same frame, {result.identical:.3%} of pixels identical, largest difference "
+        f"{result.max_levels} levels; a network must not keep a state between frames "
+        "(a buffer or attribute) nor draw random numbers (a dropout that is left on)"
+    )

@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.export import Dim
 
 from derain.core.errors import DerainError, ExportError, NetworkError
-from derain.core.sizes import Size, SizeRange
+from derain.core.sizes import SizeRange
 from derain.export.map_sizes import MapSizes
 from derain.export.operators.translation import TRANSLATIONS
 from derain.models.registry import NetworkFacts
+from derain.models.torch_reference import PictureNetwork
 
 INPUT, OUTPUT = "image", "derained_image"
 
@@ -33,56 +34,6 @@ class CoreGraph:
 
     model: ir.Model
     maps: MapSizes
-
-
-class PictureNetwork(nn.Module):
-    """A network whatever its habits, from rainy picture to derained picture.
-
-    Args:
-        network: Any module that takes `(N, 3, H, W)`.
-        facts: What it returns.
-    """
-
-    def __init__(self, network: nn.Module, facts: NetworkFacts) -> None:
-        super().__init__()
-        self.network = network
-        self.facts = facts
-
-    def forward(self, image: Tensor) -> Tensor:
-        """`(N, 3, H, W)` float in, the same out.
-
-        Raises:
-            NetworkError: The network returns something else than a picture.
-        """
-        result = self.network(image)
-        if isinstance(result, Mapping):
-            result = list(result.values())
-        if isinstance(result, Sequence):
-            if not -len(result) <= self.facts.output_index < len(result):
-                raise NetworkError(
-                    f"the network returns {len(result)} outputs, wanted number "
-                    f"{self.facts.output_index} (counted from 0)"
-                )
-            result = result[self.facts.output_index]
-        if not isinstance(result, Tensor):
-            raise NetworkError(
-                f"the network returns {type(result).__name__}, wanted a tensor"
-            )
-        if result.ndim != 4 or result.shape[1] != 3:
-            raise NetworkError(
-                f"the network returns {tuple(result.shape)}, wanted the derained "
-                f"picture, {tuple(image.shape)}"
-            )
-        return image - result if self.facts.returns_rain else result
-
-
-def padded(size: Size, facts: NetworkFacts) -> Size:
-    """The size at which `facts` lets a network see a frame of `size`."""
-
-    def up(length: int) -> int:
-        return max(-(-length // facts.multiple_of), _units(facts)) * facts.multiple_of
-
-    return Size(up(size.width), up(size.height))
 
 
 def to_onnx(
@@ -101,9 +52,9 @@ def to_onnx(
         NetworkError: The network does not return a picture of its input's size.
     """
     picture = PictureNetwork(network, facts).eval()
-    size = padded(sizes.optimum, facts)
-    largest = padded(sizes.maximum, facts)
-    smallest = padded(sizes.minimum, facts)
+    size = facts.padded(sizes.optimum)
+    largest = facts.padded(sizes.maximum)
+    smallest = facts.padded(sizes.minimum)
     # torch.export takes a length of 1 for a constant, so the example avoids it.
     example = torch.rand(1, 3, size.height, size.width)
     unit = facts.multiple_of
@@ -143,10 +94,6 @@ def to_onnx(
             symbols[str(symbol)] = int(limits.upper)
     _check_output(model)
     return CoreGraph(model, MapSizes(symbols))
-
-
-def _units(facts: NetworkFacts) -> int:
-    return -(-facts.minimum // facts.multiple_of)
 
 
 def _check_output(model: ir.Model) -> None:

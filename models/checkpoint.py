@@ -56,7 +56,7 @@ def load_checkpoint(model: nn.Module, path: Path) -> str:
 
     Raises:
         CheckpointError: The file cannot be read safely, or a tensor is missing, left
-            over or of another shape or kind; the message names them.
+            over, of another shape or kind, or not finite; the message names them.
     """
     try:
         content = path.read_bytes()
@@ -69,6 +69,7 @@ def load_checkpoint(model: nn.Module, path: Path) -> str:
     if not state:
         raise CheckpointError(f"{path} holds no tensors; {_WANTED}")
     _require_fit(path, type(model).__name__, state, own)
+    _require_finite(path, state)
     own.update(state)  # in place: it carries the versions of its modules along
     model.load_state_dict(own)
     return hashlib.sha256(content).hexdigest()
@@ -194,6 +195,21 @@ def _require_fit(
     parts = [f"{what}: {_list(names)}" for what, names in problems.items() if names]
     if parts:
         raise CheckpointError(f"{path} does not fit {model}; {'; '.join(parts)}")
+
+
+def _require_finite(path: Path, state: Mapping[str, Tensor]) -> None:
+    bad = [name for name, x in sorted(state.items()) if not _is_finite(x)]
+    if bad:
+        raise CheckpointError(
+            f"{path} holds NaN or infinity in {_list(bad)}: its training failed"
+        )
+
+
+def _is_finite(x: Tensor) -> bool:
+    if not x.is_floating_point():
+        return True
+    # FP8 has no test of its own.
+    return bool(torch.isfinite(x if x.element_size() > 1 else x.half()).all())
 
 
 def _is_dense(x: Tensor) -> bool:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import hashlib
 import importlib
 import inspect
+import logging
+import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from derain.core.errors import (
     CheckpointError,
+    DerainError,
     NetworkError,
     UnknownNameError,
 )
@@ -23,7 +29,11 @@ from derain.models.registry import MODELS, NetworkFacts, create_model
 if TYPE_CHECKING:
     from torch import nn
 
+_log = logging.getLogger(__name__)
+
 _SEED = 0
+# What `derain.core.interrupts` ends the program with after SIGTERM and SIGHUP.
+_STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGHUP)
 _ZERO_STD = 0.01
 _WANTED = "wanted package.module:Class, found from the current folder"
 
@@ -49,7 +59,7 @@ class LoadedNetwork:
 
 
 def open_network(
-    model: str,
+    model: str | nn.Module,
     *,
     weights: Path | None = None,
     random_weights: bool = False,
@@ -60,9 +70,10 @@ def open_network(
     Args:
         model: A key of `derain.models.registry.MODELS`, or ``package.module:Class`` for
             any `nn.Module` that can be built without arguments; the current folder
-            comes first in the search, and stays on ``sys.path``.
+            comes first in the search, and stays on ``sys.path``. Or a network itself,
+            which is copied and stays as it is.
         weights: Checkpoint. None takes the weights that ship with the package, and
-            leaves a network of the user's own as its constructor made it.
+            leaves a network of the user's own as its constructor made it, or as given.
         random_weights: Untrained weights, always the same; no parameter is all zero,
             or a network whose last layer starts at zero would be the identity.
         facts: How to feed the network; None takes the registry's, or plain RGB.
@@ -77,10 +88,15 @@ def open_network(
     """
     if weights is not None and random_weights:
         raise CheckpointError("both weights and random weights asked for; choose one")
-    own = ":" in model
-    if not own and model not in MODELS:
-        raise UnknownNameError("model", model, [*MODELS, "package.module:Class"])
-    network = _build(model, reproducibly=random_weights)
+    live = not isinstance(model, str)
+    if isinstance(model, str):
+        name, own = model, ":" in model
+        if not own and name not in MODELS:
+            raise UnknownNameError("model", name, [*MODELS, "package.module:Class"])
+        network = _build(name, reproducibly=random_weights)
+    else:
+        name, own = type(model).__name__.lower(), True
+        network = _copied(model)
     if weights is not None:
         load_checkpoint = load(
             "derain.models.checkpoint", "load_checkpoint", extra="export"
@@ -89,18 +105,65 @@ def open_network(
     elif random_weights:
         _fill_zeros(network)
         source = {"source": f"random, seed {_SEED}", "sha256": ""}
+    elif live:
+        source = {"source": "as given", "sha256": ""}
     elif own:
+        _log.warning(
+            f"no weights are given: {name} is as its constructor makes it; --weights "
+            "FILE loads a checkpoint"
+        )
         source = {"source": "as constructed", "sha256": ""}
     else:
-        source = _load_shipped(network, model)
-    entry = MODELS.get(model)
+        source = _load_shipped(network, name)
+    if own:
+        _check_forward(network)
+    entry = None if own else MODELS[name]
     return LoadedNetwork(
-        name=model,
+        name=name,
         network=network.float().eval(),
         facts=facts or (entry.facts if entry else NetworkFacts()),
         paper=entry.paper if entry else "",
         weights=source,
     )
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    base = load("torch.nn", "Module", extra="export")
+    if not isinstance(network, base):
+        raise NetworkError(f"{type(network).__name__} is not an nn.Module; {_WANTED}")
+    try:
+        copied: nn.Module = copy.deepcopy(network).cpu()
+    except Exception as error:  # what holds a graph of gradients, a lock, a file
+        raise NetworkError(
+            f"{type(network).__name__} cannot be copied: {brief(error)}; give it as "
+            "package.module:Class and --weights"
+        ) from error
+    return copied
+
+
+def _check_forward(network: nn.Module) -> None:
+    """Say what `network` could be given besides a picture, and is not.
+
+    Raises:
+        NetworkError: It needs more than a picture.
+    """
+    try:
+        inputs = list(inspect.signature(network.forward).parameters.values())
+    except (TypeError, ValueError):  # compiled or scripted
+        return
+    kind = type(network).__name__
+    named = [p for p in inputs if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    others = named[1:]
+    if needed := [p.name for p in others if p.default is p.empty]:
+        raise NetworkError(
+            f"{kind}.forward wants {', '.join(needed)} besides the picture; give them "
+            "defaults, or name a subclass that does"
+        )
+    if others:
+        left_out = ", ".join(p.name for p in others)
+        _log.warning(
+            f"{kind}.forward is given the picture alone: {left_out} is left out"
+        )
 
 
 def _build(model: str, *, reproducibly: bool) -> nn.Module:
@@ -133,10 +196,8 @@ def _build_own(model: str) -> nn.Module:
             f"{model} cannot be built without arguments ({', '.join(required)}); give "
             "them defaults, or name a subclass that does"
         )
-    try:
+    with users_code(f"building {model}"):
         network: nn.Module = cls()
-    except Exception as error:  # whatever the user's constructor raises
-        raise NetworkError(f"building {model} failed: {_brief(error)}") from error
     return network
 
 
@@ -144,16 +205,37 @@ def _import_own(name: str) -> ModuleType:
     here = str(Path.cwd())
     if sys.path[:1] != [here]:
         sys.path.insert(0, here)
+    with users_code(f"importing {name}"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            missing = error.name
+            if missing and (name == missing or name.startswith(f"{missing}.")):
+                raise NetworkError(
+                    f"there is no module {missing!r}; {_WANTED}"
+                ) from error
+            raise
+
+
+@contextlib.contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """Turn whatever a user's own code raises, ``sys.exit()`` too, into one line."""
     try:
-        return importlib.import_module(name)
-    except Exception as error:  # whatever the user's module raises
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if missing and (name == missing or name.startswith(f"{missing}.")):
-            raise NetworkError(f"there is no module {missing!r}; {_WANTED}") from error
-        raise NetworkError(f"importing {name} failed: {_brief(error)}") from error
+        yield
+    except DerainError:
+        raise
+    except SystemExit as error:
+        if error.code in _STOPPED:
+            raise
+        raise NetworkError(
+            f"{what} failed: it ends the program (sys.exit); keep what a script does "
+            'under if __name__ == "__main__"'
+        ) from error
+    except Exception as error:
+        raise NetworkError(f"{what} failed: {brief(error)}") from error
 
 
-def _brief(error: Exception) -> str:
+def brief(error: BaseException) -> str:
     """The type and the first line of an error that is not ours."""
     first = next(iter(str(error).splitlines()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -7,32 +7,25 @@ without importing PyTorch; the class is imported by `create_model`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 from derain.core.errors import UnknownNameError
+from derain.core.frame_contract import FrameContract
 from derain.core.lazy import load
 
 if TYPE_CHECKING:
     from torch import nn
 
-Colour = Literal["rgb", "bgr"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkFacts:
+class NetworkFacts(FrameContract):
     """What the exporter and the trainer must know to feed a network.
 
     Attributes:
-        colour: Channel order of the network's input and output.
-        multiple_of: Height and width must be multiples of this, in pixels.
-        minimum: Smallest height and width it takes, in pixels.
         returns_rain: Whether the network returns the rain layer instead of the picture.
         output_index: Which output is meant, where the network returns several.
     """
 
-    colour: Colour = "rgb"
-    multiple_of: int = 1
-    minimum: int = 1
     returns_rain: bool = False
     output_index: int = 0
 

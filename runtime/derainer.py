@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError, MissingDependencyError, ShapeError
-from derain.core.psnr import psnr_db
+from derain.core.metrics import psnr_db
 from derain.core.sizes import Size
 from derain.runtime.backends import (
     AUTO,

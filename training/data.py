@@ -7,84 +7,13 @@ and its number alone: a run that was killed goes on with the batches it would ha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from derain.core.errors import MediaError, ShapeError
-from derain.core.pictures import SUFFIXES, read_picture
+from derain.core.errors import MediaError
+from derain.core.pairs import Pair, Picture
 from derain.core.synthetic.rain import RainSettings, render_rain
 from derain.training.config import Mixture
-
-Picture = NDArray[np.uint8]  # (H, W, 3) BGR
-
-
-class Pair(NamedTuple):
-    """A picture in the rain and the same without; both `(H, W, 3)` uint8 BGR."""
-
-    name: str
-    rainy: Picture
-    clean: Picture
-
-
-def picture_paths(folder: Path) -> list[Path]:
-    """The pictures in `folder`, in order of their names.
-
-    Raises:
-        MediaError: There is no such folder, or no picture in it.
-    """
-    try:
-        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-    except OSError as error:
-        raise MediaError(f"{folder} cannot be read: {error.strerror}") from error
-    if not paths:
-        raise MediaError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
-    return paths
-
-
-def side_by_side(paths: Sequence[Path]) -> Iterator[Pair]:
-    """Pairs out of files whose left half is clean and whose right half is rainy."""
-    for path in paths:
-        both = read_picture(path)
-        half = both.shape[1] // 2
-        if half < 1:
-            raise MediaError(f"{path} is one pixel wide: not a clean and a rainy half")
-        yield Pair(path.stem, both[:, half : 2 * half], both[:, :half])
-
-
-def two_folders(rainy: Path, clean: Path) -> Iterator[Pair]:
-    """Pairs of the pictures that have one name, but for the suffix, in two folders.
-
-    Raises:
-        MediaError: A rainy picture has no clean one.
-        ShapeError: The two of a pair are of different sizes.
-    """
-    wanted = {path.stem: path for path in picture_paths(clean)}
-    for path in picture_paths(rainy):
-        if path.stem not in wanted:
-            raise MediaError(f"{path} has no picture of its name in {clean}")
-        pair = Pair(path.stem, read_picture(path), read_picture(wanted[path.stem]))
-        if pair.rainy.shape != pair.clean.shape:
-            raise ShapeError(
-                f"{path} is {pair.rainy.shape}, its clean picture {pair.clean.shape}"
-            )
-        yield pair
-
-
-def open_pairs(folder: Path) -> Iterator[Pair]:
-    """The pairs in `folder`: its folders ``rain`` and ``clean``, or its files.
-
-    Files hold a pair side by side, clean at the left.
-
-    Raises:
-        MediaError: There are no pairs.
-        ShapeError: The two of a pair are of different sizes.
-    """
-    if (folder / "rain").is_dir() and (folder / "clean").is_dir():
-        return two_folders(folder / "rain", folder / "clean")
-    return side_by_side(picture_paths(folder))
 
 
 def dry(pairs: Iterable[Pair]) -> Iterator[Pair]:

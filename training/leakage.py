@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.core.pictures import read_picture
-from derain.training.data import Picture, picture_paths
+from derain.core.pairs import Picture
+from derain.core.pictures import picture_paths, read_picture
 
 SIDE = 24  # pixels of a thumbnail
 # Correlation of two thumbnails. Of 409 BSDS500 photographs and 687 Rain800 training

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from derain.core.pictures import read_picture
+from derain.core.pairs import Picture
+from derain.core.pictures import picture_paths, read_picture
 from derain.core.synthetic.rain import LINES, PRESETS, render_rain
 from derain.models.loading import open_network
-from derain.training.data import Picture, picture_paths, random_rain
+from derain.training.data import random_rain
 from derain.training.validation import DerainPicture, derain_with, in_strips
 
 COLUMNS = 2  # pictures beside each other, each before and after

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from derain.core.errors import CheckpointError, MediaError, TrainingError
+from derain.core.pairs import Pair, Picture
 from derain.core.pictures import write_picture
 from derain.models.checkpoint import load_checkpoint
 from derain.models.registry import NetworkFacts
 from derain.training.average import follow
 from derain.training.config import TrainingConfig
 from derain.training.curves import draw_curves
-from derain.training.data import CropSource, Pair, Picture
+from derain.training.data import CropSource
 from derain.training.losses import Objective, objective_for, warm_up_objective
 from derain.training.run_folder import (
     CONFIG,

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derain.core.errors import MediaError
-from derain.core.pictures import read_picture
-from derain.training.data import Pair, Picture, open_pairs, picture_paths
+from derain.core.pairs import Pair, Picture, open_pairs
+from derain.core.pictures import picture_paths, read_picture
 from derain.training.leakage import Scenes
 from derain.training.run_folder import write_file
 

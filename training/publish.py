@@ -19,8 +19,9 @@ from safetensors.torch import save
 from torch import nn
 
 from derain.core.errors import CheckpointError
+from derain.core.pairs import Pair, open_pairs
 from derain.models.registry import MODELS, NetworkFacts
-from derain.training.data import Pair, dry, open_pairs
+from derain.training.data import dry
 from derain.training.recipes import departures
 from derain.training.run_folder import (
     ORIGIN,

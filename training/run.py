@@ -9,15 +9,10 @@ from pathlib import Path
 
 from derain.core.bundle import sha256
 from derain.core.errors import CheckpointError, ConfigError
-from derain.core.pictures import read_picture
+from derain.core.pairs import Pair, Picture, open_pairs
+from derain.core.pictures import picture_paths, read_picture
 from derain.training.config import TrainingConfig
-from derain.training.data import (
-    CropSource,
-    Pair,
-    Picture,
-    open_pairs,
-    picture_paths,
-)
+from derain.training.data import CropSource
 from derain.training.leakage import Scenes
 from derain.training.loop import Trainer
 from derain.training.losses import StageWiseObjective

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from derain.training.data import Picture
+from derain.core.pairs import Picture
 
 _CAPTION = 22  # pixels under a picture for its text
 

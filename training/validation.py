@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from derain.core.metrics import Score, score
+from derain.core.pairs import Pair, Picture
 from derain.models.registry import NetworkFacts
-from derain.training.data import Pair, Picture
+from derain.models.torch_reference import derain_frame
 
 MOST_PIXELS = 2**21  # derained at once: 1920x1088 fits
 OVERLAP = 64  # rows that a strip sees of its neighbours
@@ -107,30 +106,8 @@ def finite(psnr_db: float) -> float | None:
 
 
 def derain_with(model: nn.Module, facts: NetworkFacts) -> DerainPicture:
-    """`model`, in evaluation mode, as a function from picture to picture.
-
-    Pictures are padded at the right and at the bottom to what `facts` asks for, by
-    reflection where they are large enough and by repeating the edge where not.
-    """
-    device = next(model.parameters()).device
-
-    def derain(rainy: Picture) -> Picture:
-        height, width = rainy.shape[:2]
-        image = rainy[..., ::-1] if facts.colour == "rgb" else rainy
-        x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        x = pad(x[None].to(device).float() / 255.0, facts)
-        with torch.inference_mode():
-            out = model(x)
-            if not isinstance(out, Tensor):
-                out = out[facts.output_index]
-            y = (x - out if facts.returns_rain else out)[0, :, :height, :width]
-            y = (y.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
-        picture = cast(NDArray[np.uint8], y.cpu().numpy()).transpose(1, 2, 0)
-        return np.ascontiguousarray(
-            picture[..., ::-1] if facts.colour == "rgb" else picture
-        )
-
-    return derain
+    """`model`, in evaluation mode, as a function from picture to picture."""
+    return functools.partial(derain_frame, model, facts)
 
 
 def in_strips(
@@ -156,17 +133,3 @@ def in_strips(
         return image
 
     return derain_strips
-
-
-def pad(x: Tensor, facts: NetworkFacts) -> Tensor:
-    """`x`, `(N, C, H, W)`, grown at the right and bottom to a size `facts` allows."""
-
-    def missing(size: int) -> int:
-        wanted = max(size, facts.minimum)
-        return -(-wanted // facts.multiple_of) * facts.multiple_of - size
-
-    bottom, right = missing(x.shape[2]), missing(x.shape[3])
-    if not bottom and not right:
-        return x
-    fits = bottom < x.shape[2] and right < x.shape[3]
-    return F.pad(x, (0, right, 0, bottom), mode="reflect" if fits else "replicate")

@@ -29,7 +29,7 @@ from derain.benchmarks.quality.truth import compare, measure_truth
 from derain.benchmarks.report.record import Quality, Row, StartUp, Truth
 from derain.core.bundle import Bundle
 from derain.core.errors import RowError
-from derain.training.data import Pair
+from derain.core.pairs import Pair
 
 _STREAM_SECONDS = 2.0
 _LEAST_STREAMED = 3

@@ -16,13 +16,12 @@ import click
 import torch
 from torch import Tensor
 
-from derain.benchmarks.latency.pixels import padded_size
 from derain.benchmarks.latency.torch_candidates import parameters
 from derain.core.commands import SIZE, Command
 from derain.core.errors import ExportError
 from derain.core.sizes import Size
-from derain.export.to_onnx import PictureNetwork
 from derain.models.loading import LoadedNetwork, open_network
+from derain.models.torch_reference import PictureNetwork
 
 
 def export_plain(loaded: LoadedNetwork, size: Size, path: Path) -> None:
@@ -34,7 +33,7 @@ def export_plain(loaded: LoadedNetwork, size: Size, path: Path) -> None:
     Raises:
         ExportError: PyTorch cannot export it.
     """
-    full = padded_size(size, loaded.facts)
+    full = loaded.facts.padded(size)
     network = PictureNetwork(loaded.network, loaded.facts).eval()
     example = torch.rand(1, 3, full.height, full.width)
     with warnings.catch_warnings():

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from derain.benchmarks.latency.candidate import Frame
 from derain.benchmarks.latency.candidates import RowSpec
 from derain.core.errors import EngineError
+from derain.core.sizes import Size
 from derain.models.allocator import keep_memory
 from derain.models.loading import LoadedNetwork, open_network
 from derain.models.registry import NetworkFacts
-from derain.training.validation import pad
-
-Forward = Callable[[Tensor], object]
+from derain.models.torch_reference import PictureNetwork, to_frame, to_picture
 
 
 def open_eager(spec: RowSpec) -> TorchSubject:
@@ -103,10 +102,10 @@ class TorchSubject:
         network: nn.Module = loaded.network.to(self._device, dtype)
         # Its overload is not in the type stubs.
         network = cast(Any, network).to(memory_format=self._layout)
-        self._forward: Forward = network
         if compiled:
             # Overloaded with a decorator's form, whose type mypy would pick.
-            self._forward = cast(Forward, torch.compile(network))
+            network = cast(nn.Module, torch.compile(network))
+        self._forward = PictureNetwork(network, loaded.facts)
         self._autocast = autocast
         self.split_ms: dict[str, float] = {}
         self.description = f"torch {torch.__version__}, " + (
@@ -129,11 +128,12 @@ class TorchSubject:
                 with self._stage("h2d"):
                     x = x.to(self._device)
             with self._stage("pre"):
-                x = self._to_network(x)
+                x = to_picture(x, self._facts, dtype=self._dtype)
+                x = x.contiguous(memory_format=self._layout)
             with self._stage("compute"):
-                y = self._picture(x)
+                y = self._forward(x)
             with self._stage("post"):
-                y = self._to_frame(y[:, :, :height, :width])
+                y = to_frame(y, Size(width, height), self._facts)
             if self._on_gpu:
                 with self._stage("d2h"):
                     y = y.cpu()
@@ -146,25 +146,6 @@ class TorchSubject:
     def close(self) -> None:
         """See `Subject.close`."""
         self.__dict__.pop("_forward", None)
-
-    def _to_network(self, x: Tensor) -> Tensor:
-        """`(H, W, 3)` uint8 -> `(1, 3, H, W)` in [0, 1], padded."""
-        x = x.permute(2, 0, 1)[None].to(self._dtype) / 255
-        if self._facts.colour == "rgb":
-            x = x.flip(1)
-        return pad(x, self._facts).contiguous(memory_format=self._layout)
-
-    def _picture(self, x: Tensor) -> Tensor:
-        out = self._forward(x)
-        if not isinstance(out, Tensor):
-            out = cast("list[Tensor]", out)[self._facts.output_index]
-        return x - out if self._facts.returns_rain else out
-
-    def _to_frame(self, y: Tensor) -> Tensor:
-        y = (y.float().clamp(0, 1) * 255).round()
-        if self._facts.colour == "rgb":
-            y = y.flip(1)
-        return y[0].permute(1, 2, 0).to(torch.uint8).contiguous()
 
     def _casting(self) -> contextlib.AbstractContextManager[object]:
         if self._autocast:

@@ -18,7 +18,7 @@ from derain.models.registry import MODELS
 WORST = 8  # pictures on the sheet
 
 if TYPE_CHECKING:
-    from derain.training.data import Pair
+    from derain.core.pairs import Pair
     from derain.training.validation import DerainPicture, Result
 
 
@@ -105,17 +105,18 @@ def _source(
 ) -> Callable[[], Iterator[Pair]]:
     from itertools import islice
 
-    from derain.training import data
+    from derain.core import pairs as pair_files
+    from derain.training.data import dry as without_rain
 
     def read() -> Iterator[Pair]:
         if pairs is not None:
-            found = data.open_pairs(pairs)
+            found = pair_files.open_pairs(pairs)
         else:
             assert rainy is not None
             assert clean is not None
-            found = data.two_folders(rainy, clean)
+            found = pair_files.two_folders(rainy, clean)
         chosen = islice(found, 0, None, every)
-        return data.dry(chosen) if dry else chosen
+        return without_rain(chosen) if dry else chosen
 
     return read
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,11 +12,9 @@ import numpy as np
 from derain.benchmarks.latency.candidate import Frame
 from derain.benchmarks.latency.runners import Runner
 from derain.benchmarks.report.record import Quality, Truth
-from derain.core.errors import MediaError
-from derain.core.metrics import Score, score
-from derain.core.psnr import psnr_db
+from derain.core.metrics import Score, psnr_db, score
+from derain.core.pairs import Pair, open_pairs
 from derain.core.sizes import Size
-from derain.training.data import Pair, open_pairs
 
 
 def compare(derained: Frame, reference: Frame) -> Quality:
@@ -36,11 +33,7 @@ def read_pairs(folder: Path, most: int) -> list[Pair]:
     Raises:
         MediaError: There are none.
     """
-    pairs = list(open_pairs(folder))
-    if not pairs:
-        raise MediaError(f"{folder} has no pairs of pictures")
-    step = max(1, len(pairs) // most)
-    return list(itertools.islice(pairs, 0, None, step))[:most]
+    return list(open_pairs(folder, most))
 
 
 def measure_truth(runner: Runner, pairs: Sequence[Pair], size: Size) -> Truth:

@@ -51,18 +51,24 @@ PASSES = {
 }
 
 
-def optimize(model: ir.Model, target: Target) -> dict[str, int]:
+def optimize(
+    model: ir.Model,
+    target: Target,
+    after: Callable[[str, ir.Model], None] = lambda name, model: None,
+) -> dict[str, int]:
     """Run the passes that pay on `target`, in place.
 
     Args:
         model: A graph whose ``derain`` nodes have no bodies yet.
         target: What the graph will run on.
+        after: Called after each pass with its name and the graph.
 
     Returns:
         How many things each pass changed, in the order they ran.
     """
-    return {
-        name: entry.run(model)
-        for name, entry in PASSES.items()
-        if target in entry.targets
-    }
+    changed: dict[str, int] = {}
+    for name, entry in PASSES.items():
+        if target in entry.targets:
+            changed[name] = entry.run(model)
+            after(name, model)
+    return changed

@@ -13,9 +13,9 @@ from derain.benchmarks.latency.candidates import RowSpec, open_subject
 from derain.benchmarks.latency.pixels import to_frame, to_tensor
 from derain.benchmarks.latency.plain_export import export_plain
 from derain.core.sizes import Size
-from derain.export.reference import derain_with_torch
 from derain.models.loading import LoadedNetwork, open_network
 from derain.models.registry import MODELS, NetworkFacts
+from derain.models.torch_reference import derain_frame
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_eager_is_the_exporters_reference(picture, entry):
     )
     subject = open_subject(spec)
     network = open_network("treefusion", random_weights=True).network
-    wanted = derain_with_torch(network, MODELS["treefusion"].facts, picture)
+    wanted = derain_frame(network, MODELS["treefusion"].facts, picture)
     difference = np.abs(subject.infer(picture).astype(int) - wanted)
     # Two layouts of a tensor are added up in another order.
     assert difference.max() <= 1

@@ -9,9 +9,10 @@ from derain.calibration.layers import find_layers
 from derain.calibration.observers import observe
 from derain.calibration.options import CalibrationOptions
 from derain.calibration.ranges import METHODS
-from derain.calibration.scoring import Accuracy, HeldOut, Scorer, mse_of
+from derain.calibration.scoring import Accuracy, HeldOut, Scorer
 from derain.calibration.sensitivity import alone_errors, local_errors, picture_name
 from derain.core.errors import CalibrationError
+from derain.core.metrics import mse_of_psnr
 
 
 def limits(**changes):
@@ -155,7 +156,7 @@ def test_surplus_is_the_error_that_has_to_go():
     asked = limits(min_psnr_db=42, max_flicker=1.05)
     assert asked.surplus(Accuracy(psnr_db=45), 9.0) < 0
     error = asked.surplus(Accuracy(psnr_db=40), 9.0)
-    assert error == pytest.approx(mse_of(40) - mse_of(42))
+    assert error == pytest.approx(mse_of_psnr(40) - mse_of_psnr(42))
     # 2.15 levels are allowed: of a variance of 1.29 that INT8 adds, 0.6675 is too much.
     restless = Accuracy(psnr_db=45, flicker=(2.0, 2.3))
     assert asked.surplus(restless, 3.0) == pytest.approx(3.0 * 0.6675 / 1.29)

@@ -14,16 +14,15 @@ from derain.calibration.calibration_file import Calibration
 from derain.calibration.equalization import find_chains
 from derain.calibration.layers import find_layers, tensor_keys
 from derain.calibration.options import CalibrationOptions
-from derain.core.bundle import Bundle
 from derain.core.errors import VerificationError
 from derain.core.sizes import SizeRange
-from derain.export import pipeline, verify
-from derain.export.fp16_search import HalfChoice
+from derain.export import pipeline, reference, verify
+from derain.export.fp16 import Fp16Choice
 from derain.export.frame_graph import wrap_frame
-from derain.export.int8 import CalibrationRequest
+from derain.export.options import ExportOptions
 from derain.export.passes import optimize
-from derain.export.pipeline import CALIBRATION_FILE, ExportRequest, export_bundle
-from derain.export.verify import Comparison
+from derain.export.pipeline import CALIBRATION_FILE
+from derain.export.verify import GraphComparison
 from derain.models.loading import open_network
 from derain.models.registry import MODELS
 from derain.runtime.derainer import Derainer
@@ -47,22 +46,22 @@ LOOSE = CalibrationOptions(
 @pytest.fixture
 def export(export_once, tmp_path, footage, monkeypatch):
     monkeypatch.setattr(pipeline, "to_onnx", export_once)
-    monkeypatch.setattr(pipeline, "_TORCH_SECONDS", math.inf)
+    monkeypatch.setattr(reference, "_SECONDS", math.inf)
     # FP16 alone is proven, network by network, in tests/export.
-    choice = HalfChoice(comparison=Comparison(1, 0, 0.0, 1.0, 99.0))
-    monkeypatch.setattr(pipeline, "choose_half_precision", lambda *arguments: choice)
+    choice = Fp16Choice(comparison=GraphComparison(1, 0, 0.0, 1.0, 99.0))
+    monkeypatch.setattr(pipeline, "search_fp16", lambda *arguments: choice)
 
     def run(model, target, **options):
-        request = ExportRequest(
-            model=model,
-            sizes=SizeRange.parse(SIZE),
+        given = ExportOptions(
+            size=SIZE,
             precision="int8",
             target=target,
             output=tmp_path / "bundle",
-            int8=CalibrationRequest(source=str(footage), options=LOOSE),
-            **{"random_weights": True, "min_psnr_db": 15, **options},
+            calibrate_on=str(footage),
+            int8=LOOSE,
+            **{"random_weights": True, "tolerance": 15, **options},
         )
-        return export_bundle(request)
+        return pipeline.export_bundle(model, given).bundle
 
     return run
 
@@ -94,13 +93,13 @@ def int8_convolutions(path):
 def test_every_network_compiles(export, model, record_property):
     if importlib.util.find_spec("tensorrt_rtx") is None:
         pytest.skip("TensorRT-RTX is not installed: pip install 'derain[tensorrt-rtx]'")
-    result = export(model, "tensorrt")
-    assert result.manifest.verification["parser"]["refused"] == 0
-    small, _ = int8_convolutions(result.folder / "model.onnx")
-    assert small == result.manifest.verification["int8"]["layers"]["int8"] > 0
+    bundle = export(model, "tensorrt")
+    assert bundle.manifest.verification["parser"]["refused"] == 0
+    small, _ = int8_convolutions(bundle.folder / "model.onnx")
+    assert small == bundle.manifest.verification["int8"]["layers"]["int8"] > 0
     options = BuildOptions(compute_capabilities=("8.6",))
     record = compile_bundle(
-        result.folder,
+        bundle.folder,
         "tensorrt-rtx",
         None,
         options,
@@ -130,28 +129,27 @@ def test_a_calibration_of_one_size_fits_the_graph_of_any_size(export_once, model
 
 
 def test_the_rest_of_the_graph_is_fp16(export):
-    result = export("qsnet", "any")
-    model = onnx.load(result.folder / "model.onnx")
+    bundle = export("qsnet", "any")
+    model = onnx.load(bundle.folder / "model.onnx")
     types = {tensor.data_type for tensor in model.graph.initializer}
     assert {onnx.TensorProto.INT8, onnx.TensorProto.FLOAT16} <= types
     assert onnx.TensorProto.FLOAT not in types
-    said = result.manifest.verification["int8"]
-    small, every = int8_convolutions(result.folder / "model.onnx")
+    said = bundle.manifest.verification["int8"]
+    small, every = int8_convolutions(bundle.folder / "model.onnx")
     assert said["layers"] == {"int8": small, "fp16": every - small, "fp32": 0}
     assert "estimated_speedup" not in said
 
 
 def test_for_processors_the_rest_is_fp32_and_the_bundle_derains(export):
-    result = export("qsnet", "onnxruntime")
-    model = onnx.load(result.folder / "model.onnx")
+    bundle = export("qsnet", "onnxruntime")
+    model = onnx.load(bundle.folder / "model.onnx")
     types = {tensor.data_type for tensor in model.graph.initializer}
     assert onnx.TensorProto.FLOAT16 not in types
-    bundle = Bundle.open(result.folder)
     assert bundle.manifest.precision == "int8"
     derainer = Derainer(bundle)
     frame, _ = bundle.golden_frames()
     assert np.any(derainer.derain(frame))
-    made = Calibration.read(result.folder / CALIBRATION_FILE)
+    made = Calibration.read(bundle.folder / CALIBRATION_FILE)
     assert CALIBRATION_FILE in bundle.manifest.files
     said = bundle.manifest.verification["int8"]
     assert said["layers"]["int8"] == len(made.int8)
@@ -160,9 +158,9 @@ def test_for_processors_the_rest_is_fp32_and_the_bundle_derains(export):
 
 @pytest.mark.usefixtures("other_kernels")
 def test_the_golden_picture_is_that_of_the_graph_as_it_is_written(export):
-    result = export("qsnet", "onnxruntime")
-    frame, golden = Bundle.open(result.folder).golden_frames()
-    path = result.folder / "model.onnx"
+    bundle = export("qsnet", "onnxruntime")
+    frame, golden = bundle.golden_frames()
+    path = bundle.folder / "model.onnx"
     (wanted,) = verify.run_graph(path, [frame], as_written=True)
     assert np.array_equal(golden, wanted)
 
@@ -176,5 +174,5 @@ def test_a_file_that_runs_unlike_what_was_measured_leaves_no_bundle(
     with pytest.raises(
         VerificationError, match=r"60\.0 dB .* on ONNX Runtime 48\.1 dB"
     ):
-        export("qsnet", "onnxruntime", min_psnr_db=None)
+        export("qsnet", "onnxruntime", tolerance=None)
     assert not (tmp_path / "bundle").exists()

@@ -14,7 +14,7 @@ from derain.calibration.qdq import (
 )
 from derain.calibration.session import Session
 from derain.core.errors import CalibrationError
-from derain.core.psnr import psnr_db
+from derain.core.metrics import psnr_db
 
 RANGES = {"image": 1.0, "r0": 2.0, "r1": 2.0, "r2": 3.0, "joined": 2.0}
 ALL = {"conv0", "conv1", "conv2", "conv3"}

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from derain.core.errors import ShapeError
-from derain.core.metrics import luma, score
-from derain.training.data import open_pairs
+from derain.core.metrics import luma, mse_of_psnr, psnr_db, psnr_of_mse, score
+from derain.core.pairs import open_pairs
 
 
 def _pictures():
@@ -46,6 +46,27 @@ def test_score_of_equal_pictures():
 def test_score_rejects(a, b):
     with pytest.raises(ShapeError, match="picture"):
         score(np.zeros(a, np.uint8), np.zeros(b, np.uint8))
+
+
+def test_psnr_of_equal_pictures_is_infinite():
+    assert (
+        psnr_db(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 3), np.uint8))
+        == math.inf
+    )
+
+
+@pytest.mark.parametrize(("level", "wanted"), [(255, 0.0), (1, 48.1308), (16, 24.0484)])
+def test_psnr_of_a_constant_difference(level, wanted):
+    black = np.zeros((4, 4, 3), np.uint8)
+    assert psnr_db(black, black + np.uint8(level)) == pytest.approx(wanted, abs=1e-4)
+    assert psnr_db(black + np.uint8(level), black) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_psnr_and_mean_squared_error_are_each_others():
+    assert psnr_of_mse(1.0) == pytest.approx(48.1308, abs=1e-4)
+    assert mse_of_psnr(psnr_of_mse(0.37)) == pytest.approx(0.37)
+    assert psnr_of_mse(0.0) == math.inf
+    assert psnr_of_mse(0.0, most=120.0) == psnr_of_mse(1e-9, most=120.0) == 120.0
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 
 from derain.core.bundle import Bundle
-from derain.export import pipeline
+from derain.export import reference
 from derain.export.cli import main
 
 NETWORKS = """
@@ -22,6 +22,20 @@ class Net(nn.Module):
 
     def forward(self, x):
         return x - 0.1 * self.conv(x)
+
+class Leaves(Net):
+    def __init__(self):
+        raise SystemExit(0)
+
+class Stateful(Net):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("last", torch.zeros(1))
+
+    def forward(self, x):
+        out = super().forward(x) + 0.2 * self.last
+        self.last = out.mean().reshape(1)
+        return out
 
 class Chaotic(Net):
     # A rounding error in the 7th digit becomes one or two grey levels. Not more: how
@@ -87,9 +101,9 @@ def test_a_folder_of_the_users_is_never_replaced(export, tmp_path):
 def test_a_graph_that_differs_is_refused_and_leaves_nothing(
     export, tmp_path, monkeypatch
 ):
-    right = pipeline.derain_with_torch
+    right = reference.derain_checked
     monkeypatch.setattr(
-        pipeline, "derain_with_torch", lambda *arguments: 255 - right(*arguments)
+        reference, "derain_checked", lambda *arguments: 255 - right(*arguments)
     )
     result = export("--quiet")
     assert result.exit_code == 1
@@ -147,6 +161,35 @@ def test_missing_files_are_one_line(export, arguments, said):
 )
 def test_contradictions_are_usage_errors(export, arguments):
     assert export(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [("Leaves", "it ends the program"), ("Stateful", "a state between frames")],
+)
+def test_what_cannot_be_proven_is_refused_in_one_line(export, tmp_path, network, said):
+    result = export("--quiet", network=network)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert entries(tmp_path) == ["networks_of_a_user.py"]
+
+
+def test_weights_that_are_not_given_are_noted(export):
+    assert "note: no weights are given" in export().stderr
+
+
+def test_graphs_are_kept_where_one_says(export, tmp_path):
+    assert export("--quiet", "--keep-graphs", "graphs").exit_code == 0
+    names = sorted(path.name for path in (tmp_path / "graphs").iterdir())
+    assert names[:3] == ["00-pytorch.onnx", "01-frame.onnx", "02-fold_constants.onnx"]
+    result = export("--quiet", "--keep-graphs", "graphs", "--output", "other")
+    assert result.exit_code == 1
+    assert "graphs is not empty" in result.stderr
+
+
+def test_a_tolerance_of_zero_takes_any_picture(export):
+    assert export("--fp16", "--tolerance", "0", "--quiet").exit_code == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -10,10 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from derain.core.bundle import Bundle
-from derain.core.sizes import SizeRange
-from derain.export import pipeline
+from derain.export import pipeline, reference
 from derain.export.cli import main
-from derain.export.pipeline import ExportRequest, export_bundle
 from derain.models.registry import MODELS
 from derain.runtime.derainer import Derainer
 
@@ -24,17 +22,13 @@ STATIC, DYNAMIC = "72x56", "48x40,72x56,96x80"
 def export(export_once, monkeypatch, tmp_path):
     monkeypatch.setattr(pipeline, "to_onnx", export_once)
     # However busy the machine is, every frame is compared.
-    monkeypatch.setattr(pipeline, "_TORCH_SECONDS", math.inf)
+    monkeypatch.setattr(reference, "_SECONDS", math.inf)
 
     def run(model, sizes, **options):
-        request = ExportRequest(
-            model=model,
-            sizes=SizeRange.parse(sizes),
-            random_weights=True,
-            output=tmp_path / "bundle",
-            **options,
+        given = {"size" if "," not in sizes else "dynamic": sizes}
+        return pipeline.export(
+            model, **given, random_weights=True, output=tmp_path / "bundle", **options
         )
-        return export_bundle(request)
 
     return run
 
@@ -46,8 +40,7 @@ def export(export_once, monkeypatch, tmp_path):
     [pytest.param(x, marks=[pytest.mark.slow] * (x == "dcsfn")) for x in MODELS],
 )
 def test_every_network_exports_and_runs(export, model, sizes, precision):
-    result = export(model, sizes, precision=precision)
-    bundle = Bundle.open(result.folder)
+    bundle = Bundle.open(export(model, sizes, precision=precision).folder)
     derainer = Derainer(bundle)
     assert derainer.golden_psnr_db > bundle.manifest.golden.min_psnr_db
     frame, _ = bundle.golden_frames()
@@ -60,30 +53,30 @@ def test_every_network_exports_and_runs(export, model, sizes, precision):
 
 @pytest.mark.parametrize("model", ["granet", "nledn"])
 def test_the_target_onnxruntime_exports_and_runs(export, model):
-    result = export(model, STATIC, target="onnxruntime")
-    made = " ".join(result.manifest.operators.values())
+    bundle = export(model, STATIC, target="onnxruntime")
+    made = " ".join(bundle.manifest.operators.values())
     assert "MultiHeadAttention" in made
     assert "MaxUnpool" in made
 
 
 def test_fp16_bundles_hold_fp16_tensors(export):
-    result = export("qsnet", STATIC, precision="fp16")
-    model = onnx.load(result.folder / "model.onnx")
+    bundle = export("qsnet", STATIC, precision="fp16")
+    model = onnx.load(bundle.folder / "model.onnx")
     types = {tensor.data_type for tensor in model.graph.initializer}
     assert onnx.TensorProto.FLOAT16 in types
     assert onnx.TensorProto.FLOAT not in types
 
 
 def test_the_file_says_nothing_of_the_machine(export):
-    result = export("qsnet", STATIC)
-    content = (result.folder / "model.onnx").read_bytes()
+    bundle = export("qsnet", STATIC)
+    content = (bundle.folder / "model.onnx").read_bytes()
     for text in (b"/models/networks", b"site-packages", b'File "', b"stack_trace"):
         assert text not in content
 
 
 def test_contract_of_the_graph(export):
-    result = export("granet", DYNAMIC)
-    graph = onnx.load(result.folder / "model.onnx").graph
+    bundle = export("granet", DYNAMIC)
+    graph = onnx.load(bundle.folder / "model.onnx").graph
     (frame,), (derained,) = graph.input, graph.output
     for value, name in ((frame, "frame"), (derained, "derained")):
         tensor = value.type.tensor_type
@@ -96,8 +89,8 @@ def test_contract_of_the_graph(export):
 
 
 def test_small_frames_are_padded_by_replication_and_cropped(export):
-    result = export("granet", "10x7")  # 16x16 inside
-    manifest = json.loads((result.folder / "manifest.json").read_text())
+    bundle = export("granet", "10x7")  # 16x16 inside
+    manifest = json.loads((bundle.folder / "manifest.json").read_text())
     assert manifest["verification"]["onnxruntime"]["max_levels"] <= 1
 
 

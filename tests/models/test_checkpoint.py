@@ -265,6 +265,17 @@ def test_tensors_that_cannot_be_copied_change_nothing(file, stored, kind):
     )
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e5m2])
+def test_weights_that_are_not_finite_change_nothing(file, value, dtype):
+    state = Small(seed=1).state_dict()
+    state["first.weight"][0, 0, 0, 0] = value
+    state["norm.running_var"][2] = value
+    state = {k: x.to(dtype) if x.is_floating_point() else x for k, x in state.items()}
+    match = r"holds NaN or infinity in first\.weight, norm\.running_var: its training"
+    _fails(file(state), match)
+
+
 def test_misfit_shows_odd_names_harmlessly(file):
     state = {**Small().state_dict(), "a\n\x1b[31m": torch.ones(1)}
     _fails(file(state), re.escape(r"unexpected: 'a\n\x1b[31m'") + "$")

@@ -8,15 +8,16 @@ import torch
 from safetensors.torch import save_file
 
 from derain.core.errors import CheckpointError, NetworkError, UnknownNameError
+from derain.core.metrics import psnr_db
 from derain.core.pictures import read_picture
-from derain.core.psnr import psnr_db
 from derain.core.synthetic.rain import PRESETS, render_rain
-from derain.export.reference import derain_with_torch
 from derain.models import loading
 from derain.models.loading import open_network
 from derain.models.registry import MODELS, NetworkFacts, create_model
+from derain.models.torch_reference import derain_frame
 
 OWN = """
+import sys
 import torch
 from torch import nn
 
@@ -42,6 +43,18 @@ class Needy(nn.Module):
 class Broken(nn.Module):
     def __init__(self):
         raise RuntimeError("no such\\nthing")
+
+class Leaves(nn.Module):
+    def __init__(self):
+        sys.exit("usage: train.py CONFIG")
+
+class Recurrent(Net):
+    def forward(self, x, h=None, *, scale=1):
+        return super().forward(x)
+
+class Needs(Net):
+    def forward(self, x, noise):
+        return x - noise
 
 def build():
     return Net()
@@ -249,6 +262,12 @@ WANTED = "wanted package.module:Class, found from the current folder"
             "defaults, or name a subclass that does",
         ),
         ("mine:Broken", "building mine:Broken failed: RuntimeError: no such"),
+        ("mine:Leaves", r"building mine:Leaves failed: it ends the program .*"),
+        (
+            "mine:Needs",
+            "Needs.forward wants noise besides the picture; give them defaults, or "
+            "name a subclass that does",
+        ),
     ],
 )
 def test_no_network_of_the_user_s_own(own, model, match):
@@ -275,6 +294,72 @@ def test_own_module_that_fails_keeps_its_cause(own, code, match, cause):
     ) as caught:
         open_network("fails:Net", weights=None)
     assert isinstance(_one_line(caught).__cause__, cause)
+
+
+def test_own_module_that_ends_the_program_is_one_line(own):
+    own("fails", "import sys\nsys.exit(0)")
+    with pytest.raises(NetworkError, match=r"importing fails failed: .*sys\.exit") as e:
+        open_network("fails:Net")
+    _one_line(e)
+
+
+def test_a_signal_that_arrives_in_the_user_s_code_is_none_of_it(own):
+    own("fails", "raise SystemExit(143)  # as derain ends after SIGTERM")
+    with pytest.raises(SystemExit):
+        open_network("fails:Net")
+
+
+def test_own_network_without_weights_is_said(own, said):
+    own()
+    open_network("mine:Net")
+    assert said() == [
+        "no weights are given: mine:Net is as its constructor makes it; --weights FILE "
+        "loads a checkpoint"
+    ]
+
+
+def test_what_forward_could_be_given_besides_is_said(own, said):
+    own()
+    open_network("mine:Recurrent", random_weights=True)
+    assert said() == [
+        "Recurrent.forward is given the picture alone: h, scale is left out"
+    ]
+
+
+def test_a_network_itself_is_copied_and_stays_as_it_is(said):
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1)).half().train()
+    loaded = open_network(network, facts=NetworkFacts(colour="bgr"))
+    assert loaded.name == "sequential"
+    assert loaded.weights == {"source": "as given", "sha256": ""}
+    assert loaded.facts.colour == "bgr"
+    assert loaded.network is not network
+    assert not loaded.network.training
+    assert loaded.network[0].weight.dtype == torch.float32
+    assert torch.equal(loaded.network[0].weight, network[0].weight.float())
+    assert network.training
+    assert network[0].weight.dtype == torch.float16
+    assert said() == []
+
+
+def test_a_network_itself_takes_a_checkpoint(tmp_path):
+    given, trained = torch.nn.Conv2d(3, 3, 1), torch.nn.Conv2d(3, 3, 1)
+    torch.save(trained.state_dict(), tmp_path / "net.pth")
+    loaded = open_network(given, weights=tmp_path / "net.pth")
+    assert torch.equal(loaded.network.weight, trained.weight)
+    assert loaded.weights["source"] == "net.pth"
+
+
+def test_a_network_that_cannot_be_copied_is_one_line():
+    network = torch.nn.Conv2d(3, 3, 1)
+    network.result = network(torch.zeros(1, 3, 4, 4))  # holds a graph of gradients
+    with pytest.raises(NetworkError, match="Conv2d cannot be copied") as caught:
+        open_network(network)
+    _one_line(caught)
+
+
+def test_what_is_no_network_is_refused():
+    with pytest.raises(NetworkError, match=r"function is not an nn\.Module"):
+        open_network(lambda x: x)
 
 
 def test_own_constructor_that_fails_keeps_its_cause(own):
@@ -310,7 +395,7 @@ def test_published_weights_derain_rendered_rain(shared_folder, shared_data):
     for seed, path in enumerate(pictures[:: max(1, len(pictures) // 8)][:8]):
         clean = read_picture(path)[64:224, 64:224]
         rainy = render_rain(clean, PRESETS["light"], seed)
-        derained = derain_with_torch(loaded.network, loaded.facts, rainy)
+        derained = derain_frame(loaded.network, loaded.facts, rainy)
         before.append(psnr_db(rainy, clean))
         after.append(psnr_db(derained, clean))
     assert np.mean(after) >= 30

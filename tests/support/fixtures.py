@@ -287,7 +287,7 @@ def closeness():
 
 
 def _pair(index, height=40, width=48):
-    from derain.training.data import Pair
+    from derain.core.pairs import Pair
 
     random = np.random.default_rng(index)
     clean = random.integers(0, 200, (height, width, 3), np.uint8)

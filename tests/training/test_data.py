@@ -1,18 +1,10 @@
 import numpy as np
 import pytest
 
-from derain.core.errors import MediaError, ShapeError
-from derain.core.pictures import write_picture
+from derain.core.errors import MediaError
+from derain.core.pairs import Pair
 from derain.training import data
-from derain.training.data import (
-    CropSource,
-    Mixture,
-    Pair,
-    dry,
-    open_pairs,
-    picture_paths,
-    random_rain,
-)
+from derain.training.data import CropSource, Mixture, dry, random_rain
 
 
 def _numbered(height=30, width=44):
@@ -171,39 +163,5 @@ def test_random_rain_is_within_its_ranges():
     assert max(rain.angle_degrees for rain in rains) > 20
 
 
-def test_side_by_side_files_are_clean_at_the_left(pairs_folder, pairs):
-    for got, wanted in zip(open_pairs(pairs_folder), pairs, strict=True):
-        assert got.name == wanted.name
-        np.testing.assert_array_equal(got.clean, wanted.clean)
-        np.testing.assert_array_equal(got.rainy, wanted.rainy)
-
-
-def test_two_folders_are_paired_by_name(two_folders, pairs):
-    for got, wanted in zip(open_pairs(two_folders), pairs, strict=True):
-        np.testing.assert_array_equal(got.clean, wanted.clean)
-        np.testing.assert_array_equal(got.rainy, wanted.rainy)
-
-
-def test_rainy_picture_without_a_clean_one(two_folders):
-    (two_folders / "clean" / "2.png").unlink()
-    with pytest.raises(MediaError, match=r"2\.png has no picture of its name"):
-        list(open_pairs(two_folders))
-
-
-def test_pair_of_two_sizes(two_folders):
-    write_picture(two_folders / "clean" / "2.png", np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(ShapeError, match=r"2\.png is \(40, 48, 3\)"):
-        list(open_pairs(two_folders))
-
-
 def test_dry_pairs_have_no_rain(pairs):
     assert all(pair.rainy is pair.clean for pair in dry(pairs))
-
-
-@pytest.mark.parametrize("make", [True, False], ids=["empty", "missing"])
-def test_folder_without_pictures(tmp_path, make):
-    folder = tmp_path / "none"
-    if make:
-        folder.mkdir()
-    with pytest.raises(MediaError, match="none"):
-        picture_paths(folder)

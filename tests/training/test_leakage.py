@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from derain.core.errors import ConfigError, MediaError
-from derain.core.pictures import read_picture, write_picture
+from derain.core.pairs import open_pairs
+from derain.core.pictures import picture_paths, read_picture, write_picture
 from derain.core.synthetic.rain import PRESETS, render_rain
-from derain.training.data import open_pairs, picture_paths
 from derain.training.leakage import SAME, Scenes, thumbnail
 from derain.training.options import TrainingOptions
 from derain.training.pack import pack, packed_pairs, packed_photographs

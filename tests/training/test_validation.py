@@ -4,72 +4,16 @@ import math
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from derain.core.metrics import Score, score
-from derain.models.registry import NetworkFacts
-from derain.training.data import Pair
+from derain.core.pairs import Pair
 from derain.training.validation import (
-    derain_with,
     dry_summary,
     in_strips,
     mean_score,
-    pad,
     score_pairs,
     summary,
 )
-
-
-class _Shift(torch.nn.Module):
-    """Adds a tenth to the first channel; says which sizes it saw."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.tensor([0.1, 0.0, 0.0]))
-        self.sizes = []
-
-    def forward(self, x):
-        self.sizes.append(tuple(x.shape[2:]))
-        return x + self.weight[:, None, None]
-
-
-@pytest.mark.parametrize(("colour", "channel"), [("rgb", 2), ("bgr", 0)])
-def test_network_gets_its_colour_order_and_gives_bgr(colour, channel):
-    rainy = np.full((12, 14, 3), 100, np.uint8)
-    image = derain_with(_Shift(), NetworkFacts(colour=colour))(rainy)
-    wanted = rainy.copy()
-    wanted[..., channel] = 126  # 100 + 25.5, rounded to even
-    np.testing.assert_array_equal(image, wanted)
-
-
-def test_output_is_clamped_and_rounded():
-    rainy = np.full((4, 4, 3), 250, np.uint8)
-    image = derain_with(_Shift(), NetworkFacts())(rainy)
-    assert image.max() == 255
-
-
-def test_rain_is_taken_off_where_a_network_returns_rain():
-    class Rain(_Shift):
-        def forward(self, x):
-            return None, torch.full_like(x, 20 / 255)
-
-    rainy = np.full((4, 4, 3), 100, np.uint8)
-    facts = NetworkFacts(returns_rain=True, output_index=1)
-    np.testing.assert_array_equal(derain_with(Rain(), facts)(rainy), rainy - 20)
-
-
-@pytest.mark.parametrize(
-    ("size", "padded"),
-    [((32, 48), (32, 48)), ((33, 47), (48, 48)), ((5, 20), (16, 32))],
-    ids=["fits", "reflected", "too small to reflect"],
-)
-def test_pictures_are_padded_to_what_the_network_takes(size, padded):
-    network = _Shift()
-    rainy = np.random.default_rng(0).integers(0, 200, (*size, 3), np.uint8)
-    image = derain_with(network, NetworkFacts(multiple_of=16, minimum=16))(rainy)
-    assert network.sizes == [padded]
-    assert image.shape == rainy.shape
-    np.testing.assert_array_equal(image[..., :2], rainy[..., :2])
 
 
 @pytest.mark.parametrize("height", [90, 100, 101, 163])
@@ -92,12 +36,6 @@ def test_strips_are_not_noticed_by_a_network_that_sees_no_further(height):
 def test_small_pictures_are_not_cut():
     rainy = np.zeros((30, 40, 3), np.uint8)
     assert in_strips(lambda image: image, most_pixels=1200)(rainy) is rainy
-
-
-def test_padding_reflects():
-    x = torch.arange(6.0).reshape(1, 1, 1, 6).expand(1, 1, 6, 6)
-    padded = pad(x, NetworkFacts(multiple_of=8))
-    assert padded[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 4, 3]
 
 
 def test_score_pairs_keeps_images_and_scores(pairs):

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from derain.core.metrics import psnr_db
 from derain.core.pictures import read_picture
-from derain.core.psnr import psnr_db
 from derain.models.checkpoint import load_checkpoint
 from derain.models.networks.nledn import NLEDN
 

@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from derain.core.metrics import psnr_db
 from derain.core.pictures import read_picture, write_picture
-from derain.core.psnr import psnr_db
 from derain.core.sizes import Size
 
 

@@ -15,9 +15,8 @@ pytest.importorskip("torch", reason="the exporter needs derain[export]")
 pytest.importorskip("onnx", reason="the exporter needs derain[export]")
 
 from derain.core.sizes import SizeRange
-from derain.export import pipeline, verify
-from derain.export.fp16_search import HalfChoice
-from derain.export.pipeline import ExportRequest, export_bundle
+from derain.export import pipeline, reference, verify
+from derain.export.fp16 import Fp16Choice
 from derain.models.registry import MODELS
 from derain.runtime.tensorrt.build_options import BuildOptions
 from derain.runtime.tensorrt.compile import compile_bundle
@@ -31,20 +30,19 @@ STATIC, DYNAMIC = "72x56", "48x40,72x56,96x80"
 def export(export_once, monkeypatch, tmp_path):
     """Exports a network for TensorRT, with a proof where frames are small."""
     monkeypatch.setattr(pipeline, "to_onnx", export_once)
-    monkeypatch.setattr(pipeline, "_TORCH_SECONDS", math.inf)
+    monkeypatch.setattr(reference, "_SECONDS", math.inf)
 
     def run(model, sizes, precision, **options):
-        request = ExportRequest(
-            model=model,
-            sizes=SizeRange.parse(sizes),
+        given = {"size" if "," not in sizes else "dynamic": sizes}
+        bundle = pipeline.export(
+            model,
             precision=precision,
             target="tensorrt",
             output=tmp_path / f"{precision}-bundle",
-            **{"random_weights": True, **options},
+            **{"random_weights": True, **given, **options},
         )
-        result = export_bundle(request)
-        assert result.manifest.verification["parser"]["refused"] == 0
-        return result.folder
+        assert bundle.manifest.verification["parser"]["refused"] == 0
+        return bundle.folder
 
     return run
 
@@ -106,9 +104,9 @@ def test_full_size_frames_compile(export, compile_for, monkeypatch, model, preci
     # of processor time that says nothing about TensorRT, is left out.
     frame = np.zeros((720, 1280, 3), np.uint8)
     same = verify.compare([frame], [frame])
-    choice = HalfChoice(comparison=same)
+    choice = Fp16Choice(comparison=same)
     monkeypatch.setattr(pipeline, "_derain", lambda *arguments: ([frame], [frame]))
-    monkeypatch.setattr(pipeline, "choose_half_precision", lambda *arguments: choice)
+    monkeypatch.setattr(pipeline, "search_fp16", lambda *arguments: choice)
     monkeypatch.setattr(verify, "run_graph", lambda *arguments: [frame])
     record = compile_for(export(model, "1280x720", precision))
     assert str(record.sizes) == "1280x720"

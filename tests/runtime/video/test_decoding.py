@@ -9,7 +9,7 @@ import pytest
 av = pytest.importorskip("av")
 
 from derain.core.errors import MediaError  # noqa: E402
-from derain.core.psnr import psnr_db  # noqa: E402
+from derain.core.metrics import psnr_db  # noqa: E402
 from derain.core.sizes import Size  # noqa: E402
 from derain.runtime.video.sources import open_source  # noqa: E402
 

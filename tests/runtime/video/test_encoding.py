@@ -9,8 +9,8 @@ import pytest
 av = pytest.importorskip("av")
 
 from derain.core.errors import MediaError  # noqa: E402
+from derain.core.metrics import psnr_db  # noqa: E402
 from derain.core.pictures import write_picture  # noqa: E402
-from derain.core.psnr import psnr_db  # noqa: E402
 from derain.core.sizes import Size  # noqa: E402
 from derain.runtime.video.sink_options import SinkOptions  # noqa: E402
 from derain.runtime.video.sinks import muxing, open_sink  # noqa: E402

@@ -1,0 +1,61 @@
+"""Files that appear whole or not at all, whatever ends the program.
+
+What is written goes to a new file beside, of a name that nobody else has, reaches the
+disk, and then takes the file's name. A link of that name is replaced, not followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_NAME_LENGTH = 40  # of the file's own name in that of the new one; names end at 255
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A stream of bytes that becomes `path` when the block ends well.
+
+    When it does not, nothing is left behind, and what was at `path` stays as it was.
+
+    Raises:
+        OSError: The file cannot be written; or something that is no file, such as a
+            folder or a device, is at `path`.
+    """
+    if not path.is_symlink() and path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "something that is no file is there")
+    part = path.with_name(f".{path.name[:_NAME_LENGTH]}-{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)  # noqa: PTH105 - as atomic as the file system makes it
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` in UTF-8, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    write_bytes(path, text.encode("utf-8"))

@@ -1,0 +1,262 @@
+"""The options of an export: of derain-export and of ``derain.export``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
+
+import click
+
+from derain.calibration.options import NAMES, CalibrationOptions, Method
+from derain.core.commands import SIZE, Parsed
+from derain.core.errors import ConfigError
+from derain.core.manifest import Precision, Target
+from derain.core.options import described, from_keywords, option
+from derain.core.sizes import Size, SizeLike, SizeRange, SizeRangeLike
+from derain.models.registry import NetworkFacts
+
+if TYPE_CHECKING:
+    from derain.calibration.frame_store import FrameSource
+
+DEFAULT_SIZE = Size(1280, 720)
+# The options of a calibration, by what they are called in an export.
+CALIBRATION = dict(
+    zip(NAMES, (each.name for each in described(CalibrationOptions)), strict=True)
+)
+
+
+def _parse_range(text: str) -> SizeRange:
+    sizes = SizeRange.parse(text)
+    if sizes.is_static:
+        raise ValueError(f"{text!r} is one size; use --size for that")
+    return sizes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """How to export; every default stands here.
+
+    Attributes:
+        weights: Checkpoint; None takes the weights that ship, or leaves a network of
+            the user's own as it is.
+        random_weights: Take untrained weights.
+        size: Size of the frames; None takes `DEFAULT_SIZE`.
+        dynamic: Sizes the graph must accept, in place of one.
+        precision: Precision of the graph's tensors.
+        calibrate_on: For INT8: frames of the camera that it is for, in rain.
+        int8: For INT8: how to calibrate on them.
+        calibration: For INT8: file of a calibration, in place of both.
+        target: What the graph is written for.
+        output: Folder of the bundle; None names it after the model.
+        force: Replace an existing bundle, report, and kept graphs.
+        opset: Version of the standard operators.
+        tolerance: Least PSNR against PyTorch, in dB, in place of ours.
+        frames: What to verify on; None takes the package's photographs.
+        bgr: The network works on BGR.
+        rain: The network returns the rain layer.
+        output_index: Which of several outputs is meant, from 0.
+        multiple_of: Height and width are padded to a multiple of this, in pixels.
+        minimum: Smallest height and width that the network takes, in pixels.
+        keep_graphs: Folder for the graph after every step.
+    """
+
+    weights: Path | None = option(
+        None,
+        "Checkpoint: safetensors or a PyTorch file. Default: the weights that ship.",
+        kind=click.Path(path_type=Path),
+    )
+    random_weights: bool = option(False, "Untrained weights, for benchmarks.")
+    size: SizeLike | None = option(
+        None, f"Size of the frames. Default: {DEFAULT_SIZE}.", kind=SIZE
+    )
+    dynamic: SizeRangeLike | None = option(
+        None,
+        "Accept a range of sizes, such as 320x240,1280x720,1920x1088.",
+        kind=Parsed("MIN,OPT,MAX", _parse_range),
+    )
+    precision: Precision = "fp32"
+    calibrate_on: FrameSource | None = option(
+        None,
+        "INT8: video, folder or live source of the camera that it is for, in rain "
+        "(see --dry).",
+        metavar="SOURCE",
+    )
+    int8: CalibrationOptions = field(default_factory=CalibrationOptions)
+    calibration: Path | None = option(
+        None,
+        "INT8: file of derain-calibrate, in place of --calibrate-on and of every "
+        "option of calibration.",
+        kind=click.Path(path_type=Path),
+    )
+    target: Target = option(
+        "any",
+        "Write the graph for one compiler; 'any' runs everywhere.",
+        kind=click.Choice(get_args(Target)),
+        show_default=True,
+    )
+    output: Path | None = option(
+        None,
+        "Bundle to make.",
+        kind=click.Path(path_type=Path),
+        names=("--output", "-o"),
+    )
+    force: bool = option(False, "Replace an existing bundle.")
+    opset: int = option(
+        20,
+        "ONNX opset; TensorRT 10.3 takes up to 20.",
+        kind=click.IntRange(18, 23),
+        show_default=True,
+    )
+    tolerance: float | None = option(
+        None,
+        "Least PSNR against PyTorch that passes. Default: FP32 99.9 % of pixels "
+        "identical and none off by more than 1 level, FP16 50 dB.",
+        kind=click.FloatRange(min=0),
+        metavar="DB",
+    )
+    frames: FrameSource | None = option(
+        None,
+        "Picture, folder or video to verify on. Default: photographs with rendered "
+        "rain.",
+        metavar="SOURCE",
+    )
+    bgr: bool = option(False, "Own network: it works on BGR.")
+    rain: bool = option(False, "Own network: it returns the rain layer.")
+    output_index: int | None = option(
+        None, "Own network: which of several outputs is meant.", kind=click.INT
+    )
+    multiple_of: int | None = option(
+        None,
+        "Own network: height and width are padded to a multiple of this.",
+        kind=click.IntRange(min=1),
+    )
+    minimum: int | None = option(
+        None,
+        "Own network: smallest height and width it takes.",
+        kind=click.IntRange(min=1),
+    )
+    keep_graphs: Path | None = option(
+        None,
+        "Write the graph after every pass and stage into this folder, numbered.",
+        kind=click.Path(path_type=Path),
+        metavar="FOLDER",
+    )
+
+    @property
+    def sizes(self) -> SizeRange:
+        """Frame sizes the graph must accept."""
+        if self.dynamic is not None:
+            return SizeRange.of(self.dynamic)
+        return SizeRange.static(Size.of(self.size or DEFAULT_SIZE))
+
+    @property
+    def has_halves(self) -> bool:
+        """Whether what is not INT8 is FP16: everywhere but on processors' own kernels.
+
+        ONNX Runtime's processor has no FP16 kernels; Casts around every layer would
+        keep it from its INT8 ones.
+        """
+        return self.precision == "fp16" or (
+            self.precision == "int8" and self.target != "onnxruntime"
+        )
+
+    def facts(self) -> NetworkFacts:
+        """How to feed a network of the user's own."""
+        return NetworkFacts(
+            colour="bgr" if self.bgr else "rgb",
+            returns_rain=self.rain,
+            output_index=self.output_index or 0,
+            multiple_of=self.multiple_of or 1,
+            minimum=self.minimum or 1,
+        )
+
+    def folder(self, name: str) -> Path:
+        """Where the bundle of the network `name` goes."""
+        if self.output is not None:
+            return self.output
+        name = name.rpartition(":")[2].lower()
+        size = str(self.sizes) if self.sizes.is_static else "dynamic"
+        target = "" if self.target == "any" else f"-{self.target}"
+        return Path(f"{name}-{self.precision}{target}-{size}")
+
+    def check(self, *, own: bool) -> None:
+        """Raise where options contradict each other.
+
+        Args:
+            own: Whether the network is the user's own.
+
+        Raises:
+            ConfigError: They do.
+        """
+        if self.precision not in get_args(Precision):
+            raise ConfigError(
+                f"precision {self.precision!r}: wanted {', '.join(get_args(Precision))}"
+            )
+        if self.size is not None and self.dynamic is not None:
+            raise ConfigError("--size and --dynamic exclude each other")
+        try:
+            _ = self.sizes
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        if self.weights is not None and self.random_weights:
+            raise ConfigError("--weights and --random-weights exclude each other")
+        facts = (self.bgr, self.rain, self.output_index, self.multiple_of, self.minimum)
+        if not own and any(facts):
+            raise ConfigError(
+                "--bgr, --rain, --output-index, --multiple-of and --minimum are for a "
+                "network of your own, --model package.module:Class"
+            )
+        int8 = self.calibrate_on is not None or self.calibration is not None
+        if self.precision != "int8" and int8:
+            raise ConfigError("--calibrate-on and --calibration are for --int8 alone")
+
+
+class ExportKeywords(TypedDict, total=False):
+    """`ExportOptions` and `CalibrationOptions` as keywords; paths may be text."""
+
+    weights: str | Path | None
+    random_weights: bool
+    size: SizeLike | None
+    dynamic: SizeRangeLike | None
+    precision: Precision
+    calibrate_on: FrameSource | None
+    calibration: str | Path | None
+    target: Target
+    output: str | Path | None
+    force: bool
+    opset: int
+    tolerance: float | None
+    frames: FrameSource | None
+    bgr: bool
+    rain: bool
+    output_index: int | None
+    multiple_of: int | None
+    minimum: int | None
+    keep_graphs: str | Path | None
+    calibration_frames: int
+    dry: bool
+    pairs: str | Path | None
+    method: Method
+    max_drop_db: float
+    min_psnr_db: float
+    max_flicker: float
+    report: str | Path | None
+    no_cache: bool
+
+
+def export_options(keywords: Mapping[str, Any]) -> ExportOptions:
+    """The options that `ExportKeywords` describe.
+
+    Raises:
+        ConfigError: A value is not one that the option takes, or has no effect.
+        TypeError: There is no such option.
+    """
+    mine = {k: v for k, v in keywords.items() if k not in CALIBRATION}
+    others = {CALIBRATION[k]: v for k, v in keywords.items() if k in CALIBRATION}
+    options = from_keywords(ExportOptions, mine)
+    if others and (options.precision != "int8" or options.calibration is not None):
+        names = ", ".join(k for k in keywords if k in CALIBRATION)
+        raise ConfigError(f"for INT8 that is calibrated here alone: {names}")
+    return replace(options, int8=from_keywords(CalibrationOptions, others))

@@ -1,0 +1,92 @@
+"""A file is whole or is not there, and what was there stays until then."""
+
+import os
+import stat
+
+import pytest
+
+from derain.core.atomic_files import replacing, write_bytes, write_text
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_text_and_bytes_are_written_whole(tmp_path):
+    write_text(tmp_path / "a.txt", "Zoë\n")
+    write_bytes(tmp_path / "b", b"\0\r\n")
+    assert (tmp_path / "a.txt").read_bytes() == "Zoë\n".encode()
+    assert (tmp_path / "b").read_bytes() == b"\0\r\n"
+    assert names(tmp_path) == ["a.txt", "b"]
+
+
+def test_a_file_has_the_usual_permissions(tmp_path):
+    write_text(tmp_path / "a", "")
+    (tmp_path / "usual").write_text("")
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "a"
+    path.write_text("old")
+
+    def fail():
+        with replacing(path) as file:
+            file.write(b"half of the new")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a"]
+
+
+def test_the_old_file_is_there_while_the_new_one_is_written(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("old")
+    with replacing(path) as file:
+        file.write(b"new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_the_new_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("fsync"), fsync(fd)))
+    monkeypatch.setattr(
+        os, "replace", lambda a, b: (done.append("replace"), replace(a, b))
+    )
+    write_text(tmp_path / "a", "new")
+    assert done == ["fsync", "replace"]
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path):
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    write_text(tmp_path / "link", "ours")
+    assert (tmp_path / "theirs").read_text() == "theirs"
+    assert (tmp_path / "link").read_text() == "ours"
+    assert not (tmp_path / "link").is_symlink()
+
+
+def test_files_of_the_users_that_look_like_ours_stay(tmp_path):
+    (tmp_path / "a.part").write_text("mine")
+    write_text(tmp_path / "a", "new")
+    assert (tmp_path / "a.part").read_text() == "mine"
+
+
+def test_names_as_long_as_they_may_be(tmp_path):
+    write_text(tmp_path / ("é" * 127), "new")
+    assert names(tmp_path) == ["é" * 127]
+
+
+def test_a_pipe_and_a_folder_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(FileExistsError, match="no file is there"):
+            write_text(tmp_path / name, "new")
+    assert names(tmp_path) == ["folder", "pipe"]

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from derain.core.errors import EngineError
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import DeviceFacts
 
 _BINDINGS = "cuda.bindings.runtime"
 

@@ -15,8 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derain.core.errors import EngineError
-from derain.runtime.cuda.device import DeviceMemory, Event, HostMemory, Stream
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import (
+    DeviceFacts,
+    DeviceMemory,
+    Event,
+    HostMemory,
+    Stream,
+)
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING has no name in PyCUDA
 

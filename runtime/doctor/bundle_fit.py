@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from derain.core.errors import EngineError
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.doctor.machine import Finding, Patient
 from derain.runtime.doctor.resources import available_bytes
 from derain.runtime.tensorrt.engine_record import EngineBackend, read_plan

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from derain.core.errors import EngineError
 from derain.core.sizes import Size, SizeRange
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.tensorrt import layer_precision, timing_cache, versions
 from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
 from derain.runtime.tensorrt.library import Api

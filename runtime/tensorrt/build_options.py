@@ -9,7 +9,7 @@ from typing import Any
 
 from derain.core.manifest import Precision
 from derain.core.sizes import SizeRange
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.tensorrt.engine_record import EngineBackend
 
 

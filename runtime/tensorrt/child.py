@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from derain.core.errors import DerainError, EngineError
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.tensorrt import versions
 from derain.runtime.tensorrt.build import build
 from derain.runtime.tensorrt.build_options import BuildRequest

@@ -16,7 +16,7 @@ from derain.core.errors import EngineError
 from derain.core.manifest import Manifest
 from derain.core.progress import Progress, phase_line
 from derain.core.sizes import SizeRange
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
 from derain.runtime.tensorrt.engine_record import (
     PLATFORM,

@@ -21,8 +21,7 @@ from derain.core.errors import EngineError, ShapeError
 from derain.core.sizes import Size
 from derain.runtime.backends.protocol import StageTimes
 from derain.runtime.cuda import open_device
-from derain.runtime.cuda.device import Device, Graph
-from derain.runtime.cuda.ownership import at_exit, own
+from derain.runtime.cuda.device import Device, Graph, at_exit, own
 from derain.runtime.tensorrt.engine_record import EngineBackend, read_plan
 from derain.runtime.tensorrt.frame_slot import Slot
 from derain.runtime.tensorrt.library import open_api

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from derain.core.bundle import MODEL_FILE, Bundle
 from derain.core.errors import EngineError
 from derain.core.sizes import Size, SizeRange
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import DeviceFacts
 
 EngineBackend = Literal["tensorrt", "tensorrt-rtx"]
 

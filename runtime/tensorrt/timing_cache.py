@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from derain.core.errors import EngineError
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import DeviceFacts
 
 _MAGIC = b"derain timing cache "
 

@@ -14,8 +14,8 @@ from derain.runtime.doctor import (
     resources,
     software,
 )
+from derain.runtime.doctor.checks import CHECKS, examine
 from derain.runtime.doctor.machine import Answer, Patient
-from derain.runtime.doctor.table import CHECKS, examine
 
 GPU = {
     "name": "Orin",
@@ -83,14 +83,14 @@ def test_no_check_fails_with_a_bundle(patient, bundles):
 
 @pytest.mark.parametrize(("needed", "status"), [(True, "missing"), (False, "warn")])
 def test_a_check_that_raises_is_a_finding(patient, monkeypatch, needed, status):
-    from derain.runtime.doctor import table
+    from derain.runtime.doctor import checks
 
     def broken(patient):
         raise ZeroDivisionError("of\nall things")
 
     monkeypatch.setattr(resources, "check_disk", broken)
-    row = table.Check("disk", "resources", "check_disk", needed=needed)
-    monkeypatch.setattr(table, "CHECKS", (row,))
+    row = checks.Check("disk", "resources", "check_disk", needed=needed)
+    monkeypatch.setattr(checks, "CHECKS", (row,))
     finding = examine(patient())["disk"]
     assert finding.status == status
     assert finding.found == "the check fails: ZeroDivisionError: of all things"

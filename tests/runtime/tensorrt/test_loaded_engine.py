@@ -5,11 +5,13 @@ import pytest
 from derain.core.errors import EngineError
 from derain.core.sizes import Size
 from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
+from support.recording_cuda import RecordingDevice
+from support.tensorrt_stand_in import Library
 
 
 @pytest.fixture
-def library(recording, stand_in):
-    return stand_in.Library(recording.RecordingDevice())
+def library():
+    return Library(RecordingDevice())
 
 
 def test_an_engine_that_loads(library, make_record):

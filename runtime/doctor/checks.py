@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from derain.core.errors import BundleError
 from derain.core.lazy import load
-from derain.runtime.doctor.machine import Finding, Patient
+from derain.runtime.doctor.machine import Finding, Machine, Patient, ThisMachine
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,34 @@ CHECKS = (
     Check("precision", "bundle_fit", "check_bundle_precision", of_bundle=True),
     Check("engines", "bundle_fit", "check_bundle_engines", of_bundle=True),
 )
+
+
+def examine_machine(
+    folder: Path | None, *, slow: bool = False, machine: Machine | None = None
+) -> dict[str, Finding]:
+    """What the checks find, by name.
+
+    Args:
+        folder: A bundle that is to run here, or None.
+        slow: Whether to measure, too.
+        machine: Another machine than this one, for tests.
+    """
+    machine = machine or ThisMachine()
+    if folder is None:
+        return examine(Patient(machine), slow=slow)
+    try:
+        from derain.core.bundle import Bundle
+
+        bundle = Bundle.open(folder)
+    except BundleError as error:
+        text, _, fix = str(error).rpartition("; ")
+        bad = Finding("missing", text or fix, fix if text else "")
+    # NumPy or OpenCV is broken: another check says which.
+    except ImportError as error:
+        bad = Finding("missing", f"{folder} cannot be checked: {error}")
+    else:
+        return examine(Patient(machine, bundle), slow=slow)
+    return {**examine(Patient(machine), slow=slow), "bundle": bad}
 
 
 def examine(patient: Patient, *, slow: bool = False) -> dict[str, Finding]:

@@ -33,6 +33,8 @@ class DeviceFacts:
         runtime: CUDA version of the runtime library in use: "12.6".
         memory_bytes: Memory of the device; on a Jetson that of the whole machine.
         integrated: Whether device and processor share their memory, as on a Jetson.
+        multiprocessors: How many it has: what tells one Orin from another, all of which
+            call themselves "Orin", 8.7.
     """
 
     name: str
@@ -41,6 +43,7 @@ class DeviceFacts:
     runtime: str
     memory_bytes: int
     integrated: bool
+    multiprocessors: int
 
 
 class DeviceMemory(Protocol):
@@ -138,7 +141,8 @@ class Device(Protocol):
     """An open CUDA device, and what makes its resources.
 
     Attributes:
-        description: The package that talks to CUDA, and its version.
+        description: The package that talks to CUDA, its version, and how the processor
+            waits for the device.
         facts: What the device is.
         has_graphs: Whether `capture` works.
     """

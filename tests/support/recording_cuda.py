@@ -192,6 +192,7 @@ class RecordingDevice:
             runtime="12.6",
             memory_bytes=8 << 30,
             integrated=integrated,
+            multiprocessors=8,
         )
         self.calls = []
         self.keep_calls = True

@@ -24,6 +24,7 @@ GPU = {
     "runtime": "12.6",
     "memory_bytes": 1 << 34,
     "integrated": True,
+    "multiprocessors": 8,
 }
 
 

@@ -174,6 +174,7 @@ def device():
         runtime="12.6",
         memory_bytes=8 << 30,
         integrated=True,
+        multiprocessors=8,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from derain.core.errors import EngineError, MissingDependencyError, UnknownNameError
@@ -16,7 +17,7 @@ from derain.core.lazy import load
 if TYPE_CHECKING:  # the table itself needs no NumPy
     from derain.runtime.cuda.device import Device
 
-__all__ = ["DEVICES", "DeviceEntry", "open_device"]
+__all__ = ["DEVICES", "DeviceEntry", "extra", "open_device"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,12 +71,25 @@ def open_device(name: str | None = None, number: int = 0) -> Device:
         if first is not None:
             _log.warning("%s; %s is used instead", first, each)
         return device
-    raise first or MissingDependencyError("cuda-bindings", "tensorrt")
+    raise first or MissingDependencyError("cuda-bindings", extra())
+
+
+def extra(release: Path = Path("/etc/nv_tegra_release")) -> str:
+    """Which ``derain[...]`` brings the cuda-bindings for this machine's driver.
+
+    Args:
+        release: Where a Jetson says what its system is.
+    """
+    try:
+        text = release.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "tensorrt"
+    return "jetpack6" if text.startswith("# R36") else "jetpack7"
 
 
 def _open(name: str, number: int) -> Device:
     entry = DEVICES[name]
-    cls = load(f"derain.runtime.cuda.{entry.module}", entry.cls, "tensorrt")
+    cls = load(f"derain.runtime.cuda.{entry.module}", entry.cls, extra())
     return cast("Device", cls(number))
 
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from derain.core.errors import EngineError
+from derain.runtime.cuda import extra
 from derain.runtime.cuda.device import DeviceFacts
 
 _BINDINGS = "cuda.bindings.runtime"
@@ -50,7 +51,7 @@ def ask_bindings(number: int = 0) -> DeviceFacts:
     except ImportError as error:
         raise EngineError(
             "no GPU: CUDA cannot be asked without the package cuda-bindings; run: "
-            "pip install 'derain[tensorrt]', on JetPack 6: 'derain[jetpack6]'"
+            f"pip install 'derain[{extra()}]'"
         ) from error
 
     def ask(name: str, *arguments: object) -> Any:

@@ -6,6 +6,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from derain.core.errors import EngineError
+from derain.runtime.cuda import extra
 from derain.runtime.cuda.probe import probe
 
 
@@ -102,3 +103,19 @@ def test_the_real_bindings_answer():
         return
     with pytest.raises(EngineError, match=r"^no GPU: [^\n]*$"):
         probe()
+
+
+@pytest.mark.parametrize(
+    ("release", "wanted"),
+    [
+        (None, "tensorrt"),
+        ("# R36 (release), REVISION: 4.3, GCID: 1", "jetpack6"),
+        ("# R38 (release), REVISION: 2.0", "jetpack7"),
+        ("# R39 (release), REVISION: 0.0", "jetpack7"),
+    ],
+)
+def test_each_jetpack_has_its_extra(tmp_path, release, wanted):
+    file = tmp_path / "nv_tegra_release"
+    if release is not None:
+        file.write_text(release)
+    assert extra(file) == wanted

@@ -8,7 +8,7 @@ from typing import Any
 
 from derain.core.errors import BundleError
 from derain.core.lazy import load
-from derain.runtime.doctor.machine import Finding, Machine, Patient, ThisMachine
+from derain.runtime.doctor.machine import Finding, Host, Patient, ThisHost
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ CHECKS = (
     Check("GPU", "nvidia", "check_gpu"),
     Check("TensorRT", "nvidia", "check_tensorrt"),
     Check("TensorRT-RTX", "nvidia", "check_tensorrt_rtx"),
+    Check("fastest backend", "nvidia", "check_backends"),
     Check("power", "nvidia", "check_power"),
     Check("PyAV", "software", "check_pyav"),
     Check("OpenCV video", "media", "check_opencv"),
@@ -57,7 +58,7 @@ CHECKS = (
 
 
 def examine_machine(
-    folder: Path | None, *, slow: bool = False, machine: Machine | None = None
+    folder: Path | None, *, slow: bool = False, machine: Host | None = None
 ) -> dict[str, Finding]:
     """What the checks find, by name.
 
@@ -66,7 +67,7 @@ def examine_machine(
         slow: Whether to measure, too.
         machine: Another machine than this one, for tests.
     """
-    machine = machine or ThisMachine()
+    machine = machine or ThisHost()
     if folder is None:
         return examine(Patient(machine), slow=slow)
     try:

@@ -191,6 +191,7 @@ def make_record():
             "version": "10.3.0",
             "platform": PLATFORM,
             "gpu": "Orin",
+            "multiprocessors": 8,
             "compute_capabilities": ("8.7",),
             "driver": "12.6",
             "cuda": "12.6",

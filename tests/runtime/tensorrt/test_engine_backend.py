@@ -451,6 +451,32 @@ def test_the_row_opens_an_engine_of_a_bundle(compiled, monkeypatch):
         )
 
 
+def test_the_self_test_runs_the_graph_that_frames_will_run(compiled, monkeypatch):
+    device = RecordingDevice()
+    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
+    monkeypatch.setattr(engine_backend, "open_api", lambda name: Library(device, name))
+    with contextlib.closing(Derainer(Bundle.open(compiled()), "tensorrt")) as derainer:
+        assert device.made["graph"] == 1
+        assert device.calls.count("launch graph") == 2  # captured, then tested
+        device.calls.clear()
+        derainer.derain(np.zeros((48, 64, 3), np.uint8))
+        assert device.calls == ["launch graph", "synchronize stream"]
+
+
+def test_kernels_of_tensorrt_rtx_are_kept_in_the_users_cache(
+    compiled, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    device = RecordingDevice()
+    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
+    monkeypatch.setattr(engine_backend, "open_api", lambda name: Library(device, name))
+    folder = compiled(backend="tensorrt-rtx", gpu=None)
+    with contextlib.closing(open_backend("tensorrt-rtx", Bundle.open(folder))):
+        (file,) = (tmp_path / "derain" / "kernels").iterdir()
+        assert file.name == "tensorrt-rtx-10.3.0-sm87-orin-8.cache"
+        assert file.read_bytes().endswith(b"\n1x48x64x3")
+
+
 def test_an_engine_that_gives_something_else_fails_its_self_test(compiled, monkeypatch):
     device = RecordingDevice()
     library = Library(device)

@@ -28,6 +28,21 @@ _ERRORS_ONLY = 3  # severity: warnings about CPU fall-backs are ours to report
 _ANY_ERROR = Exception
 
 
+def check_cpu() -> str:
+    """Why ONNX Runtime works here."""
+    return f"onnxruntime {ort.__version__}"
+
+
+def check_cuda() -> str:
+    """Why ONNX Runtime may use a GPU; whether it really does, a session shows.
+
+    Raises:
+        EngineError: This onnxruntime has no CUDA.
+    """
+    _check_cuda()
+    return f"onnxruntime {ort.__version__} with CUDA"
+
+
 def open_cpu(bundle: Bundle, threads: int = 0) -> OnnxRuntimeBackend:
     """`bundle` on the processor."""
     return OnnxRuntimeBackend(bundle, threads)
@@ -100,7 +115,8 @@ class OnnxRuntimeCudaBackend:
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         self.notes: list[str] = []
-        _find_cuda()
+        _check_cuda()
+        _load_cuda()
         options = _options(threads)
         graphs = bundle.manifest.sizes.is_static
         try:
@@ -166,12 +182,8 @@ class OnnxRuntimeCudaBackend:
         self._shape = frame.shape
 
 
-def _find_cuda() -> None:
-    """Load CUDA and cuDNN from their packages, where they are installed with pip.
-
-    Raises:
-        EngineError: This onnxruntime is the one for the processor.
-    """
+def _check_cuda() -> None:
+    """Raise an `EngineError` if this onnxruntime is the one for the processor."""
     if _CUDA not in ort.get_available_providers():
         if platform.machine() == "aarch64":
             raise EngineError(
@@ -183,6 +195,10 @@ def _find_cuda() -> None:
             "onnxruntime onnxruntime-gpu && pip install 'derain[gpu]' "
             "(two onnxruntime packages overwrite each other)"
         )
+
+
+def _load_cuda() -> None:
+    """Load CUDA and cuDNN from their packages, where they are installed with pip."""
     if hasattr(ort, "preload_dlls"):  # since 1.21
         said = io.StringIO()
         with contextlib.redirect_stdout(said):  # it prints what it does not find

@@ -22,6 +22,7 @@ from derain.core.sizes import Size
 from derain.runtime.backends.protocol import StageTimes
 from derain.runtime.cuda import open_device
 from derain.runtime.cuda.device import Device, Graph, at_exit, own
+from derain.runtime.cuda.probe import probe
 from derain.runtime.tensorrt import versions
 from derain.runtime.tensorrt.cache_file import CacheFile
 from derain.runtime.tensorrt.engine_fit import read_plan
@@ -44,6 +45,21 @@ def open_tensorrt(bundle: Bundle, threads: int = 0) -> TensorRtBackend:
 def open_tensorrt_rtx(bundle: Bundle, threads: int = 0) -> TensorRtBackend:
     """The engine of `bundle` for TensorRT-RTX, which needs no processor threads."""
     return _open(bundle, "tensorrt-rtx")
+
+
+def check_tensorrt() -> str:
+    """Why TensorRT works here; an `EngineError` says why not."""
+    return _check("tensorrt")
+
+
+def check_tensorrt_rtx() -> str:
+    """Why TensorRT-RTX works here; an `EngineError` says why not."""
+    return _check("tensorrt-rtx")
+
+
+def _check(name: EngineBackend) -> str:
+    gpu = probe()  # before the library, which crashes where there is no GPU
+    return f"{name} {open_api(name).version} on {gpu.name}"
 
 
 def _open(bundle: Bundle, name: EngineBackend) -> TensorRtBackend:

@@ -49,8 +49,9 @@ class _FrameWrapper:
         graph.inputs[0] = frame
         planes = [1, 3, height, width]
         x = self._op("Cast", [1, height, width, 3], frame, to=ir.DataType.FLOAT)
+        # Of the cast: TensorRT may refuse a uint8 input that anything but a Cast reads.
+        size = self._op("Shape", [2], x, start=1, end=3, dtype=ir.DataType.INT64)
         x = self._op("Transpose", planes, x, perm=[0, 3, 1, 2])
-        size = self._op("Shape", [2], frame, start=1, end=3, dtype=ir.DataType.INT64)
         pads = self._pads(size)
         shape = list(image.shape or ())
         if pads is not None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import platform
 import time
 from collections.abc import Generator, Iterable
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime as ort
@@ -14,6 +18,9 @@ from derain.core.bundle import Bundle
 from derain.core.errors import EngineError
 from derain.runtime.backends.protocol import StageTimes
 
+_log = logging.getLogger(__name__)
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY = 3  # severity: warnings about CPU fall-backs are ours to report
 
 # What says that a session was refused is a C++ exception, for which the bindings have
@@ -32,63 +39,40 @@ def check_cuda() -> str:
     Raises:
         EngineError: This onnxruntime has no CUDA.
     """
-    _check_provider("CUDAExecutionProvider")
+    _check_cuda()
     return f"onnxruntime {ort.__version__} with CUDA"
 
 
 def open_cpu(bundle: Bundle, threads: int = 0) -> OnnxRuntimeBackend:
     """`bundle` on the processor."""
-    return OnnxRuntimeBackend(bundle, "CPUExecutionProvider", threads)
+    return OnnxRuntimeBackend(bundle, threads)
 
 
-def open_cuda(bundle: Bundle, threads: int = 0) -> OnnxRuntimeBackend:
+def open_cuda(bundle: Bundle, threads: int = 0) -> OnnxRuntimeCudaBackend:
     """`bundle` on an NVIDIA GPU, with ``onnxruntime-gpu``."""
-    return OnnxRuntimeBackend(bundle, "CUDAExecutionProvider", threads)
+    return OnnxRuntimeCudaBackend(bundle, threads)
 
 
 class OnnxRuntimeBackend:
-    """Runs a bundle's ONNX file with one of ONNX Runtime's execution providers.
+    """Runs a bundle's ONNX file on the processor.
 
     Raises:
-        EngineError: The graph does not load, or the session does not really use
-            `provider`. ONNX Runtime lists providers that cannot start, and falls back
-            to the processor without a word.
+        EngineError: The graph does not load.
     """
 
     notes: tuple[str, ...] = ()
 
-    def __init__(self, bundle: Bundle, provider: str, threads: int = 0) -> None:
-        _check_provider(provider)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = _ERRORS_ONLY
-        if provider == "CPUExecutionProvider":
-            # A pattern is one block for all tensors, beside those of the first run that
-            # stay in the arena. Without: as fast, and little more than half the memory
-            # (qsnet at 640x360 on two cores, 1.31: 443 MB resident instead of 789).
-            options.enable_mem_pattern = False
-        try:
-            self._session = ort.InferenceSession(
-                bundle.model_path, options, providers=[provider]
-            )
-        except _ANY_ERROR as error:
-            raise EngineError(
-                f"{bundle.model_path} does not load: {_line(error)}"
-            ) from error
-        used = self._session.get_providers()[0]
-        if used != provider:
-            raise EngineError(
-                f"onnxruntime runs on {used}, wanted {provider}: is there a GPU, and "
-                "do the CUDA and cuDNN versions fit this onnxruntime-gpu?"
-            )
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+        options = _options(threads)
+        # A pattern is one block for all tensors, beside those of the first run that
+        # stay in the arena. Without: as fast, and little more than half the memory
+        # (qsnet at 640x360 on two cores, 1.31: 443 MB resident instead of 789).
+        options.enable_mem_pattern = False
+        self._session = _session(bundle, options, _CPU, {})
         self._input = self._session.get_inputs()[0].name
         self._outputs = [self._session.get_outputs()[0].name]
         self.times: StageTimes | None = None
-        # What the CUDA provider copies is part of its run.
-        self._copy_ms = 0.0 if used == "CPUExecutionProvider" else None
-        self.description = f"onnxruntime {ort.__version__}, {used}"
-        if threads:
-            self.description += f", {threads} thread{'s' if threads > 1 else ''}"
+        self.description = _description(_CPU, threads)
 
     def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See `Backend.infer`."""
@@ -98,9 +82,9 @@ class OnnxRuntimeBackend:
         except _ANY_ERROR as error:
             raise EngineError(f"onnxruntime failed: {_line(error)}") from error
         self.times = StageTimes(
-            upload_ms=self._copy_ms,
+            upload_ms=0.0,
             compute_ms=(time.perf_counter() - started) * 1000,
-            download_ms=self._copy_ms,
+            download_ms=0.0,
         )
         return cast(NDArray[np.uint8], derained)
 
@@ -116,13 +100,149 @@ class OnnxRuntimeBackend:
         self.__dict__.pop("_session", None)
 
 
-def _check_provider(provider: str) -> None:
-    if provider not in ort.get_available_providers():
+class OnnxRuntimeCudaBackend:
+    """Runs a bundle's ONNX file on an NVIDIA GPU.
+
+    ``session.run`` would copy through pageable memory and make every tensor anew for
+    each frame. Here the frame and the result have a place on the device that stays, for
+    one size at a time; a graph of one size is captured as a CUDA graph.
+
+    Raises:
+        EngineError: The graph does not load, or the session does not really use CUDA.
+            ONNX Runtime lists providers that cannot start, and falls back to the
+            processor without a word.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+        self.notes: list[str] = []
+        _check_cuda()
+        _load_cuda()
+        options = _options(threads)
+        graphs = bundle.manifest.sizes.is_static
+        try:
+            self._session = _session(bundle, options, _CUDA, _cuda_options(graphs))
+        except EngineError as error:
+            if not graphs:
+                raise
+            # Such as an operator that it has on the processor alone.
+            self._session = _session(bundle, options, _CUDA, _cuda_options(False))
+            self.notes.append(f"no CUDA graph, each kernel is started alone: {error}")
+        self._input = self._session.get_inputs()[0].name
+        self._output = self._session.get_outputs()[0].name
+        self._shape: tuple[int, ...] = ()
+        self.times: StageTimes | None = None
+        self.description = _description(_CUDA, threads)
+
+    def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """See `Backend.infer`."""
+        clock = [time.perf_counter()]
+        try:
+            if frame.shape == self._shape:
+                self._frame.update_inplace(frame)
+            else:
+                self._make_room(frame)
+            clock.append(time.perf_counter())
+            self._session.run_with_iobinding(self._binding)
+            clock.append(time.perf_counter())
+            derained = self._derained.numpy()
+        except _ANY_ERROR as error:
+            raise EngineError(f"onnxruntime failed: {_line(error)}") from error
+        clock.append(time.perf_counter())
+        upload, compute, download = np.diff(clock) * 1000
+        self.times = StageTimes(
+            upload_ms=float(upload),
+            compute_ms=float(compute),
+            download_ms=float(download),
+        )
+        return cast(NDArray[np.uint8], derained)
+
+    def stream(
+        self, frames: Iterable[NDArray[np.uint8]]
+    ) -> Generator[NDArray[np.uint8], None, None]:
+        """See `Backend.stream`. ONNX Runtime runs one frame after the other."""
+        for frame in frames:
+            yield self.infer(frame)
+
+    def close(self) -> None:
+        """See `Backend.close`. ONNX Runtime frees what is collected."""
+        self._shape = ()
+        for name in ("_binding", "_frame", "_derained", "_session"):
+            self.__dict__.pop(name, None)
+
+    def _make_room(self, frame: NDArray[np.uint8]) -> None:
+        """Put `frame` where frames of its size are from now on."""
+        self._shape = ()
+        self._frame: Any = ort.OrtValue.ortvalue_from_numpy(frame, "cuda", 0)
+        self._derained: Any = ort.OrtValue.ortvalue_from_shape_and_type(
+            frame.shape, np.uint8, "cuda", 0
+        )
+        self._binding: Any = self._session.io_binding()
+        self._binding.bind_ortvalue_input(self._input, self._frame)
+        self._binding.bind_ortvalue_output(self._output, self._derained)
+        self._shape = frame.shape
+
+
+def _check_cuda() -> None:
+    """Raise an `EngineError` if this onnxruntime is the one for the processor."""
+    if _CUDA not in ort.get_available_providers():
+        if platform.machine() == "aarch64":
+            raise EngineError(
+                f"this onnxruntime has no {_CUDA}, and there is none to install for "
+                "aarch64; on a Jetson run: derain-compile, and take --backend tensorrt"
+            )
         raise EngineError(
-            f"this onnxruntime has no {provider}; run: pip uninstall -y "
+            f"this onnxruntime has no {_CUDA}; run: pip uninstall -y "
             "onnxruntime onnxruntime-gpu && pip install 'derain[gpu]' "
             "(two onnxruntime packages overwrite each other)"
         )
+
+
+def _load_cuda() -> None:
+    """Load CUDA and cuDNN from their packages, where they are installed with pip."""
+    if hasattr(ort, "preload_dlls"):  # since 1.21
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):  # it prints what it does not find
+            ort.preload_dlls()
+        for line in filter(str.strip, said.getvalue().splitlines()):
+            _log.debug("%s", line)
+
+
+def _cuda_options(graphs: bool) -> dict[str, str]:
+    return {"enable_cuda_graph": "1"} if graphs else {}
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    return options
+
+
+def _session(
+    bundle: Bundle, options: ort.SessionOptions, provider: str, settings: dict[str, str]
+) -> ort.InferenceSession:
+    try:
+        session = ort.InferenceSession(
+            bundle.model_path, options, providers=[(provider, settings)]
+        )
+    except _ANY_ERROR as error:
+        raise EngineError(
+            f"{bundle.model_path} does not load: {_line(error)}"
+        ) from error
+    used = session.get_providers()[0]
+    if used != provider:
+        raise EngineError(
+            f"onnxruntime runs on {used}, wanted {provider}: is there a GPU, and "
+            "do the CUDA and cuDNN versions fit this onnxruntime-gpu?"
+        )
+    return session
+
+
+def _description(provider: str, threads: int) -> str:
+    text = f"onnxruntime {ort.__version__}, {provider}"
+    if threads:
+        text += f", {threads} thread{'s' if threads > 1 else ''}"
+    return text
 
 
 def _line(error: Exception) -> str:

@@ -1,6 +1,11 @@
-"""CUDA through ``cuda.bindings``, NVIDIA's own package; needs 12.6 or newer.
+"""CUDA through ``cuda.bindings``, NVIDIA's own package; needs 12.9.1 or newer.
 
-A wheel for x86-64 and aarch64 that can be imported where there is no GPU.
+A wheel for x86-64 and aarch64 that can be imported where there is no GPU. Older ones
+hold the interpreter's lock while they wait for the device.
+
+Where device and processor share memory and power, as on a Jetson, the processor sleeps
+while it waits (``cudaDeviceScheduleBlockingSync``): its cores decode and encode video.
+Elsewhere CUDA chooses, which spins where there are enough cores.
 """
 
 from __future__ import annotations
@@ -13,11 +18,12 @@ from typing import Any
 
 import numpy as np
 from cuda.bindings import runtime as cudart
+from cuda.bindings.utils import get_cuda_native_handle
 from numpy.typing import NDArray
 
 from derain.core.errors import EngineError
 from derain.runtime.cuda.device import DeviceMemory, Event, HostMemory, Stream
-from derain.runtime.cuda.probe import probe
+from derain.runtime.cuda.probe import ask_bindings
 
 
 def call(name: str, *arguments: object) -> Any:
@@ -39,9 +45,11 @@ def call(name: str, *arguments: object) -> Any:
 class _Resource:
     """Something that CUDA gave out, under a number."""
 
-    def __init__(self, destroy: str, handle: int) -> None:
+    def __init__(self, destroy: str, given: object) -> None:
         self._destroy = destroy
-        self._handle: int | None = handle
+        self._handle: int | None = (
+            given if isinstance(given, int) else get_cuda_native_handle(given)
+        )
 
     @property
     def handle(self) -> int:
@@ -65,7 +73,7 @@ class CudaDeviceMemory(_Resource):
     """See `DeviceMemory`."""
 
     def __init__(self, size_bytes: int) -> None:
-        super().__init__("cudaFree", int(call("cudaMalloc", size_bytes)))
+        super().__init__("cudaFree", call("cudaMalloc", size_bytes))
 
     @property
     def address(self) -> int:
@@ -77,10 +85,10 @@ class CudaHostMemory(_Resource):
     """See `HostMemory`."""
 
     def __init__(self, size_bytes: int) -> None:
-        start = int(call("cudaHostAlloc", size_bytes, cudart.cudaHostAllocMapped))
+        start: int = call("cudaHostAlloc", size_bytes, cudart.cudaHostAllocMapped)
         super().__init__("cudaFreeHost", start)
         try:
-            self.address = int(call("cudaHostGetDevicePointer", start, 0))
+            self.address: int = call("cudaHostGetDevicePointer", start, 0)
         except BaseException:
             self.close()
             raise
@@ -98,8 +106,8 @@ class CudaStream(_Resource):
 
     def __init__(self) -> None:
         flags = cudart.cudaStreamNonBlocking
-        handle = int(call("cudaStreamCreateWithFlags", flags))
-        super().__init__("cudaStreamDestroy", handle)
+        stream = call("cudaStreamCreateWithFlags", flags)
+        super().__init__("cudaStreamDestroy", stream)
 
     def wait(self, event: Event) -> None:
         """See `Stream.wait`."""
@@ -113,8 +121,9 @@ class CudaStream(_Resource):
 class CudaEvent(_Resource):
     """See `Event`."""
 
-    def __init__(self) -> None:
-        super().__init__("cudaEventDestroy", int(call("cudaEventCreate")))
+    def __init__(self, *, sleeps: bool) -> None:
+        flags = cudart.cudaEventBlockingSync if sleeps else cudart.cudaEventDefault
+        super().__init__("cudaEventDestroy", call("cudaEventCreateWithFlags", flags))
 
     def record(self, stream: Stream, *, in_graph: bool = False) -> None:
         """See `Event.record`."""
@@ -133,8 +142,7 @@ class CudaGraph(_Resource):
     """See `Graph`."""
 
     def __init__(self, graph: object) -> None:
-        handle = int(call("cudaGraphInstantiate", graph, 0))
-        super().__init__("cudaGraphExecDestroy", handle)
+        super().__init__("cudaGraphExecDestroy", call("cudaGraphInstantiate", graph, 0))
 
     def launch(self, stream: Stream) -> None:
         """See `Graph.launch`."""
@@ -151,9 +159,13 @@ class CudaPythonDevice:
     has_graphs = True
 
     def __init__(self, number: int = 0) -> None:
-        self.facts = probe(number)
-        self.description = f"cuda-bindings {version('cuda-bindings')}"
+        self.facts = ask_bindings(number)
+        self._sleeps = self.facts.integrated
+        waits = "waits asleep" if self._sleeps else "waits as CUDA chooses"
+        self.description = f"cuda-bindings {version('cuda-bindings')}, {waits}"
         call("cudaSetDevice", number)
+        if self._sleeps:
+            call("cudaSetDeviceFlags", cudart.cudaDeviceScheduleBlockingSync)
 
     def host_memory(self, size_bytes: int) -> CudaHostMemory:
         """See `Device.host_memory`."""
@@ -169,7 +181,7 @@ class CudaPythonDevice:
 
     def event(self) -> CudaEvent:
         """See `Device.event`."""
-        return CudaEvent()
+        return CudaEvent(sleeps=self._sleeps)
 
     def upload(
         self,

@@ -10,12 +10,40 @@ Everything belongs to the thread that opened the device.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from derain.core.errors import EngineError
 
-from derain.runtime.cuda.facts import DeviceFacts
+if TYPE_CHECKING:  # what a device is can be said without NumPy
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFacts:
+    """One CUDA device.
+
+    Attributes:
+        name: As the driver calls it: "Orin", "NVIDIA GeForce RTX 4090".
+        compute_capability: Major and minor version: "8.7".
+        driver: CUDA version the driver supports: "12.6".
+        runtime: CUDA version of the runtime library in use: "12.6".
+        memory_bytes: Memory of the device; on a Jetson that of the whole machine.
+        integrated: Whether device and processor share their memory, as on a Jetson.
+        multiprocessors: How many it has: what tells one Orin from another, all of which
+            call themselves "Orin", 8.7.
+    """
+
+    name: str
+    compute_capability: str
+    driver: str
+    runtime: str
+    memory_bytes: int
+    integrated: bool
+    multiprocessors: int
 
 
 class DeviceMemory(Protocol):
@@ -113,7 +141,8 @@ class Device(Protocol):
     """An open CUDA device, and what makes its resources.
 
     Attributes:
-        description: The package that talks to CUDA, and its version.
+        description: The package that talks to CUDA, its version, and how the processor
+            waits for the device.
         facts: What the device is.
         has_graphs: Whether `capture` works.
     """
@@ -181,3 +210,40 @@ class Device(Protocol):
     def close(self) -> None:
         """Let go of the device; everything made with it is closed already."""
         ...
+
+
+class Closable(Protocol):
+    """Something that is closed."""
+
+    def close(self) -> None:
+        """Free it."""
+        ...
+
+
+ClosableT = TypeVar("ClosableT", bound=Closable)
+
+
+def own(stack: ExitStack, resource: ClosableT) -> ClosableT:
+    """Let `stack` close `resource`, which is returned."""
+    at_exit(stack, resource.close)
+    return resource
+
+
+def at_exit(stack: ExitStack, callback: Callable[[], None]) -> None:
+    """Let `stack` call `callback`; of several errors the first is the one raised.
+
+    After an error of the device every further call fails, too: those say nothing new.
+    """
+
+    def leave(
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            callback()
+        except EngineError:
+            if error is None:
+                raise
+
+    stack.push(leave)

@@ -15,8 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derain.core.errors import EngineError
-from derain.runtime.cuda.device import DeviceMemory, Event, HostMemory, Stream
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import (
+    DeviceFacts,
+    DeviceMemory,
+    Event,
+    HostMemory,
+    Stream,
+)
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING has no name in PyCUDA
 
@@ -58,7 +63,7 @@ class PycudaDevice:
             self.close()
             raise
         package = importlib.import_module("pycuda")
-        self.description = f"pycuda {package.VERSION_TEXT}"
+        self.description = f"pycuda {package.VERSION_TEXT}, waits as CUDA chooses"
 
     def host_memory(self, size_bytes: int) -> PycudaHostMemory:
         """See `Device.host_memory`."""
@@ -129,7 +134,8 @@ class PycudaDevice:
     def _ask(self) -> DeviceFacts:
         device = self._drv.Context.get_device()
         major, minor = device.compute_capability()
-        integrated = self._drv.device_attribute.INTEGRATED
+        attributes = self._drv.device_attribute
+        integrated = attributes.INTEGRATED
         driver = self._drv.get_driver_version()
         return DeviceFacts(
             name=device.name(),
@@ -138,6 +144,7 @@ class PycudaDevice:
             runtime=".".join(map(str, self._drv.get_version()[:2])),
             memory_bytes=int(device.total_memory()),
             integrated=bool(device.get_attribute(integrated)),
+            multiprocessors=int(device.get_attribute(attributes.MULTIPROCESSOR_COUNT)),
         )
 
     @contextlib.contextmanager

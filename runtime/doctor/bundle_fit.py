@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 from derain.core.errors import EngineError
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.doctor.machine import Finding, Patient
 from derain.runtime.doctor.resources import available_bytes
-from derain.runtime.tensorrt.engine_record import EngineBackend, read_plan
+from derain.runtime.tensorrt.engine_fit import read_plan
+from derain.runtime.tensorrt.engine_record import EngineBackend
 
 _FP32_BYTES = 4
 _CHANNELS = 6  # a frame in and a frame out: less is impossible
@@ -61,11 +62,23 @@ def check_bundle_precision(patient: Patient) -> Finding:
         return Finding("ok", "fp32 runs everywhere")
     if any(_facts(patient, name) is not None for name in _LIBRARIES):
         return Finding("ok", f"{precision}, and there is a GPU with TensorRT")
+    if precision == "int8" and patient.architecture == "x86_64":
+        if _openvino_is_there(patient):
+            return Finding("ok", "int8, and OpenVINO gains from it on this processor")
+        return Finding(
+            "warn",
+            "int8, and no OpenVINO: onnxruntime gains nothing from it here",
+            "pip install 'derain[openvino]', and derain-run --backend openvino",
+        )
     return Finding(
         "warn",
         f"{precision}, and no GPU with TensorRT: processors gain nothing from it",
         "export the bundle with --fp32, too",
     )
+
+
+def _openvino_is_there(patient: Patient) -> bool:
+    return patient.python("import openvino").status == 0
 
 
 def check_bundle_engines(patient: Patient) -> Finding:

@@ -34,7 +34,7 @@ def main(ctx: click.Context, bundle: Path | None, measure: bool, as_json: bool) 
 
     Exit status: 1 when something needed is missing, else 0.
     """
-    from derain.runtime.doctor.examination import examine_machine
+    from derain.runtime.doctor.checks import examine_machine
 
     findings = examine_machine(bundle, slow=measure)
     if as_json:

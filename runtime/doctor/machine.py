@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -44,7 +45,7 @@ class Answer:
     errors: str = ""
 
 
-class Machine(Protocol):
+class Host(Protocol):
     """What checks ask; tests have one of files and answers of their own."""
 
     @property
@@ -57,13 +58,13 @@ class Machine(Protocol):
         ...
 
 
-class ThisMachine:
+class ThisHost:
     """The machine that this runs on."""
 
     root = Path("/")
 
     def run(self, *command: str) -> Answer | None:
-        """See `Machine.run`.
+        """See `Host.run`.
 
         A program that does not come back in 60 seconds counts as failed.
         """
@@ -92,10 +93,12 @@ class Patient:
     Attributes:
         machine: The machine.
         bundle: A bundle that is to run on it, or None.
+        architecture: Of its processor: "x86_64", "aarch64".
     """
 
-    machine: Machine
+    machine: Host
     bundle: Bundle | None = None
+    architecture: str = field(default_factory=platform.machine)
 
     def text(self, path: str) -> str | None:
         """What the file `path`, from the root, holds; None if it cannot be read."""

@@ -6,20 +6,28 @@ import re
 import sys
 from importlib.util import find_spec
 
+from derain.runtime.cuda import extra
 from derain.runtime.doctor.machine import Answer, Finding, Patient, last_line
 
 # L4T release -> JetPack. Source: NVIDIA's JetPack archive.
-_JETPACKS = {"35": "JetPack 5", "36": "JetPack 6", "38": "JetPack 7"}
+_JETPACKS = {
+    "35": "JetPack 5",
+    "36": "JetPack 6",
+    "38": "JetPack 7",
+    "39": "JetPack 7.2",
+}
+_L4T = "etc/nv_tegra_release"
+_RELEASE = re.compile(r"R(\d+).*?REVISION: *([\d.]+)")
 _FAST_GOVERNORS = frozenset({"performance"})
 
 
 def check_jetpack(patient: Patient) -> Finding:
     """The Jetson's L4T release and JetPack."""
-    release = patient.text("etc/nv_tegra_release")
+    release = patient.text(_L4T)
     model = patient.text("proc/device-tree/model")
     if release is None:
         return Finding("absent", "not a Jetson")
-    match = re.search(r"R(\d+).*?REVISION: *([\d.]+)", release)
+    match = _RELEASE.search(release)
     if match is None:
         return Finding("warn", f"/etc/nv_tegra_release is unknown: {release[:60]}")
     jetpack = _JETPACKS.get(match[1], "an unknown JetPack")
@@ -57,9 +65,37 @@ def check_tensorrt(patient: Patient) -> Finding:
             "python3 -m venv --system-site-packages .venv, with the system's python3; "
             "then install derain there",
         )
-    if patient.text("etc/nv_tegra_release") is not None:
+    if patient.text(_L4T) is not None:
         return Finding("warn", "not installed", "sudo apt install python3-libnvinfer")
     return Finding("absent", "not installed")
+
+
+def fastest_backend(patient: Patient) -> str:
+    """What to install for the fastest backend of this machine; empty: nothing more."""
+    if patient.text(_L4T) is not None:
+        return f"pip install 'derain[{extra(patient.machine.root / _L4T)}]'"
+    if patient.architecture != "x86_64":
+        return ""  # an ARM board: ONNX Runtime, which the plain install has
+    if patient.machine.run("nvidia-smi", "-L") is not None:
+        return "pip install 'derain[tensorrt-rtx]'"
+    return "pip install 'derain[openvino]'"
+
+
+def check_backends(patient: Patient) -> Finding:
+    """Which backend is the fastest on this kind of machine, and what it needs."""
+    release = patient.text(_L4T)
+    fix = fastest_backend(patient)
+    if release is not None:
+        name, needed = "tensorrt", "cuda.bindings"
+    elif patient.architecture != "x86_64":
+        return Finding("ok", f"onnxruntime, on a processor of {patient.architecture}")
+    elif fix.endswith("rtx]'"):
+        name, needed = "tensorrt-rtx on GeForce RTX and alike", "tensorrt_rtx"
+    else:
+        name, needed = "openvino for INT8, onnxruntime for others", "openvino"
+    if patient.python(f"import {needed}").status == 0:
+        return Finding("ok", name)
+    return Finding("absent", f"{name}; {needed} is not installed", fix)
 
 
 def check_tensorrt_rtx(patient: Patient) -> Finding:
@@ -85,7 +121,7 @@ def check_gpu(patient: Patient) -> Finding:
     )
     if answer.status == 0:
         return Finding("ok", answer.output.splitlines()[-1])
-    is_jetson = patient.text("etc/nv_tegra_release") is not None
+    is_jetson = patient.text(_L4T) is not None
     message, _, fix = last_line(answer).partition("; ")
     return Finding("warn" if is_jetson else "absent", message, fix)
 
@@ -112,10 +148,37 @@ def check_power(patient: Patient) -> Finding:
         (line.partition(":")[2].strip() for line in lines if "Power Mode" in line), ""
     )
     found = "; ".join(filter(None, [f"power mode {name or last_line(modes)}", clocks]))
-    if not name.startswith("MAXN") or not _FAST_GOVERNORS.issuperset(governors):
-        fix = "sudo nvpmodel -m 0 && sudo jetson_clocks"
-        return Finding("warn", f"{found}; not the fastest", fix)
-    return Finding("ok", found)
+    fastest = _fastest_mode(patient)
+    is_fastest = name == fastest[1] if fastest else name.startswith("MAXN")
+    if is_fastest and _FAST_GOVERNORS.issuperset(governors):
+        return Finding("ok", found)
+    fix = "sudo jetson_clocks"
+    if fastest and not is_fastest:
+        fix = f"sudo nvpmodel -m {fastest[0]} && {fix}"
+    elif not is_fastest:
+        fix = f"choose a mode from /etc/nvpmodel.conf with sudo nvpmodel -m; {fix}"
+    return Finding("warn", f"{found}; not the fastest", fix)
+
+
+def _fastest_mode(patient: Patient) -> tuple[str, str] | None:
+    """Number and name of the fastest power mode; None if there is no table of them.
+
+    The number of MAXN is another on each module: on an Orin Nano Super 0 is 15 W.
+    """
+    table = patient.text("etc/nvpmodel.conf") or ""
+    modes: list[tuple[str, str]] = re.findall(
+        r"^ *< *POWER_MODEL +ID=(\d+) +NAME=(\S+) *>", table, re.M
+    )
+
+    def speed(mode: tuple[str, str]) -> tuple[bool, bool, int]:
+        watts = re.search(r"(\d+)W", mode[1])
+        return (
+            mode[1].startswith("MAXN_SUPER"),
+            mode[1].startswith("MAXN"),
+            int(watts[1]) if watts else 0,
+        )
+
+    return max(modes, key=speed, default=None)
 
 
 def _is_there(module: str) -> bool:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from derain.core.errors import EngineError
 from derain.core.sizes import Size, SizeRange
-from derain.runtime.cuda.facts import DeviceFacts
-from derain.runtime.tensorrt import layer_precision, timing_cache, versions
+from derain.runtime.cuda.device import DeviceFacts
+from derain.runtime.tensorrt import layer_precision, versions
 from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
+from derain.runtime.tensorrt.cache_file import CacheFile
 from derain.runtime.tensorrt.library import Api
 from derain.runtime.tensorrt.monitor import PhaseTree, progress_monitor
 from derain.runtime.tensorrt.network_definition import (
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import tensorrt as trt
 
 _SHOWN_NODES = 3
+_SHARED_PART = 4  # of memory that device and processor share, one in so many
 
 
 def build(
@@ -44,7 +47,7 @@ def build(
         report: Called with the part that is done, from 0 to 1, and what is being done.
 
     Returns:
-        The plan, and the facts about it.
+        The plan, and the facts about it; what `inspect` says is not among them.
 
     Raises:
         EngineError: The model or the options do not suit the library, or it fails.
@@ -64,7 +67,9 @@ def build(
     check_contract(api, network, request.model)
     types = arithmetic_types(api, network)
     layer_precision.check_precision(request.precision, types)
-    config: trt.IBuilderConfig = _configure(api, builder, options)
+    here = None if options.compute_capabilities else device
+    config: trt.IBuilderConfig
+    config, settings = _configure(api, builder, options, here)
     _set_sizes(api, builder, config, network, request.sizes)
     cache_file = _use_timing_cache(api, config, options, device, notes)
     config.progress_monitor = progress_monitor(api.trt, PhaseTree(report))
@@ -82,28 +87,50 @@ def build(
     seconds = time.perf_counter() - started
     if cache_file is not None:
         _keep_timing_cache(config, cache_file, notes)
-    layers = None
-    if device is not None:
-        layers = layer_precision.engine_layers(
-            api, plan, version_compatible=options.version_compatible
-        )
-    if layers is None:
-        why = "no GPU to load the engine on" if device is None else "it does not load"
-        notes.append(f"layers of the engine not inspected: {why}")
     if device is None or options.compute_capabilities:
         capabilities = options.compute_capabilities
     else:
         capabilities = (device.compute_capability,)
     return plan, BuildFacts(
         version=api.version,
-        device=None if options.compute_capabilities else device,
+        device=here,
         compute_capabilities=capabilities,
         seconds=round(seconds, 3),
         peak_bytes=_peak_bytes(),
+        settings=settings,
         network_types=types,
-        layers=layers,
+        layers=None,
         notes=(*notes, *api.messages.warnings),
     )
+
+
+def inspect(
+    api: Api, plan: bytes, facts: BuildFacts, *, version_compatible: bool
+) -> BuildFacts:
+    """The facts about a plan, with its layers where it can be loaded here.
+
+    What fails is a note: the plan is on the disk, and good.
+    """
+    layers, why = None, "no GPU to load the engine on"
+    if facts.device is not None:
+        why = "it does not load"
+        try:
+            layers = layer_precision.engine_layers(
+                api, plan, version_compatible=version_compatible
+            )
+        # Bindings have no error type of their own, and what the inspector says is text
+        # that changes from version to version.
+        except Exception as error:
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+    notes = facts.notes
+    if layers is None:
+        notes = (*notes, not_inspected(why))
+    return replace(facts, layers=layers, notes=notes)
+
+
+def not_inspected(why: str) -> str:
+    """The note that an engine has whose layers nobody could look at."""
+    return f"layers of the engine not inspected: {why}"
 
 
 def _peak_bytes() -> int:
@@ -114,23 +141,45 @@ def _peak_bytes() -> int:
 
 
 def _configure(
-    api: Api, builder: trt.Builder, options: BuildOptions
-) -> trt.IBuilderConfig:
+    api: Api, builder: trt.Builder, options: BuildOptions, device: DeviceFacts | None
+) -> tuple[trt.IBuilderConfig, dict[str, Any]]:
+    """The builder's configuration, and those of its settings that are recorded.
+
+    Args:
+        api: The library.
+        builder: Its builder.
+        options: What the user wants.
+        device: What the engine is for; None for GPUs that are not here.
+    """
     config: trt.IBuilderConfig = builder.create_builder_config()
+    settings: dict[str, Any] = {}
     # Without it the inspector knows no types; it changes no kernel.
     config.profiling_verbosity = api.trt.ProfilingVerbosity.DETAILED
-    if options.workspace_bytes is not None:
+    workspace = options.workspace_bytes
+    if device is not None and device.integrated:
+        # A stream beside the first needs activations of its own: qsnet's memory is
+        # 652 MB in place of 1159 without, and no more bytes are moved (TensorRT-RTX
+        # 1.7.1, FP16, 1280x720, read from its log).
+        config.max_aux_streams = settings["max_aux_streams"] = 0
+        workspace = workspace or device.memory_bytes // _SHARED_PART
+    if workspace is not None:
         pool = api.trt.MemoryPoolType.WORKSPACE
-        config.set_memory_pool_limit(pool, options.workspace_bytes)
+        config.set_memory_pool_limit(pool, workspace)
+        settings["workspace_bytes"] = workspace
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
+        settings["optimization_level"] = options.optimization_level
+    if options.tiling is not None:
+        versions.set_tiling(api, config, options.tiling)
+        settings["tiling"] = options.tiling
+    versions.require_user_allocation(api, config)
     if options.hardware_compatible:
         versions.set_hardware_compatible(api, config)
     if options.version_compatible:
         versions.set_version_compatible(api, config)
     if options.compute_capabilities:
         versions.set_compute_capabilities(api, config, options.compute_capabilities)
-    return config
+    return config, settings
 
 
 def _set_sizes(
@@ -163,7 +212,7 @@ def _use_timing_cache(
     options: BuildOptions,
     device: DeviceFacts | None,
     notes: list[str],
-) -> Path | None:
+) -> CacheFile | None:
     """Give the builder its timing cache; the file to keep it in afterwards."""
     if not versions.has_timing_cache(api):
         if options.timing_cache_file is not None:
@@ -171,30 +220,30 @@ def _use_timing_cache(
         return None
     if not options.timing_cache or device is None:
         return None
-    file = options.timing_cache_file
-    if file is not None:
-        data = timing_cache.load(file)  # the user's own: never replaced unseen
+    if options.timing_cache_file is not None:
+        file = CacheFile("timing", options.timing_cache_file)
+        data = file.load()  # the user's own: never replaced unseen
     else:
-        file = timing_cache.default_file(api.name, api.version, device)
+        file = CacheFile.default("timing", api.name, api.version, device)
         try:
-            data = timing_cache.load(file)
+            data = file.load()
         except EngineError as error:
             notes.append(f"{error}: ignored")
             data = b""
     cache: trt.ITimingCache = config.create_timing_cache(data)
     if not config.set_timing_cache(cache, ignore_mismatch=False):
-        notes.append(f"timing cache {file} is of another device: ignored")
+        notes.append(f"{file} is of another device: ignored")
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, ignore_mismatch=False)
     return file
 
 
 def _keep_timing_cache(
-    config: trt.IBuilderConfig, file: Path, notes: list[str]
+    config: trt.IBuilderConfig, file: CacheFile, notes: list[str]
 ) -> None:
     cache: trt.ITimingCache = config.get_timing_cache()
     serialized: trt.IHostMemory = cache.serialize()
     try:
-        timing_cache.save(file, bytes(memoryview(serialized)))
+        file.save(bytes(memoryview(serialized)))
     except EngineError as error:
         notes.append(f"{error}: the next build will measure again")

@@ -9,7 +9,7 @@ from typing import Any
 
 from derain.core.manifest import Precision
 from derain.core.sizes import SizeRange
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.tensorrt.engine_record import EngineBackend
 
 
@@ -18,10 +18,13 @@ class BuildOptions:
     """How to build an engine.
 
     Attributes:
-        workspace_bytes: Most device memory a layer may use while it runs; None leaves
-            it to the library: all there is.
+        workspace_bytes: Most device memory a layer may use while it runs; None takes a
+            quarter where device and processor share it, else all there is.
         optimization_level: From 0 (fastest build) to 5 (fastest engine); None leaves
             it to the library: 3.
+        tiling: How hard to look for kernels that hand tiles to each other through L2:
+            ``none``, ``fast``, ``moderate`` or ``full``; None leaves it to the library:
+            not at all.
         hardware_compatible: For every GPU since Ampere.
         version_compatible: For later versions of the same major version, too.
         compute_capabilities: For these GPUs, present or not; TensorRT-RTX only.
@@ -32,6 +35,7 @@ class BuildOptions:
 
     workspace_bytes: int | None = None
     optimization_level: int | None = None
+    tiling: str | None = None
     hardware_compatible: bool = False
     version_compatible: bool = False
     compute_capabilities: tuple[str, ...] = ()
@@ -95,8 +99,9 @@ class BuildFacts:
         compute_capabilities: The engine runs on GPUs of these.
         seconds: How long parsing and building took.
         peak_bytes: Most host memory of the process.
+        settings: See `EngineRecord.options`.
         network_types: See `EngineRecord.network_types`.
-        layers: See `EngineRecord.layers`.
+        layers: See `EngineRecord.layers`; None until it is inspected.
         notes: What was remarkable.
     """
 
@@ -105,6 +110,7 @@ class BuildFacts:
     compute_capabilities: tuple[str, ...]
     seconds: float
     peak_bytes: int
+    settings: dict[str, Any]
     network_types: dict[str, int]
     layers: dict[str, int] | None
     notes: tuple[str, ...]

@@ -5,6 +5,7 @@ JSON, to standard output:
 
     {"started": {...}}                  the library and the device
     {"progress": [0.25, "phase"]}
+    {"built": {...}}                    the plan is written; what follows may fail
     {"result": {...}}  or  {"error": "one line"}
 
 What the library says goes to standard error. A plan goes to the file whose descriptor
@@ -25,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from derain.core.errors import DerainError, EngineError
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.tensorrt import versions
-from derain.runtime.tensorrt.build import build
+from derain.runtime.tensorrt.build import build, inspect
 from derain.runtime.tensorrt.build_options import BuildRequest
 from derain.runtime.tensorrt.library import Api, open_api
 from derain.runtime.tensorrt.network_definition import new_builder, parse
@@ -78,7 +79,10 @@ def _check(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
 
 
 def _build(fields: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """Build an engine; the result is a `BuildFacts`."""
+    """Build an engine; the result is a `BuildFacts`.
+
+    The plan is written and told before anything else is done with it.
+    """
     request = BuildRequest.from_json(fields["build"])
     api = open_api(request.backend)
     device = _device(api, needed=not request.options.compute_capabilities)
@@ -101,7 +105,9 @@ def _build(fields: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
             f"the engine of {len(plan) / 1e6:.1f} MB cannot be written: "
             f"{error.strerror}"
         ) from error
-    return facts.to_json()
+    emit({"built": facts.to_json()})
+    compatible = request.options.version_compatible
+    return inspect(api, plan, facts, version_compatible=compatible).to_json()
 
 
 _ACTIONS = {"check": _check, "build": _build}

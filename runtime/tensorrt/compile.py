@@ -1,23 +1,25 @@
-"""From a bundle to a bundle with an engine: what ``derain-compile`` does."""
+"""From a bundle to a bundle with an engine: `derain.compile`, ``derain-compile``."""
 
 from __future__ import annotations
 
 import datetime
+import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from derain.core.bundle import MODEL_FILE, Bundle
 from derain.core.errors import EngineError
 from derain.core.manifest import Manifest
 from derain.core.progress import Progress, phase_line
 from derain.core.sizes import SizeRange
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import DeviceFacts
+from derain.runtime.tensorrt.build import not_inspected
 from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
+from derain.runtime.tensorrt.compile_options import CompileKeywords, CompileOptions
 from derain.runtime.tensorrt.engine_record import (
     PLATFORM,
     EngineBackend,
@@ -29,16 +31,47 @@ from derain.runtime.tensorrt.layer_precision import precision_note
 from derain.runtime.tensorrt.library import installed
 from derain.runtime.tensorrt.process import run_child
 
-# (part that is done or None, what is being done)
-Report = Callable[[float | None, str], None]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_log = logging.getLogger(__name__)
 
 
-def choose_backend(options: BuildOptions) -> EngineBackend:
+def compile(
+    bundle: Bundle | Path | str, **options: Unpack[CompileKeywords]
+) -> EngineRecord:
+    """Compile an engine for this device, and put it into the bundle.
+
+    Args:
+        bundle: A folder that `derain.export` made, or that bundle opened.
+        **options: Fields of `CompileOptions`; sizes may be ``"1280x720"`` or ``(1280,
+            720)``.
+
+    Returns:
+        What the engine is and how it was built; ``derain.load`` takes the one that
+        fits.
+
+    Raises:
+        ConfigError: Two options exclude each other.
+        DerainError: Anything else that is wrong with the bundle, the options, the
+            library, the device or the place; the bundle is then as it was.
+
+    Example::
+
+        record = derain.compile("qsnet-fp16-1280x720", workspace=512 << 20)
+        print(record.file, record.seconds)
+    """
+    return compile_bundle(bundle, CompileOptions(**options))
+
+
+def choose_backend(options: CompileOptions) -> EngineBackend:
     """The library to build with: TensorRT where it is installed.
 
     Raises:
         EngineError: None is installed.
     """
+    if options.backend is not None:
+        return options.backend
     names = installed()
     if not names:
         raise EngineError(
@@ -46,80 +79,93 @@ def choose_backend(options: BuildOptions) -> EngineBackend:
             "JetPack, and a venv sees it when made with --system-site-packages; for "
             "TensorRT-RTX run: pip install 'derain[tensorrt-rtx]'"
         )
-    if options.compute_capabilities and "tensorrt-rtx" in names:
+    if options.compute_capability and "tensorrt-rtx" in names:
         return "tensorrt-rtx"
     return names[0]
 
 
 def compile_bundle(
-    folder: Path,
-    backend: EngineBackend,
-    sizes: SizeRange | None,
-    options: BuildOptions,
-    *,
-    force: bool,
-    report: Report | None = None,
+    bundle: Bundle | Path | str, options: CompileOptions
 ) -> EngineRecord:
-    """Build an engine from the bundle in `folder` and add it to the bundle.
+    """What `compile` does, with its options as one object.
 
-    Args:
-        folder: The bundle.
-        backend: The library.
-        sizes: Frame sizes of the engine; None takes those of the bundle.
-        options: How to build.
-        force: Build even if the bundle holds an intact engine of this kind.
-        report: Told how far the build is; None: shown as `Progress`.
-
-    Returns:
-        The record of the new engine.
-
-    Raises:
-        DerainError: Anything that is wrong with the bundle, the options, the library,
-            the device or the place; the bundle is then as it was.
+    What is remarkable about the engine is logged as a warning.
     """
-    bundle = Bundle.open(folder)
-    sizes = _sizes(bundle.manifest, sizes)
+    options.check()
+    if not isinstance(bundle, Bundle):
+        bundle = Bundle.open(Path(bundle))
+    folder, manifest = bundle.folder, bundle.manifest
     request = BuildRequest(
-        backend=backend,
+        backend=choose_backend(options),
         model=bundle.model_path,
-        precision=bundle.manifest.precision,
-        sizes=sizes,
-        options=options,
+        precision=manifest.precision,
+        sizes=_sizes(manifest, options.sizes),
+        options=BuildOptions(
+            workspace_bytes=options.workspace,
+            optimization_level=options.optimization_level,
+            tiling=options.tiling,
+            hardware_compatible=options.hardware_compatible,
+            version_compatible=options.version_compatible,
+            compute_capabilities=tuple(dict.fromkeys(options.compute_capability)),
+            timing_cache=not options.no_timing_cache,
+            timing_cache_file=options.timing_cache,
+        ),
     )
-
-    def on_event(event: Mapping[str, Any]) -> None:
-        if "started" in event and not force:
-            device = event["started"]["device"]
-            kind = _kind(
-                request,
-                event["started"]["version"],
-                None if device is None else DeviceFacts(**device),
-            )
-            if has_engine(bundle, kind):
-                raise EngineError(
-                    f"{folder} has this engine already; build it again with --force"
-                )
-        part, phase = event.get("progress", (None, ""))
-        told(part, phase)
-
-    with closing(_Shown()) as shown, _nameless_file(folder) as plan:
-        told = report or shown.update
-        descriptor = plan.fileno()
-        answer = run_child(
-            {
-                "action": "build",
-                "build": request.to_json(),
-                "plan_descriptor": descriptor,
-            },
-            on_event,
-            (descriptor,),
-        )
-        facts = BuildFacts.from_json(answer)
+    with _nameless_file(folder) as plan:
+        facts = _build(request, bundle, plan, force=options.force)
         digest, length = digest_of(plan)
         kind = _kind(request, facts.version, facts.device)
-        record = _record(bundle.manifest, request, facts, kind, digest, length)
+        record = _record(manifest, request, facts, kind, digest, length)
         install(folder, record, plan)
+    for note in record.notes:
+        _log.warning("%s", note)
     return record
+
+
+def _build(
+    request: BuildRequest, bundle: Bundle, plan: IO[bytes], *, force: bool
+) -> BuildFacts:
+    """Build in a process of its own, which writes to `plan`.
+
+    That process may crash when it inspects the engine: which is written by then.
+    """
+    built: Mapping[str, Any] | None = None
+    with closing(_Shown()) as shown:
+
+        def on_event(event: Mapping[str, Any]) -> None:
+            nonlocal built
+            built = event.get("built", built)
+            if "started" in event and not force:
+                _refuse_twice(request, bundle, event["started"])
+            shown.update(*event.get("progress", (None, "")))
+
+        try:
+            answer = run_child(
+                {
+                    "action": "build",
+                    "build": request.to_json(),
+                    "plan_descriptor": plan.fileno(),
+                },
+                on_event,
+                (plan.fileno(),),
+            )
+        except EngineError as error:
+            if built is None:
+                raise
+            notes = [*built["notes"], not_inspected(str(error))]
+            answer = {**built, "notes": notes}
+    return BuildFacts.from_json(answer)
+
+
+def _refuse_twice(
+    request: BuildRequest, bundle: Bundle, started: Mapping[str, Any]
+) -> None:
+    device = started["device"]
+    facts = None if device is None else DeviceFacts(**device)
+    if has_engine(bundle, _kind(request, started["version"], facts)):
+        raise EngineError(
+            f"{bundle.folder} has this engine already; build it again with --force"
+        )
 
 
 class _Shown:
@@ -182,6 +228,9 @@ def _kind(
         version=version,
         platform=PLATFORM,
         gpu=None if ahead_of_time or device is None else device.name,
+        multiprocessors=(
+            None if ahead_of_time or device is None else device.multiprocessors
+        ),
         compute_capabilities=capabilities,
         sizes=request.sizes,
         hardware_compatible=options.hardware_compatible,
@@ -197,7 +246,6 @@ def _record(
     digest: str,
     length: int,
 ) -> EngineRecord:
-    options = request.options
     device = facts.device
     audits = (
         (facts.network_types, "convolutions and matrix products"),
@@ -213,16 +261,13 @@ def _record(
         file=plan_name(kind, digest),
         sha256=digest,
         bytes=length,
+        memory_bytes=device.memory_bytes if device else None,
         driver=device.driver if device else None,
         cuda=device.runtime if device else None,
         onnx_sha256=manifest.files[MODEL_FILE],
         seconds=facts.seconds,
         peak_bytes=facts.peak_bytes,
-        options={
-            name: value
-            for name, value in asdict(options).items()
-            if name in ("workspace_bytes", "optimization_level") and value is not None
-        },
+        options=facts.settings,
         network_types=facts.network_types,
         layers=facts.layers,
         notes=(*filter(None, remarks), *facts.notes),

@@ -3,112 +3,32 @@
 from __future__ import annotations
 
 import json
-import logging
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from derain.core.commands import SIZE, Command, Parsed
-from derain.core.errors import EngineError
-from derain.core.sizes import Size, SizeRange
+from derain.core.commands import Command
+from derain.core.errors import ConfigError, EngineError
+from derain.core.options import options_from
+from derain.runtime.tensorrt.compile_options import CompileOptions
 
 if TYPE_CHECKING:
     from derain.runtime.tensorrt.engine_record import EngineBackend, EngineRecord
     from derain.runtime.tensorrt.preflight import Preflight
 
-_log = logging.getLogger(__name__)
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-def _parse_bytes(text: str) -> int:
-    match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if match is None or int(match[1]) == 0:
-        raise ValueError(f"{text!r} is not an amount of memory such as 512M or 2G")
-    return int(match[1]) * _UNITS[match[2].upper()]
-
-
-def _parse_capability(text: str) -> str:
-    if not re.fullmatch(r"\d+\.\d", text.strip()):
-        raise ValueError(f"{text!r} is not a compute capability such as 8.6")
-    return text.strip()
-
 
 @click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--backend",
-    type=click.Choice(["tensorrt", "tensorrt-rtx"]),
-    help="What builds the engine, and runs it.  [default: tensorrt if installed]",
-)
-@click.option(
-    "--size", type=SIZE, help="One size, of a bundle that takes a range of sizes."
-)
-@click.option(
-    "--dynamic",
-    type=Parsed("MIN,OPT,MAX", SizeRange.parse),
-    help="A smaller range of sizes than the bundle takes.",
-)
-@click.option(
-    "--workspace",
-    type=Parsed("BYTES", _parse_bytes),
-    help="Most device memory that a layer may use, such as 512M.  [default: all]",
-)
-@click.option(
-    "--optimization-level",
-    type=click.IntRange(0, 5),
-    help="From 0, fastest build, to 5, fastest engine.  [default: 3]",
-)
-@click.option(
-    "--timing-cache",
-    type=click.Path(path_type=Path),
-    help="File with what earlier builds measured.  [default: one for each device and "
-    "version in the user's cache folder]",
-)
-@click.option("--no-timing-cache", is_flag=True, help="Measure everything again.")
-@click.option(
-    "--hardware-compatible",
-    is_flag=True,
-    help="tensorrt: an engine for every GPU since Ampere; slower, and not on a Jetson.",
-)
-@click.option(
-    "--version-compatible",
-    is_flag=True,
-    help="tensorrt: an engine that later versions of the same major version load, too.",
-)
-@click.option(
-    "--compute-capability",
-    "capabilities",
-    multiple=True,
-    type=Parsed("MAJOR.MINOR", _parse_capability),
-    help="tensorrt-rtx: build for this kind of GPU, present or not; repeat for more.",
-)
+@options_from(CompileOptions)
 @click.option(
     "--check",
     is_flag=True,
     help="Build nothing; list every node that TensorRT would refuse. With tensorrt-rtx "
     "installed it needs no GPU.",
 )
-@click.option("--force", is_flag=True, help="Build an engine again that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def main(
-    bundle: Path,
-    backend: EngineBackend | None,
-    size: Size | None,
-    dynamic: SizeRange | None,
-    workspace: int | None,
-    optimization_level: int | None,
-    timing_cache: Path | None,
-    no_timing_cache: bool,
-    hardware_compatible: bool,
-    version_compatible: bool,
-    capabilities: tuple[str, ...],
-    check: bool,
-    force: bool,
-    as_json: bool,
-) -> None:
+def main(bundle: Path, options: CompileOptions, check: bool, as_json: bool) -> None:
     """Compile an engine for this device. BUNDLE is a folder derain-export made.
 
     The engine is a plan file in the bundle, which keeps all that it had; trtexec loads
@@ -121,37 +41,18 @@ def main(
       derain-compile qsnet-fp16-dynamic --size 1280x720
       derain-compile --backend tensorrt-rtx --compute-capability 8.6 qsnet-fp16-1280x720
     """  # noqa: D301 - \b is click's mark for text that is not wrapped
-    if size is not None and dynamic is not None:
-        raise click.UsageError("--size and --dynamic exclude each other")
-    if timing_cache is not None and no_timing_cache:
-        raise click.UsageError(
-            "--timing-cache and --no-timing-cache exclude each other"
-        )
+    try:
+        options.check()
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
     try:
         if check:
-            _check(bundle, backend, as_json=as_json)
+            _check(bundle, options.backend, as_json=as_json)
             return
         # Imported here so that --help needs no NumPy.
-        from derain.runtime.tensorrt.build_options import BuildOptions
-        from derain.runtime.tensorrt.compile import choose_backend, compile_bundle
+        from derain.runtime.tensorrt.compile import compile_bundle
 
-        options = BuildOptions(
-            workspace_bytes=workspace,
-            optimization_level=optimization_level,
-            hardware_compatible=hardware_compatible,
-            version_compatible=version_compatible,
-            compute_capabilities=tuple(dict.fromkeys(capabilities)),
-            timing_cache=not no_timing_cache,
-            timing_cache_file=timing_cache,
-        )
-        chosen = backend or choose_backend(options)
-        record = compile_bundle(
-            bundle,
-            chosen,
-            SizeRange.static(size) if size else dynamic,
-            options,
-            force=force,
-        )
+        record = compile_bundle(bundle, options)
     except KeyboardInterrupt:
         raise EngineError(f"stopped by SIGINT; {bundle} is as it was") from None
     if as_json:
@@ -159,8 +60,6 @@ def main(
         click.echo(json.dumps(answer, indent=2))
     else:
         click.echo("\n".join(_table(bundle, record)))
-    for note in record.notes:
-        _log.warning("%s", note)
 
 
 def _check(bundle: Path, backend: EngineBackend | None, *, as_json: bool) -> None:

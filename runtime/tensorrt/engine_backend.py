@@ -21,10 +21,12 @@ from derain.core.errors import EngineError, ShapeError
 from derain.core.sizes import Size
 from derain.runtime.backends.protocol import StageTimes
 from derain.runtime.cuda import open_device
-from derain.runtime.cuda.device import Device, Graph
-from derain.runtime.cuda.ownership import at_exit, own
+from derain.runtime.cuda.device import Device, Graph, at_exit, own
 from derain.runtime.cuda.probe import probe
-from derain.runtime.tensorrt.engine_record import EngineBackend, read_plan
+from derain.runtime.tensorrt import versions
+from derain.runtime.tensorrt.cache_file import CacheFile
+from derain.runtime.tensorrt.engine_fit import read_plan
+from derain.runtime.tensorrt.engine_record import EngineBackend
 from derain.runtime.tensorrt.frame_slot import Slot
 from derain.runtime.tensorrt.library import open_api
 from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
@@ -67,9 +69,18 @@ def _open(bundle: Bundle, name: EngineBackend) -> TensorRtBackend:
         device = own(stack, open_device())
         api = open_api(name)
         record, plan = read_plan(bundle, name, api.version, device.facts, size)
-        engine = TensorRtEngine(api, record, plan)
+        kernels = None
+        if versions.compiles_at_start(api):
+            kernels = CacheFile.default("kernels", name, api.version, device.facts)
+        engine = TensorRtEngine(api, record, plan, kernels)
         stack.pop_all()  # the backend owns the device now
-    return TensorRtBackend(device, engine, size)
+    backend = TensorRtBackend(device, engine, size)
+    try:
+        backend.warm_up(size)
+    except BaseException:
+        backend.close()
+        raise
+    return backend
 
 
 class TensorRtBackend:
@@ -125,6 +136,17 @@ class TensorRtBackend:
             return None
         self._check()
         return self._last.times()
+
+    def warm_up(self, size: Size) -> None:
+        """Run what the first frames of `size` would pay for.
+
+        The second run captures the CUDA graph: what is tested afterwards, with the
+        golden frame, is the graph, and the first real frame is as fast as the others.
+        """
+        black = np.zeros((1, size.height, size.width, 3), np.uint8)
+        for _ in range(2):
+            self.infer(black)
+        self._last = None
 
     def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See `Backend.infer`.
@@ -269,6 +291,7 @@ class TensorRtBackend:
         alternate, capturing would be wasted.
         """
         if name in slot.ran and name not in slot.graphs and self._captures:
+            self._engine.keep_kernels()  # all of this size are compiled now
             graph = self._capture(work)
             if graph is not None:
                 slot.graphs[name] = graph

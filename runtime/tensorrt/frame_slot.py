@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from derain.core.sizes import Size
 from derain.runtime.backends.protocol import StageTimes
-from derain.runtime.cuda.device import Device, Event, Graph, Stream
-from derain.runtime.cuda.ownership import own
+from derain.runtime.cuda.device import Device, Event, Graph, Stream, own
 from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
 
 

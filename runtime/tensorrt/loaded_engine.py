@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Any
 
 from derain.core.errors import EngineError
 from derain.core.sizes import Size, SizeRange
 from derain.runtime.cuda.device import Stream
 from derain.runtime.tensorrt import versions
+from derain.runtime.tensorrt.cache_file import CacheFile
 from derain.runtime.tensorrt.engine_record import EngineRecord
 from derain.runtime.tensorrt.library import Api
 
 if TYPE_CHECKING:
     import tensorrt as trt
 
+_log = logging.getLogger(__name__)
+
 
 class TensorRtEngine:
     """One loaded engine with one execution context.
+
+    Args:
+        api: The library.
+        record: What the engine is.
+        plan: The engine.
+        kernels: Where TensorRT-RTX, which compiles its kernels when it starts, keeps
+            them for the next start; None: nowhere.
 
     Attributes:
         description: Library and version.
@@ -26,7 +37,13 @@ class TensorRtEngine:
         EngineError: The plan does not load, or there is too little memory to run it.
     """
 
-    def __init__(self, api: Api, record: EngineRecord, plan: bytes) -> None:
+    def __init__(
+        self,
+        api: Api,
+        record: EngineRecord,
+        plan: bytes,
+        kernels: CacheFile | None = None,
+    ) -> None:
         self._api = api
         self._file = record.file
         self.description = f"{api.name} {api.version}"
@@ -36,6 +53,9 @@ class TensorRtEngine:
         self._runtime: trt.Runtime | None = None
         self._engine: trt.ICudaEngine | None = None
         self._context: trt.IExecutionContext | None = None
+        self._cache: Any = None
+        self._kernels = kernels
+        self._kept = b""
         try:
             self._load(plan, version_compatible=record.version_compatible)
         except BaseException:
@@ -71,9 +91,26 @@ class TensorRtEngine:
         """Whether `enqueue` may be part of a CUDA graph."""
         return versions.can_be_captured(self._api, self._usable(), stream.handle)
 
+    def keep_kernels(self) -> None:
+        """Keep what the library has compiled for the next start, if it is more now.
+
+        What fails is logged.
+        """
+        if self._kernels is None or self._cache is None:
+            return
+        try:
+            kernels = versions.serialize_kernels(self._cache)
+            if kernels and kernels != self._kept:
+                self._kernels.save(kernels)
+                self._kept = kernels
+        except EngineError as error:
+            _log.warning("%s: the next start will compile again", error)
+
     def close(self) -> None:
         """Free it; nothing that was enqueued is running."""
+        self.keep_kernels()
         self._context = None
+        self._cache = None
         self._engine = None
         self._runtime = None
 
@@ -98,9 +135,20 @@ class TensorRtEngine:
                 "derain-compile"
             )
         (self._input,), (self._output,) = inputs, outputs
-        self._context = versions.create_context(self._api, self._engine)
+        self._context, self._cache = versions.create_context(
+            self._api, self._engine, self._load_kernels()
+        )
         if self._context is None:
             raise self._failure("making room to run it")
+
+    def _load_kernels(self) -> bytes:
+        if self._kernels is None:
+            return b""
+        try:
+            self._kept = self._kernels.load()
+        except EngineError as error:
+            _log.warning("%s: ignored", error)
+        return self._kept
 
     def _usable(self) -> trt.IExecutionContext:
         if self._context is None:

@@ -141,7 +141,7 @@ def arithmetic_types(api: Api, network: trt.INetworkDefinition) -> dict[str, int
         if layer.type == api.trt.LayerType.DEQUANTIZE:
             dequantized.add(layer.get_output(0).name)
         elif layer.type in kinds:
-            name = _TYPES.get(layer.get_output_type(0).name, "other")
+            name = _TYPES.get(layer.get_output(0).dtype.name, "other")
             counts["int8" if _reads(layer) <= dequantized else name] += 1
     return dict(sorted(counts.items()))
 

@@ -35,6 +35,11 @@ def has_timing_cache(api: Api) -> bool:
     return api.name == "tensorrt"
 
 
+def compiles_at_start(api: Api) -> bool:
+    """Whether kernels are compiled when an engine is loaded, and worth keeping."""
+    return api.name == "tensorrt-rtx"
+
+
 def needs_gpu(api: Api) -> bool:
     """Whether the builder starts only where a GPU is: TensorRT's returns nullptr."""
     return api.name == "tensorrt"
@@ -104,6 +109,36 @@ def set_compute_capabilities(
         config.set_compute_capability(known[capability], index)
 
 
+def set_tiling(api: Api, config: Any, level: str) -> None:
+    """Let the builder look for kernels that hand tiles to each other through L2.
+
+    Args:
+        api: The library.
+        config: Changed in place; of a type that TensorRT 10.3 does not have.
+        level: ``none``, ``fast``, ``moderate`` or ``full``.
+
+    Raises:
+        EngineError: The library cannot: TensorRT before 10.8.
+    """
+    levels = getattr(api.trt, "TilingOptimizationLevel", None)
+    if levels is None:
+        raise EngineError(
+            f"{api.name} {api.version} has no --tiling, which came with TensorRT 10.8 "
+            "(JetPack 7)"
+        )
+    config.tiling_optimization_level = getattr(levels, level.upper())
+
+
+def require_user_allocation(api: Api, config: trt.IBuilderConfig) -> None:
+    """Make an engine of TensorRT-RTX that can be captured into a CUDA graph.
+
+    Else it may allocate memory while it runs. TensorRT's own engines do not.
+    """
+    flag = getattr(api.trt.BuilderFlag, "REQUIRE_USER_ALLOCATION", None)
+    if api.name == "tensorrt-rtx" and flag is not None:
+        config.set_flag(flag)
+
+
 def create_runtime(api: Api, *, version_compatible: bool) -> trt.Runtime:
     """What loads engines.
 
@@ -116,8 +151,22 @@ def create_runtime(api: Api, *, version_compatible: bool) -> trt.Runtime:
     return runtime
 
 
-def create_context(api: Api, engine: trt.ICudaEngine) -> trt.IExecutionContext | None:
-    """What runs an engine; None if it cannot be made."""
+def create_context(
+    api: Api, engine: trt.ICudaEngine, kernels: bytes = b""
+) -> tuple[trt.IExecutionContext | None, Any]:
+    """What runs an engine; None if it cannot be made.
+
+    Args:
+        api: The library.
+        engine: What it has loaded.
+        kernels: What `serialize_kernels` gave in an earlier run, or nothing. Those of
+            another version, GPU or driver are refused by the library itself.
+
+    Returns:
+        The context, and TensorRT-RTX's cache of the kernels it compiles; None where
+        TensorRT made them when it built the engine.
+    """
+    cache: Any = None
     context: trt.IExecutionContext | None
     if api.name == "tensorrt-rtx":
         # For a size that is new, TensorRT-RTX compiles kernels: by itself beside the
@@ -127,6 +176,10 @@ def create_context(api: Api, engine: trt.ICudaEngine) -> trt.IExecutionContext |
         config = rtx.create_runtime_config()
         config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
         config.cuda_graph_strategy = api.trt.CudaGraphStrategy.DISABLED  # we capture
+        cache = config.create_runtime_cache()
+        if kernels:
+            cache.deserialize(kernels)
+        config.set_runtime_cache(cache)
         context = rtx.create_execution_context(config)
     else:
         context = engine.create_execution_context()
@@ -134,7 +187,13 @@ def create_context(api: Api, engine: trt.ICudaEngine) -> trt.IExecutionContext |
         # Engines are built with detailed names, for the inspector: no need to make NVTX
         # ranges of them for every layer of every frame.
         context.nvtx_verbosity = api.trt.ProfilingVerbosity.NONE
-    return context
+    return context, cache
+
+
+def serialize_kernels(cache: Any) -> bytes:
+    """What TensorRT-RTX has compiled so far, for the next start."""
+    data = cache.serialize()
+    return b"" if data is None else bytes(memoryview(data))
 
 
 def can_be_captured(api: Api, context: Any, stream_handle: int) -> bool:

@@ -26,8 +26,7 @@ from derain.export.verify import GraphComparison
 from derain.models.loading import open_network
 from derain.models.registry import MODELS
 from derain.runtime.derainer import Derainer
-from derain.runtime.tensorrt.build_options import BuildOptions
-from derain.runtime.tensorrt.compile import compile_bundle
+from derain.runtime.tensorrt.compile import compile
 
 # As in tests/export, whose exports are used again.
 SIZE, SIZES = "72x56", "48x40,72x56,96x80"
@@ -97,15 +96,7 @@ def test_every_network_compiles(export, model, record_property):
     assert bundle.manifest.verification["parser"]["refused"] == 0
     small, _ = int8_convolutions(bundle.folder / "model.onnx")
     assert small == bundle.manifest.verification["int8"]["layers"]["int8"] > 0
-    options = BuildOptions(compute_capabilities=("8.6",))
-    record = compile_bundle(
-        bundle.folder,
-        "tensorrt-rtx",
-        None,
-        options,
-        force=False,
-        report=lambda part, phase: None,
-    )
+    record = compile(bundle, backend="tensorrt-rtx", compute_capability=("8.6",))
     record_property("seconds", record.seconds)
     assert record.bytes > 0
     assert record.network_types["int8"] > 0

@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("cuda.bindings.runtime")
 
+from cuda.bindings.utils import get_cuda_native_handle
+
 from derain.core.errors import EngineError
 from derain.runtime.cuda import cuda_python, open_device
 
@@ -26,11 +28,24 @@ def gpu():
     device.close()
 
 
+# What CUDA gives out as an object, and not as a number.
+OBJECTS = {
+    "cudaStreamCreateWithFlags": cudart.cudaStream_t,
+    "cudaEventCreateWithFlags": cudart.cudaEvent_t,
+    "cudaStreamEndCapture": cudart.cudaGraph_t,
+    "cudaGraphInstantiate": cudart.cudaGraphExec_t,
+}
+
+
+def plain(handle):
+    return handle if isinstance(handle, int) else get_cuda_native_handle(handle)
+
+
 class Bindings:
     """The real bindings, but every call succeeds; it is written down."""
 
     def __init__(self):
-        self.calls = []
+        self.calls, self.arguments = [], []
         self.failing = {}
         self.alive = set()
 
@@ -43,20 +58,22 @@ class Bindings:
             self.calls.append(name)
             if name in self.failing:
                 return (self.failing[name],)
+            self.arguments.append(arguments)
             result = 4096 * len(self.calls)
+            returned = OBJECTS.get(name, int)(result)
             if name.endswith("Destroy") or name.startswith("cudaFree"):
-                self.alive.remove(int(arguments[0]))
+                self.alive.remove(plain(arguments[0]))
             elif name.startswith(("cudaMalloc", "cudaHostAlloc")) or (
                 name
                 in (
                     "cudaStreamCreateWithFlags",
-                    "cudaEventCreate",
+                    "cudaEventCreateWithFlags",
                     "cudaGraphInstantiate",
                     "cudaStreamEndCapture",
                 )
             ):
                 self.alive.add(result)
-            return (cudart.cudaError_t.cudaSuccess, result)
+            return (cudart.cudaError_t.cudaSuccess, returned)
 
         return function
 
@@ -70,7 +87,12 @@ def bindings(monkeypatch):
 
 @pytest.fixture
 def device(monkeypatch, bindings):
-    monkeypatch.setattr(cuda_python, "probe", lambda number: SimpleNamespace())
+    return open_with(monkeypatch, integrated=True)
+
+
+def open_with(monkeypatch, integrated):
+    facts = SimpleNamespace(integrated=integrated)
+    monkeypatch.setattr(cuda_python, "ask_bindings", lambda number: facts)
     return cuda_python.CudaPythonDevice()
 
 
@@ -138,6 +160,32 @@ def test_a_capture_is_local_to_its_thread(bindings, device, monkeypatch):
     assert not bindings.alive
 
 
+@pytest.mark.parametrize(
+    ("integrated", "flags", "waits"),
+    [
+        (True, cudart.cudaEventBlockingSync, "waits asleep"),
+        (False, cudart.cudaEventDefault, "waits as CUDA chooses"),
+    ],
+    ids=["jetson", "card"],
+)
+def test_the_processor_of_a_jetson_sleeps_while_it_waits(
+    bindings, monkeypatch, integrated, flags, waits
+):
+    device = open_with(monkeypatch, integrated)
+    assert ("cudaSetDeviceFlags" in bindings.calls) == integrated
+    device.event().close()
+    assert bindings.arguments[-2] == (flags,)
+    assert device.description.endswith(f", {waits}")
+
+
+def test_handles_are_numbers_whatever_cuda_gives_out(bindings, device):
+    """Without int() of an object, which 12.9.1 deprecated."""
+    stream = device.stream()
+    assert type(stream.handle) is int
+    assert stream.handle == 4096 * len(bindings.calls)
+    assert "int(" not in inspect.getsource(cuda_python)
+
+
 def test_work_that_fails_ends_the_capture(bindings, device):
     def work():
         raise EngineError("the network does not start")
@@ -180,6 +228,7 @@ def arguments_of(device):
     mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
     return {
         "cudaSetDevice": (device,),
+        "cudaSetDeviceFlags": (cudart.cudaDeviceScheduleBlockingSync,),
         "cudaMalloc": (number,),
         "cudaHostAlloc": (number, cudart.cudaHostAllocMapped),
         "cudaHostGetDevicePointer": (number, 0),
@@ -189,7 +238,7 @@ def arguments_of(device):
         "cudaStreamDestroy": (number,),
         "cudaStreamWaitEvent": (number, number, 0),
         "cudaStreamSynchronize": (number,),
-        "cudaEventCreate": (),
+        "cudaEventCreateWithFlags": (cudart.cudaEventBlockingSync,),
         "cudaEventDestroy": (number,),
         "cudaEventRecord": (number, number),
         "cudaEventRecordWithFlags": (number, number, cudart.cudaEventRecordExternal),

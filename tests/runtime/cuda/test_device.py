@@ -1,27 +1,18 @@
 """Everything that stands for a CUDA device has what the Protocols ask for."""
 
-import importlib.util
 import inspect
-from pathlib import Path
 
 import pytest
 
 from derain.runtime.cuda import cuda_python, device, pycuda_device
+from support import recording_cuda
 
 PROTOCOLS = ("DeviceMemory", "HostMemory", "Stream", "Event", "Graph", "Device")
 
 
-def _recording():
-    path = Path(__file__).parent / "recording.py"
-    spec = importlib.util.spec_from_file_location("derain_tests_recording", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _pairs():
     """Each Protocol with each class that is named after it."""
-    for module in (cuda_python, pycuda_device, _recording()):
+    for module in (cuda_python, pycuda_device, recording_cuda):
         for cls in vars(module).values():
             if inspect.isclass(cls) and cls.__module__ == module.__name__:
                 for name in filter(cls.__name__.endswith, PROTOCOLS):

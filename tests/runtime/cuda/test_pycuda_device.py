@@ -86,8 +86,7 @@ class Driver(ModuleType):
                 return 8 << 30
 
             def get_attribute(self, attribute):
-                assert attribute == "INTEGRATED"
-                return 1
+                return {"INTEGRATED": 1, "MULTIPROCESSOR_COUNT": 8}[attribute]
 
         class Event:
             def record(self, stream):
@@ -117,7 +116,9 @@ class Driver(ModuleType):
             Event,
             Stream,
         )
-        self.device_attribute = SimpleNamespace(INTEGRATED="INTEGRATED")
+        self.device_attribute = SimpleNamespace(
+            INTEGRATED="INTEGRATED", MULTIPROCESSOR_COUNT="MULTIPROCESSOR_COUNT"
+        )
         self.host_alloc_flags = SimpleNamespace(DEVICEMAP=2)
 
     def init(self):
@@ -180,7 +181,8 @@ def test_without_one_the_primary_context_is_current_until_close(install):
 def test_facts(install):
     install(Driver())
     device = open_device("pycuda")
-    assert device.description == "pycuda 2025.1"
+    assert device.description == "pycuda 2025.1, waits as CUDA chooses"
+    assert device.facts.multiprocessors == 8
     assert not device.has_graphs
     facts = device.facts
     assert (facts.name, facts.compute_capability) == ("Orin", "8.7")
@@ -267,7 +269,7 @@ def test_there_are_no_graphs(install):
 def test_the_first_package_that_is_installed_is_taken(install, monkeypatch):
     install(Driver())
     monkeypatch.setattr("derain.runtime.cuda._is_installed", lambda n: n == "pycuda")
-    assert open_device().description == "pycuda 2025.1"
+    assert open_device().description.startswith("pycuda 2025.1")
 
 
 def test_no_package_at_all(monkeypatch):
@@ -279,3 +281,28 @@ def test_no_package_at_all(monkeypatch):
 def test_an_unknown_package_lists_the_known_ones():
     with pytest.raises(UnknownNameError, match=f"choose from {', '.join(DEVICES)}"):
         open_device("cupy")
+
+
+class TooNew:
+    def __init__(self, number):
+        raise EngineError("no GPU: the driver is for CUDA 12.6")
+
+
+def test_pycuda_is_used_where_the_first_package_does_not_start(
+    install, monkeypatch, said
+):
+    """cuda-bindings 13 on JetPack 6: it can be imported, and its first call fails."""
+    cuda_python = pytest.importorskip("derain.runtime.cuda.cuda_python")
+    monkeypatch.setattr(cuda_python, "CudaPythonDevice", TooNew)
+    monkeypatch.setattr("derain.runtime.cuda._is_installed", lambda name: True)
+    install(Driver())
+    assert open_device().description.startswith("pycuda")
+    assert said() == ["no GPU: the driver is for CUDA 12.6; pycuda is used instead"]
+
+
+def test_where_none_starts_the_first_says_why(monkeypatch):
+    cuda_python = pytest.importorskip("derain.runtime.cuda.cuda_python")
+    monkeypatch.setattr(cuda_python, "CudaPythonDevice", TooNew)
+    monkeypatch.setattr("derain.runtime.cuda._is_installed", lambda name: True)
+    with pytest.raises(EngineError, match=r"^no GPU: the driver is for CUDA 12\.6$"):
+        open_device()

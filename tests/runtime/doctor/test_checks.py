@@ -1,5 +1,6 @@
 """The checks, on machines made of files and answers."""
 
+import dataclasses
 import json
 import sys
 
@@ -14,8 +15,8 @@ from derain.runtime.doctor import (
     resources,
     software,
 )
+from derain.runtime.doctor.checks import CHECKS, examine
 from derain.runtime.doctor.machine import Answer, Patient
-from derain.runtime.doctor.table import CHECKS, examine
 
 GPU = {
     "name": "Orin",
@@ -24,6 +25,7 @@ GPU = {
     "runtime": "12.6",
     "memory_bytes": 1 << 34,
     "integrated": True,
+    "multiprocessors": 8,
 }
 
 
@@ -83,14 +85,14 @@ def test_no_check_fails_with_a_bundle(patient, bundles):
 
 @pytest.mark.parametrize(("needed", "status"), [(True, "missing"), (False, "warn")])
 def test_a_check_that_raises_is_a_finding(patient, monkeypatch, needed, status):
-    from derain.runtime.doctor import table
+    from derain.runtime.doctor import checks
 
     def broken(patient):
         raise ZeroDivisionError("of\nall things")
 
     monkeypatch.setattr(resources, "check_disk", broken)
-    row = table.Check("disk", "resources", "check_disk", needed=needed)
-    monkeypatch.setattr(table, "CHECKS", (row,))
+    row = checks.Check("disk", "resources", "check_disk", needed=needed)
+    monkeypatch.setattr(checks, "CHECKS", (row,))
     finding = examine(patient())["disk"]
     assert finding.status == status
     assert finding.found == "the check fails: ZeroDivisionError: of all things"
@@ -154,6 +156,15 @@ def test_jetpack(patient):
     assert finding.found == "NVIDIA Jetson Orin Nano, L4T 36.4.3, JetPack 6.2+b77"
 
 
+@pytest.mark.parametrize(
+    ("release", "jetpack"), [("R38", "JetPack 7;"), ("R39", "JetPack 7.2;")]
+)
+def test_newer_jetpacks_are_known(patient, release, jetpack):
+    text = L4T.replace("R36", release)
+    finding = nvidia.check_jetpack(patient(files={"etc/nv_tegra_release": text}))
+    assert jetpack in finding.found
+
+
 def test_a_jetson_without_jetpack(patient):
     finding = nvidia.check_jetpack(patient(files={"etc/nv_tegra_release": L4T}))
     assert (finding.status, finding.fix) == ("warn", "sudo apt install nvidia-jetpack")
@@ -204,6 +215,81 @@ def test_a_gpu_is_missed_on_a_jetson_only(patient, files, status):
     assert finding.fix == "install NVIDIA's driver, or a newer one"
 
 
+SUPER = """
+# < POWER_MODEL ID=9 NAME=MAXN_COMMENT >
+< POWER_MODEL ID=0 NAME=15W >
+CPU_ONLINE CORE_0 1
+< POWER_MODEL ID=1 NAME=25W >
+< POWER_MODEL ID=2 NAME=MAXN_SUPER >
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "fastest"),
+    [
+        (SUPER, ("2", "MAXN_SUPER")),
+        (
+            "< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=3 NAME=50W >",
+            ("0", "MAXN"),
+        ),
+        ("< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=7W >", ("0", "15W")),
+        ("", None),
+    ],
+    ids=["Orin Nano Super", "AGX Orin", "Orin Nano", "no table"],
+)
+def test_the_number_of_the_fastest_mode_is_read(patient, table, fastest):
+    assert nvidia._fastest_mode(patient({"etc/nvpmodel.conf": table})) == fastest
+
+
+def test_the_fastest_mode_there_is_needs_no_other(patient):
+    table = "< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=7W >"
+    files = {GOVERNOR.format(0): "schedutil\n", "etc/nvpmodel.conf": table}
+    answers = {"nvpmodel": "NV Power Mode: 15W\n0"}
+    finding = nvidia.check_power(patient(files=files, answers=answers))
+    assert finding.fix == "sudo jetson_clocks"
+
+
+@pytest.mark.parametrize(
+    ("files", "architecture", "smi", "fix"),
+    [
+        ({"etc/nv_tegra_release": L4T}, "aarch64", None, "derain[jetpack6]"),
+        (
+            {"etc/nv_tegra_release": L4T.replace("R36", "R39")},
+            "aarch64",
+            None,
+            "derain[jetpack7]",
+        ),
+        ({}, "x86_64", "GPU 0: NVIDIA GeForce RTX 4090", "derain[tensorrt-rtx]"),
+        ({}, "x86_64", None, "derain[openvino]"),
+        ({}, "aarch64", None, ""),
+    ],
+    ids=["JetPack 6", "JetPack 7.2", "PC with a GPU", "PC", "ARM board"],
+)
+def test_advice_is_by_architecture(patient, files, architecture, smi, fix):
+    answers = {"nvidia-smi -L": smi} if smi else {}
+    machine = dataclasses.replace(patient(files, answers), architecture=architecture)
+    finding = nvidia.check_backends(machine)
+    assert fix in finding.fix
+    assert (finding.fix == "") == (fix == "")
+    there = {**answers, "import ": ""}
+    machine = dataclasses.replace(patient(files, there), architecture=architecture)
+    assert nvidia.check_backends(machine).status == "ok"
+
+
+def test_int8_on_x86_is_for_openvino(patient, bundles):
+    machine = dataclasses.replace(
+        patient(bundle=bundles("int8")), architecture="x86_64"
+    )
+    finding = bundle_fit.check_bundle_precision(machine)
+    assert finding.status == "warn"
+    assert "derain[openvino]" in finding.fix
+    machine = dataclasses.replace(
+        patient(answers={"import openvino": ""}, bundle=bundles("int8")),
+        architecture="x86_64",
+    )
+    assert bundle_fit.check_bundle_precision(machine).status == "ok"
+
+
 GOVERNOR = "sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor"
 
 
@@ -217,11 +303,18 @@ def test_a_power_mode_below_the_fastest(patient):
             answers={"nvpmodel": "NV Power Mode: 15W\n0"},
         )
     )
+    assert finding.fix.startswith("choose a mode from /etc/nvpmodel.conf")
+    finding = nvidia.check_power(
+        patient(
+            files={"etc/nvpmodel.conf": SUPER},
+            answers={"nvpmodel": "NV Power Mode: 15W\n0"},
+        )
+    )
     assert finding.status == "warn"
     assert finding.found == (
         "power mode 15W; processor clocks: schedutil; not the fastest"
     )
-    assert finding.fix == "sudo nvpmodel -m 0 && sudo jetson_clocks"
+    assert finding.fix == "sudo nvpmodel -m 2 && sudo jetson_clocks"
 
 
 def test_the_fastest_power_mode(patient):

@@ -8,10 +8,10 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from derain.runtime.doctor import examination, machine
+from derain.runtime.doctor import checks, machine
+from derain.runtime.doctor.checks import CHECKS
 from derain.runtime.doctor.doctor_cli import main
 from derain.runtime.doctor.machine import Finding
-from derain.runtime.doctor.table import CHECKS
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +35,7 @@ def findings(monkeypatch):
     """Makes the checks find what is given."""
 
     def find(**findings):
-        monkeypatch.setattr(
-            examination, "examine", lambda patient, slow: dict(findings)
-        )
+        monkeypatch.setattr(checks, "examine", lambda patient, slow: dict(findings))
 
     return find
 

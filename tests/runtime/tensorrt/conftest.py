@@ -1,5 +1,7 @@
-"""Tiny bundles that TensorRT takes, and the command that compiles them."""
+"""Tiny bundles that TensorRT takes, what compiles them, and an engine that is none."""
 
+import contextlib
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -11,12 +13,17 @@ import pytest
 
 from derain.core.bundle import MODEL_FILE, sha256
 from derain.core.manifest import FILE_NAME
-from derain.core.sizes import SizeRange
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.core.sizes import Size, SizeRange
+from derain.runtime.cuda.device import DeviceFacts
+from derain.runtime.tensorrt.engine_backend import TensorRtBackend
 from derain.runtime.tensorrt.engine_record import PLATFORM, EngineRecord
+from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
 from support.bundles import frame_model, write_bundle
+from support.recording_cuda import RecordingDevice
+from support.tensorrt_stand_in import Library
 
 STATIC, DYNAMIC = "64x48", "32x32,64x48,128x96"
+PLAN = b"plan"
 
 
 def pytest_collection_modifyitems(items):
@@ -167,29 +174,81 @@ def device():
         runtime="12.6",
         memory_bytes=8 << 30,
         integrated=True,
+        multiprocessors=8,
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_record():
     """Makes the record of an engine built by TensorRT 10.3.0 on an Orin."""
 
-    def make(**changes):
+    def make(sizes=STATIC, **changes):
         fields = {
             "file": "tensorrt-10.3.0-sm87-64x48-0a1b2c3d.plan",
-            "sha256": "0" * 64,
-            "bytes": 4,
+            "sha256": hashlib.sha256(PLAN).hexdigest(),
+            "bytes": len(PLAN),
             "backend": "tensorrt",
             "version": "10.3.0",
             "platform": PLATFORM,
             "gpu": "Orin",
+            "multiprocessors": 8,
             "compute_capabilities": ("8.7",),
             "driver": "12.6",
             "cuda": "12.6",
             "onnx_sha256": "1" * 64,
-            "sizes": SizeRange.parse(STATIC),
+            "sizes": SizeRange.parse(str(sizes)),
         }
         return EngineRecord(**{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture
+def opened(make_record):
+    """Opens the backend: ``opened(order="lazy").backend``; closes it in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def open_it(sizes=STATIC, name="tensorrt", change=None, **options):
+            device = RecordingDevice(**options)
+            library = Library(device, name)
+            if change is not None:
+                change(library)
+            engine = TensorRtEngine(library, make_record(sizes), PLAN)
+            backend = TensorRtBackend(device, engine, SizeRange.parse(sizes).optimum)
+            stack.callback(backend.close)
+            backend.device, backend.library = device, library  # for the test to see
+            return backend
+
+        yield open_it
+
+
+@pytest.fixture(scope="session")
+def frames():
+    """Makes different frames: ``frames(5)``, each `(1, H, W, 3)`."""
+
+    def make(count, size=Size(64, 48)):  # noqa: B008 - immutable
+        generator = np.random.default_rng(7)
+        shape = (count, 1, size.height, size.width, 3)
+        return list(generator.integers(0, 256, shape, dtype=np.uint8))
+
+    return make
+
+
+@pytest.fixture
+def compiled(bundles, tmp_path, make_record):
+    """A bundle whose golden frame is "255 - x", with an engine in it."""
+
+    def make(**changes):
+        source = bundles("wrong-golden")
+        folder = shutil.copytree(source, tmp_path / "compiled")
+        path = folder / FILE_NAME
+        manifest = json.loads(path.read_text())
+        digest = manifest["files"][MODEL_FILE]
+        record = make_record(**{"onnx_sha256": digest, **changes})
+        manifest["engines"] = [record.to_json()]
+        path.write_text(json.dumps(manifest))
+        (folder / record.file).write_bytes(PLAN)
+        return folder
 
     return make
 

@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from derain.runtime.tensorrt.compile_options import TILING_LEVELS
+
 ROOT = Path(__file__).parents[3]
 LISTS = sorted((Path(__file__).parent / "api").glob("*.txt"))
 SOURCES = sorted((ROOT / "runtime" / "tensorrt").glob("*.py"))
-SOURCES += sorted((ROOT / "runtime" / "backends").glob("trt*.py"))
 
 # What only TensorRT-RTX has; `versions` asks which library it is first.
 RTX_ONLY = {
+    "BuilderFlag.REQUIRE_USER_ALLOCATION",
     "ComputeCapability",
     "CudaGraphStrategy",
     "CudaGraphStrategy.DISABLED",
@@ -28,8 +30,12 @@ RTX_ONLY = {
     "DynamicShapesKernelSpecializationStrategy.EAGER",
     "ICudaEngine.create_runtime_config",
     "IExecutionContext.is_stream_capturable",
+    "IRuntimeCache.deserialize",
+    "IRuntimeCache.serialize",
+    "IRuntimeConfig.create_runtime_cache",
     "IRuntimeConfig.cuda_graph_strategy",
     "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy",
+    "IRuntimeConfig.set_runtime_cache",
     "IBuilderConfig.num_compute_capabilities",
     "IBuilderConfig.set_compute_capability",
 }
@@ -133,6 +139,14 @@ def test_the_names_are_found(used):
 @pytest.mark.parametrize("listing", LISTS, ids=[path.stem for path in LISTS])
 def test_every_name_exists(used, listing):
     assert used - RTX_ONLY - names_in(listing.read_text()) == set()
+
+
+def test_tiling_is_where_the_message_says_it_is():
+    names = {"IBuilderConfig.tiling_optimization_level"}
+    names |= {f"TilingOptimizationLevel.{level.upper()}" for level in TILING_LEVELS}
+    for listing in LISTS:
+        there = names & names_in(listing.read_text())
+        assert there == (set() if listing.stem == "10.3.0" else names), listing.stem
 
 
 def test_both_majors_and_the_oldest_jetpack_are_checked():

@@ -12,12 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 from derain.core.bundle import Bundle
-from derain.core.errors import EngineError
+from derain.core.errors import ConfigError, EngineError
 from derain.runtime.tensorrt import compile as compiler
 from derain.runtime.tensorrt import process
 from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
 from derain.runtime.tensorrt.compile_cli import main
-from derain.runtime.tensorrt.engine_record import read_plan
+from derain.runtime.tensorrt.compile_options import CompileOptions
+from derain.runtime.tensorrt.engine_fit import read_plan
 
 pytestmark = pytest.mark.usefixtures("rtx")
 
@@ -74,7 +75,9 @@ def test_the_engine_can_be_read_where_it_fits(make_bundle, compile_command, devi
         read_plan(opened, "tensorrt-rtx", version, device)
 
 
-def test_the_record_names_the_gpu_it_was_built_on(make_bundle, monkeypatch, device):
+def test_the_record_names_the_gpu_it_was_built_on(
+    make_bundle, monkeypatch, device, said
+):
     """As the other process tells it where there is one."""
     facts = BuildFacts(
         version="10.3.0",
@@ -82,6 +85,7 @@ def test_the_record_names_the_gpu_it_was_built_on(make_bundle, monkeypatch, devi
         compute_capabilities=("8.7",),
         seconds=60.0,
         peak_bytes=1 << 30,
+        settings={"max_aux_streams": 0},
         network_types={"fp16": 1},
         layers={"fp16": 1, "fp32": 3},
         notes=("a warning",),
@@ -96,17 +100,13 @@ def test_the_record_names_the_gpu_it_was_built_on(make_bundle, monkeypatch, devi
     folder = make_bundle(middle="half", precision="fp16")
 
     def compile_it():
-        return compiler.compile_bundle(
-            folder,
-            "tensorrt",
-            None,
-            BuildOptions(),
-            force=False,
-            report=lambda part, phase: None,
-        )
+        return compiler.compile(folder, backend="tensorrt")
 
     record = compile_it()
     assert (record.version, record.gpu) == ("10.3.0", "Orin")
+    assert (record.multiprocessors, record.memory_bytes) == (8, 8 << 30)
+    assert record.options == {"max_aux_streams": 0}
+    assert said() == list(record.notes)
     assert record.compute_capabilities == ("8.7",)
     assert (record.driver, record.cuda) == ("12.6", "12.6")
     assert record.seconds == 60.0
@@ -128,14 +128,10 @@ def test_the_compiler_says_how_far_it_is(make_bundle, monkeypatch):
     )
     monkeypatch.setattr(process, "_COMMAND", (sys.executable, "-c", code))
     told = []
-    compiler.compile_bundle(
-        make_bundle(),
-        "tensorrt-rtx",
-        None,
-        BuildOptions(compute_capabilities=("8.6",)),
-        force=False,
-        report=lambda part, phase: told.append((part, phase)),
+    monkeypatch.setattr(
+        compiler._Shown, "update", lambda self, *done: told.append(done)
     )
+    compiler.compile(make_bundle(), backend="tensorrt-rtx", compute_capability=("8.6",))
     parts = [part for part, phase in told if part is not None and phase]
     assert parts[0] < parts[-1] <= 1
 
@@ -448,12 +444,12 @@ def test_a_disk_that_is_full_when_the_engine_is_written(
 
 def test_the_backend_is_tensorrt_where_it_is_installed(monkeypatch):
     monkeypatch.setattr(compiler, "installed", lambda: ["tensorrt", "tensorrt-rtx"])
-    assert compiler.choose_backend(BuildOptions()) == "tensorrt"
-    ahead = BuildOptions(compute_capabilities=("8.6",))
+    assert compiler.choose_backend(CompileOptions()) == "tensorrt"
+    ahead = CompileOptions(compute_capability=("8.6",))
     assert compiler.choose_backend(ahead) == "tensorrt-rtx"
     monkeypatch.setattr(compiler, "installed", list)
     with pytest.raises(EngineError, match="neither tensorrt nor tensorrt_rtx is inst"):
-        compiler.choose_backend(BuildOptions())
+        compiler.choose_backend(CompileOptions())
 
 
 def test_a_request_survives_its_way_to_the_other_process(tmp_path):
@@ -470,3 +466,57 @@ def test_a_request_survives_its_way_to_the_other_process(tmp_path):
     )
     there = json.loads(json.dumps(request.to_json()))
     assert BuildRequest.from_json(there) == request
+
+
+def test_an_opened_bundle_and_sizes_in_any_form(make_bundle):
+    folder = make_bundle(sizes="32x32,64x48,128x96")
+    options = {"backend": "tensorrt-rtx", "compute_capability": ("8.6",)}
+    first = compiler.compile(Bundle.open(folder), size=(64, 48), **options)
+    second = compiler.compile(str(folder), dynamic="32x32,40x40,64x48", **options)
+    assert (str(first.sizes), str(second.sizes)) == ("64x48", "32x32,40x40,64x48")
+    assert len(Bundle.open(folder).manifest.engines) == 2
+
+
+def test_options_that_exclude_each_other(make_bundle):
+    with pytest.raises(ConfigError, match="--size and --dynamic exclude each other"):
+        compiler.compile(make_bundle(), size="1x1", dynamic="1x1,2x2,3x3")
+
+
+def test_tiling_is_in_the_record(make_bundle, compile_command):
+    result = compile_command(make_bundle(), "--tiling", "fast", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["engine"]["options"] == {"tiling": "fast"}
+
+
+# Builds an engine, and dies where it would be inspected.
+_DIES = """
+import os
+from derain.runtime.tensorrt import child
+def inspect(*arguments, **options):
+    {death}
+child.inspect = inspect
+child.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("death", "why"),
+    [
+        ("os.kill(os.getpid(), 11)", r"crashed \(SIGSEGV\)"),
+        ("raise ValueError('no such layer')", "last words: ValueError: no such layer"),
+    ],
+    ids=["a crash", "an exception"],
+)
+def test_an_engine_survives_an_inspection_that_does_not(
+    make_bundle, monkeypatch, death, why
+):
+    code = _DIES.format(death=death)
+    monkeypatch.setattr(process, "_COMMAND", (sys.executable, "-c", code))
+    folder = make_bundle()
+    record = compiler.compile(
+        folder, backend="tensorrt-rtx", compute_capability=("8.6",)
+    )
+    assert record.layers is None
+    (note,) = (note for note in record.notes if "not inspected" in note)
+    assert re.search(why, note)
+    assert (folder / record.file).stat().st_size == record.bytes > 0

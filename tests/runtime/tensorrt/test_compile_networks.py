@@ -18,8 +18,7 @@ from derain.core.sizes import SizeRange
 from derain.export import pipeline, reference, verify
 from derain.export.fp16 import Fp16Choice
 from derain.models.registry import MODELS
-from derain.runtime.tensorrt.build_options import BuildOptions
-from derain.runtime.tensorrt.compile import compile_bundle
+from derain.runtime.tensorrt.compile import compile
 
 pytestmark = pytest.mark.usefixtures("rtx")
 
@@ -52,13 +51,11 @@ def compile_for(record_property):
     """Compiles a bundle for a GPU of compute capability 8.6."""
 
     def run(folder, sizes=None):
-        record = compile_bundle(
+        record = compile(
             folder,
-            "tensorrt-rtx",
-            sizes,
-            BuildOptions(compute_capabilities=("8.6",)),
-            force=False,
-            report=lambda part, phase: None,
+            backend="tensorrt-rtx",
+            dynamic=sizes,
+            compute_capability=("8.6",),
         )
         plan = (folder / record.file).read_bytes()
         assert len(plan) == record.bytes

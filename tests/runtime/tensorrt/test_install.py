@@ -61,6 +61,12 @@ def test_an_engine_of_another_kind_stays(bundle, add):
     assert len(Bundle.open(bundle).manifest.engines) == 2
 
 
+def test_engines_of_an_agx_and_of_a_nano_lie_side_by_side(bundle, add):
+    first, second = add(b"first", multiprocessors=16), add(b"second", multiprocessors=8)
+    assert plans(bundle) == {first.file, second.file}
+    assert len(Bundle.open(bundle).manifest.engines) == 2
+
+
 def test_an_engine_of_the_same_kind_is_replaced(bundle, add):
     add(b"first")
     second = add(b"second")

@@ -10,7 +10,8 @@ from derain.core.bundle import MODEL_FILE, Bundle
 from derain.core.errors import EngineError
 from derain.core.manifest import FILE_NAME
 from derain.core.sizes import Size, SizeRange
-from derain.runtime.tensorrt.engine_record import EngineRecord, read_plan
+from derain.runtime.tensorrt.engine_fit import read_plan
+from derain.runtime.tensorrt.engine_record import EngineRecord
 
 PLAN = b"plan"
 
@@ -83,9 +84,10 @@ def test_one_that_fits_is_found_among_others(bundle, device):
         ({"version": "10.3.1"}, r"tensorrt 10\.3\.1"),
         ({"gpu": "Orin Nano"}, r"Orin Nano \(8\.7\)"),
         ({"compute_capabilities": ("8.9",)}, r"Orin \(8\.9\)"),
+        ({"multiprocessors": 16}, r"Orin \(8\.7\), 16 multiprocessors, "),
         ({"platform": "linux-riscv"}, "linux-riscv"),
     ],
-    ids=["version", "patch", "gpu", "compute capability", "platform"],
+    ids=["version", "patch", "gpu", "compute capability", "an AGX", "platform"],
 )
 def test_another_machine_is_refused_in_one_line(bundle, device, change, built_for):
     opened = bundle(change)
@@ -93,7 +95,7 @@ def test_another_machine_is_refused_in_one_line(bundle, device, change, built_fo
         read(opened, device)
     text = str(error.value)
     assert text.endswith(f"; run: derain-compile {opened.folder} --backend tensorrt")
-    assert "this is tensorrt 10.3.0, Orin (8.7)" in text
+    assert "this is tensorrt 10.3.0, Orin (8.7), 8 multiprocessors, " in text
     assert "\n" not in text
 
 
@@ -141,6 +143,10 @@ def test_hardware_compatible_engines_run_on_ampere_and_later(
     else:
         with pytest.raises(EngineError, match=r"built for .*GPUs since Ampere"):
             read(opened, here)
+
+
+def test_a_record_of_before_multiprocessors_were_kept_is_believed(bundle, device):
+    assert read(bundle({"multiprocessors": None}), device)[1] == PLAN
 
 
 def test_tensorrt_rtx_asks_for_the_compute_capability_alone(bundle, device):

@@ -4,12 +4,15 @@ import pytest
 
 from derain.core.errors import EngineError
 from derain.core.sizes import Size
+from derain.runtime.tensorrt.cache_file import CacheFile
 from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
+from support.recording_cuda import RecordingDevice
+from support.tensorrt_stand_in import Library, RuntimeCache
 
 
 @pytest.fixture
-def library(recording, stand_in):
-    return stand_in.Library(recording.RecordingDevice())
+def library():
+    return Library(RecordingDevice())
 
 
 def test_an_engine_that_loads(library, make_record):
@@ -115,3 +118,58 @@ def test_tensorrt_rtx_compiles_for_a_size_before_it_is_captured(opened):
 def test_contexts_make_no_ranges_for_each_layer(opened):
     engine = opened()._engine
     assert engine._context.nvtx_verbosity == "NONE"
+
+
+@pytest.fixture
+def kernels(tmp_path):
+    return CacheFile("kernels", tmp_path / "kernels.cache")
+
+
+@pytest.fixture
+def rtx_library():
+    return Library(RecordingDevice(), "tensorrt-rtx")
+
+
+def test_tensorrt_rtx_compiles_once_and_not_at_each_start(
+    rtx_library, make_record, kernels
+):
+    engine = TensorRtEngine(rtx_library, make_record(), b"plan", kernels)
+    assert rtx_library.cache.loaded is None
+    engine.set_size(Size(64, 48))
+    engine.keep_kernels()
+    assert kernels.load() == b"1x48x64x3"
+    engine.close()
+    rtx_library.cache = RuntimeCache()
+    TensorRtEngine(rtx_library, make_record(), b"plan", kernels).close()
+    assert rtx_library.cache.loaded == b"1x48x64x3"
+
+
+def test_kernels_are_written_only_when_there_are_more(
+    rtx_library, make_record, kernels, monkeypatch
+):
+    engine = TensorRtEngine(rtx_library, make_record(), b"plan", kernels)
+    engine.set_size(Size(64, 48))
+    saved = []
+    monkeypatch.setattr(CacheFile, "save", lambda self, data: saved.append(data))
+    engine.keep_kernels()
+    engine.close()
+    assert len(saved) == 1
+
+
+def test_kernels_that_cannot_be_kept_are_a_note(
+    rtx_library, make_record, tmp_path, said
+):
+    (tmp_path / "file").touch()
+    nowhere = CacheFile("kernels", tmp_path / "file" / "kernels.cache")
+    engine = TensorRtEngine(rtx_library, make_record(), b"plan", nowhere)
+    engine.set_size(Size(64, 48))
+    engine.close()
+    assert rtx_library.alive == 0
+    assert any("the next start will compile again" in line for line in said())
+
+
+def test_damaged_kernels_are_compiled_again(rtx_library, make_record, kernels, said):
+    kernels.path.write_bytes(b"damaged")
+    TensorRtEngine(rtx_library, make_record(), b"plan", kernels).close()
+    assert rtx_library.cache.loaded is None
+    assert "is damaged, or of another program: ignored" in said()[0]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from derain.core.errors import BundleError
 from derain.core.lazy import load
-from derain.runtime.doctor.machine import Finding, Patient
+from derain.runtime.doctor.machine import Finding, Host, Patient, ThisHost
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ CHECKS = (
     Check("GPU", "nvidia", "check_gpu"),
     Check("TensorRT", "nvidia", "check_tensorrt"),
     Check("TensorRT-RTX", "nvidia", "check_tensorrt_rtx"),
+    Check("fastest backend", "nvidia", "check_backends"),
     Check("power", "nvidia", "check_power"),
     Check("PyAV", "software", "check_pyav"),
     Check("OpenCV video", "media", "check_opencv"),
@@ -52,6 +55,34 @@ CHECKS = (
     Check("precision", "bundle_fit", "check_bundle_precision", of_bundle=True),
     Check("engines", "bundle_fit", "check_bundle_engines", of_bundle=True),
 )
+
+
+def examine_machine(
+    folder: Path | None, *, slow: bool = False, machine: Host | None = None
+) -> dict[str, Finding]:
+    """What the checks find, by name.
+
+    Args:
+        folder: A bundle that is to run here, or None.
+        slow: Whether to measure, too.
+        machine: Another machine than this one, for tests.
+    """
+    machine = machine or ThisHost()
+    if folder is None:
+        return examine(Patient(machine), slow=slow)
+    try:
+        from derain.core.bundle import Bundle
+
+        bundle = Bundle.open(folder)
+    except BundleError as error:
+        text, _, fix = str(error).rpartition("; ")
+        bad = Finding("missing", text or fix, fix if text else "")
+    # NumPy or OpenCV is broken: another check says which.
+    except ImportError as error:
+        bad = Finding("missing", f"{folder} cannot be checked: {error}")
+    else:
+        return examine(Patient(machine, bundle), slow=slow)
+    return {**examine(Patient(machine), slow=slow), "bundle": bad}
 
 
 def examine(patient: Patient, *, slow: bool = False) -> dict[str, Finding]:

@@ -32,6 +32,7 @@ class Context:
         if self.library.fails("set_input_shape"):
             return False
         self.shape = tuple(shape) if self.library.takes_shapes else None
+        self.library.cache.kernels.add("x".join(map(str, shape)))
         return self.library.takes_shapes
 
     def set_tensor_address(self, name, address):
@@ -89,8 +90,12 @@ class Engine:
         return self.library.types[name]
 
     def create_runtime_config(self):
-        self.library.config = SimpleNamespace()
-        return self.library.config
+        library = self.library
+        library.config = SimpleNamespace(
+            create_runtime_cache=lambda: library.cache,
+            set_runtime_cache=lambda cache: True,
+        )
+        return library.config
 
     def create_execution_context(self, *config):
         if self.library.no_room:
@@ -100,6 +105,22 @@ class Engine:
             return None
         self.library.contexts += 1
         return Context(self.library)
+
+
+class RuntimeCache:
+    """What TensorRT-RTX has compiled: of each size once."""
+
+    def __init__(self):
+        self.loaded = None
+        self.kernels = set()
+
+    def deserialize(self, kernels):
+        self.loaded = kernels
+        self.kernels = set(kernels.decode().split())
+        return True
+
+    def serialize(self):
+        return " ".join(sorted(self.kernels)).encode()
 
 
 class Runtime:
@@ -138,6 +159,7 @@ class Library:
         self.messages = SimpleNamespace(errors=[], warnings=[])
         self.logger = None
         self.alive = self.runs = self.contexts = 0
+        self.cache = RuntimeCache()
         self.takes_shapes, self.capturable = True, True
         self.enqueue_fails = self.no_room = False
         self.network_ms, self.mapped_ms = 4.0, 5.0

@@ -1,6 +1,6 @@
 """What the TensorRT backend does, in which order; without a GPU.
 
-The device records and the engine stands in: see recording.py and stand_in.py.
+The device records and the engine stands in: see tests/support.
 """
 
 import contextlib
@@ -17,6 +17,8 @@ from derain.core.sizes import Size
 from derain.runtime import Bundle, Derainer
 from derain.runtime.backends import open_backend
 from derain.runtime.tensorrt import engine_backend
+from support.recording_cuda import RecordingDevice
+from support.tensorrt_stand_in import Library
 
 ORDERS = [("lazy", 0), ("eager", 0), *(("random", seed) for seed in range(5))]
 RANGE = "32x32,64x48,128x96"
@@ -346,13 +348,13 @@ def use(folder, monkeypatch, device, library, frames):
 
 @pytest.mark.parametrize("integrated", [False, True], ids=["card", "jetson"])
 def test_a_failure_at_any_call_leaves_nothing(
-    compiled, monkeypatch, recording, stand_in, frames, integrated
+    compiled, monkeypatch, frames, integrated
 ):
     folder = compiled()
 
     def attempt(fail_at):
-        device = recording.RecordingDevice(fail_at=fail_at, integrated=integrated)
-        library = stand_in.Library(device)
+        device = RecordingDevice(fail_at=fail_at, integrated=integrated)
+        library = Library(device)
         message = None
         try:
             use(folder, monkeypatch, device, library, frames)
@@ -399,13 +401,11 @@ def test_a_device_that_fails_for_good_frees_everything(opened, frames, monkeypat
     backend.close()
 
 
-def test_nothing_leaks_over_ten_thousand_rounds(
-    recording, stand_in, make_record, frames
-):
+def test_nothing_leaks_over_ten_thousand_rounds(make_record, frames):
     """10,000 times: open, infer, close, on one device."""
-    device = recording.RecordingDevice(order="eager")
+    device = RecordingDevice(order="eager")
     device.keep_calls = False
-    library = stand_in.Library(device)
+    library = Library(device)
     (frame,) = frames(1, Size(8, 8))
     record = make_record("8x8")
 
@@ -440,14 +440,10 @@ def test_nothing_leaks_over_ten_thousand_rounds(
     assert library.contexts == 10_000
 
 
-def test_the_row_opens_an_engine_of_a_bundle(
-    compiled, monkeypatch, recording, stand_in
-):
-    device = recording.RecordingDevice()
+def test_the_row_opens_an_engine_of_a_bundle(compiled, monkeypatch):
+    device = RecordingDevice()
     monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(
-        engine_backend, "open_api", lambda name: stand_in.Library(device, name)
-    )
+    monkeypatch.setattr(engine_backend, "open_api", lambda name: Library(device, name))
     with contextlib.closing(Derainer(Bundle.open(compiled()), "tensorrt")) as derainer:
         assert derainer.golden_psnr_db == np.inf
         assert derainer.description == (
@@ -455,11 +451,35 @@ def test_the_row_opens_an_engine_of_a_bundle(
         )
 
 
-def test_an_engine_that_gives_something_else_fails_its_self_test(
-    compiled, monkeypatch, recording, stand_in
+def test_the_self_test_runs_the_graph_that_frames_will_run(compiled, monkeypatch):
+    device = RecordingDevice()
+    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
+    monkeypatch.setattr(engine_backend, "open_api", lambda name: Library(device, name))
+    with contextlib.closing(Derainer(Bundle.open(compiled()), "tensorrt")) as derainer:
+        assert device.made["graph"] == 1
+        assert device.calls.count("launch graph") == 2  # captured, then tested
+        device.calls.clear()
+        derainer.derain(np.zeros((48, 64, 3), np.uint8))
+        assert device.calls == ["launch graph", "synchronize stream"]
+
+
+def test_kernels_of_tensorrt_rtx_are_kept_in_the_users_cache(
+    compiled, monkeypatch, tmp_path
 ):
-    device = recording.RecordingDevice()
-    library = stand_in.Library(device)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    device = RecordingDevice()
+    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
+    monkeypatch.setattr(engine_backend, "open_api", lambda name: Library(device, name))
+    folder = compiled(backend="tensorrt-rtx", gpu=None)
+    with contextlib.closing(open_backend("tensorrt-rtx", Bundle.open(folder))):
+        (file,) = (tmp_path / "derain" / "kernels").iterdir()
+        assert file.name == "tensorrt-rtx-10.3.0-sm87-orin-8.cache"
+        assert file.read_bytes().endswith(b"\n1x48x64x3")
+
+
+def test_an_engine_that_gives_something_else_fails_its_self_test(compiled, monkeypatch):
+    device = RecordingDevice()
+    library = Library(device)
     launch = device.launch
 
     def zeros(handle, name, action, addresses, milliseconds, writes):
@@ -487,10 +507,10 @@ def test_an_engine_that_gives_something_else_fails_its_self_test(
     ids=["another gpu", "another tensorrt", "changed onnx", "truncated", "a byte"],
 )
 def test_a_mismatch_is_told_before_the_library_is_used(
-    compiled, monkeypatch, recording, stand_in, changes, plan, why
+    compiled, monkeypatch, changes, plan, why
 ):
-    device = recording.RecordingDevice()
-    library = stand_in.Library(device)
+    device = RecordingDevice()
+    library = Library(device)
     monkeypatch.setattr(engine_backend, "open_device", lambda: device)
     monkeypatch.setattr(engine_backend, "open_api", lambda name: library)
     folder = compiled(**changes)

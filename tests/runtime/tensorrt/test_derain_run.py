@@ -8,17 +8,19 @@ import pytest
 from derain.core.errors import EngineError
 from derain.core.pictures import read_picture
 from derain.runtime.tensorrt import engine_backend
+from support.recording_cuda import RecordingDevice
+from support.tensorrt_stand_in import Library
 
 pytest.importorskip("click.testing")
 
 
 @pytest.fixture
-def run(compiled, monkeypatch, recording, stand_in, invoke, picture_folder, tmp_path):
+def run(compiled, monkeypatch, invoke, picture_folder, tmp_path):
     """Runs the command on three pictures, with the stand-in and its options."""
 
     def with_options(**options):
-        device = recording.RecordingDevice(**options)
-        library = stand_in.Library(device)
+        device = RecordingDevice(**options)
+        library = Library(device)
         monkeypatch.setattr(engine_backend, "open_device", lambda: device)
         monkeypatch.setattr(engine_backend, "open_api", lambda name: library)
         arguments = ("--source", picture_folder(), "--sink", tmp_path / "out")
@@ -47,13 +49,11 @@ def test_a_note_is_shown(run):
 
 
 def test_an_engine_for_another_machine_is_one_line(
-    compiled, monkeypatch, recording, stand_in, invoke, picture_folder, tmp_path
+    compiled, monkeypatch, invoke, picture_folder, tmp_path
 ):
-    device = recording.RecordingDevice()
+    device = RecordingDevice()
     monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(
-        engine_backend, "open_api", lambda name: stand_in.Library(device)
-    )
+    monkeypatch.setattr(engine_backend, "open_api", lambda name: Library(device))
     folder = compiled(gpu="Thor", compute_capabilities=("11.0",))
     arguments = ("--source", picture_folder(), "--sink", tmp_path / "out")
     result = invoke(folder, *arguments, "--backend", "tensorrt")

@@ -13,7 +13,7 @@ from collections import Counter
 import numpy as np
 
 from derain.core.errors import EngineError
-from derain.runtime.cuda.facts import DeviceFacts
+from derain.runtime.cuda.device import DeviceFacts
 
 COPY_MS = 1.0
 
@@ -192,6 +192,7 @@ class RecordingDevice:
             runtime="12.6",
             memory_bytes=8 << 30,
             integrated=integrated,
+            multiprocessors=8,
         )
         self.calls = []
         self.keep_calls = True

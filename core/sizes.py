@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass
+from typing import TypeAlias
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -31,6 +33,25 @@ class Size:
             )
         return cls(int(match[1]), int(match[2]))
 
+    @classmethod
+    def of(cls, value: SizeLike) -> Size:
+        """`value` as a `Size`: itself, ``"1280x720"``, or ``(width, height)``.
+
+        Raises:
+            ValueError: It is none of these.
+        """
+        if isinstance(value, Size):
+            return value
+        if isinstance(value, str):
+            return cls.parse(value)
+        try:
+            width, height = (operator.index(side) for side in value)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"size {value!r} is no size; wanted '1280x720' or (1280, 720)"
+            ) from None
+        return cls(width, height)
+
     @property
     def pixels(self) -> int:
         """Width times height."""
@@ -38,6 +59,9 @@ class Size:
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height}"
+
+
+SizeLike: TypeAlias = Size | str | tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +111,21 @@ class SizeRange:
             raise ValueError(f"{text!r} must be one size or three: MIN,OPT,MAX")
         return cls(*sizes)
 
+    @classmethod
+    def of(cls, value: SizeRangeLike) -> SizeRange:
+        """`value` as a `SizeRange`: itself, its text, one size, or three.
+
+        Raises:
+            ValueError: It is none of these, or the sizes are not in order.
+        """
+        if isinstance(value, SizeRange):
+            return value
+        if isinstance(value, str):
+            return cls.parse(value)
+        if isinstance(value, (tuple, list)) and len(value) == 3:
+            return cls(*map(Size.of, value))
+        return cls.static(Size.of(value))
+
     @property
     def is_static(self) -> bool:
         """Whether one size alone is accepted."""
@@ -102,3 +141,6 @@ class SizeRange:
         if self.is_static:
             return str(self.optimum)
         return f"{self.minimum},{self.optimum},{self.maximum}"
+
+
+SizeRangeLike: TypeAlias = SizeRange | SizeLike | tuple[SizeLike, SizeLike, SizeLike]

@@ -51,3 +51,36 @@ def test_range_of_one_size():
 def test_range_rejects_what_is_none(text, message):
     with pytest.raises(ValueError, match=message):
         SizeRange.parse(text)
+
+
+@pytest.mark.parametrize(
+    "value", ["1280x720", (1280, 720), [1280, 720], Size(1280, 720)], ids=repr
+)
+def test_size_of_takes_text_and_pairs(value):
+    assert Size.of(value) == Size(1280, 720)
+
+
+@pytest.mark.parametrize(
+    "value", [(1280,), (1, 2, 3), (1.5, 2), ("a", "b"), 1280, None], ids=repr
+)
+def test_size_of_refuses_what_is_none(value):
+    with pytest.raises(ValueError, match=r"is no size; wanted '1280x720' or"):
+        Size.of(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1x2,3x4,5x6",
+        ("1x2", (3, 4), Size(5, 6)),
+        SizeRange(Size(1, 2), Size(3, 4), Size(5, 6)),
+    ],
+    ids=repr,
+)
+def test_range_of_takes_text_and_three_sizes(value):
+    assert SizeRange.of(value) == SizeRange(Size(1, 2), Size(3, 4), Size(5, 6))
+
+
+@pytest.mark.parametrize("value", ["64x48", (64, 48), Size(64, 48)], ids=repr)
+def test_range_of_one_size_is_static(value):
+    assert SizeRange.of(value) == SizeRange.static(Size(64, 48))

@@ -221,7 +221,7 @@ def _look(
     with requires("train"):
         from derain.core.pictures import write_picture
         from derain.training.look import derained_rows, rainy_rows
-        from derain.training.sheets import contact_sheet
+        from derain.core.contact_sheet import contact_sheet
     if model is None:
         rows = rainy_rows(folders, most or 4, seed)
     else:

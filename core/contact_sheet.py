@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from derain.training.data import Picture
+Picture = NDArray[np.uint8]  # (H, W, 3) BGR
 
+_NARROW = 300  # pixels; the text of narrower cells is smaller
 _CAPTION = 22  # pixels under a picture for its text
 
 
@@ -47,5 +49,6 @@ def _cell(text: str, image: Picture, width: int) -> Picture:
     cell[:height] = small
     at = (4, height + _CAPTION - 7)
     font = cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(cell, text, at, font, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    scale = 0.35 if width < _NARROW else 0.45
+    cv2.putText(cell, text, at, font, scale, (0, 0, 0), 1, cv2.LINE_AA)
     return cell

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from derain.core.errors import UnknownNameError
 from derain.core.lazy import load
@@ -25,38 +25,51 @@ class BackendEntry:
         extra: The ``derain[...]`` extra that installs its dependencies; empty where the
             plain install has them.
         summary: One line for ``--help``.
+        device: What it runs on.
     """
 
     module: str
     factory: str
     extra: str
     summary: str
+    device: Literal["cpu", "gpu"]
 
 
 BACKENDS = {
     "onnxruntime": BackendEntry(
-        "backends.ort", "open_cpu", "", "ONNX Runtime on the processor; runs everywhere"
+        "backends.ort",
+        "open_cpu",
+        "",
+        "ONNX Runtime on the processor; runs everywhere",
+        device="cpu",
     ),
     "onnxruntime-cuda": BackendEntry(
-        "backends.ort", "open_cuda", "gpu", "ONNX Runtime on an NVIDIA GPU"
+        "backends.ort",
+        "open_cuda",
+        "gpu",
+        "ONNX Runtime on an NVIDIA GPU",
+        device="gpu",
     ),
     "openvino": BackendEntry(
         "backends.openvino",
         "open_openvino",
         "openvino",
         "OpenVINO on the processor; INT8 faster than FP32 on x86",
+        device="cpu",
     ),
     "tensorrt": BackendEntry(
         "tensorrt.engine_backend",
         "open_tensorrt",
         "tensorrt",
         "an engine that derain-compile has put into the bundle; for a Jetson",
+        device="gpu",
     ),
     "tensorrt-rtx": BackendEntry(
         "tensorrt.engine_backend",
         "open_tensorrt_rtx",
         "tensorrt-rtx",
         "the same with TensorRT-RTX; for GeForce RTX and alike",
+        device="gpu",
     ),
 }
 

@@ -16,7 +16,7 @@ import click
 import torch
 from torch import Tensor
 
-from derain.benchmarks.latency.pixels import padded_size
+from derain.benchmarks.latency.graph_candidates import padded_size
 from derain.benchmarks.latency.torch_candidates import parameters
 from derain.core.commands import SIZE, Command
 from derain.core.errors import ExportError

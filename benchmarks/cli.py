@@ -11,7 +11,7 @@ import click
 
 from derain.benchmarks.latency.candidates import CANDIDATES
 from derain.benchmarks.latency.options import BenchmarkOptions
-from derain.core.commands import Command
+from derain.core.commands import Command, DefaultGroup
 from derain.core.errors import BenchmarkError
 from derain.core.lazy import requires
 from derain.core.options import options_from
@@ -24,23 +24,7 @@ _EPILOG = "\b\nRows:\n" + "\n".join(
 )
 
 
-class _Group(click.Group):
-    """A group whose command is ``run`` where none is named."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] != "--help"):
-            args = [_DEFAULT_COMMAND, *args]
-        return super().parse_args(ctx, args)
-
-    def format_options(
-        self, ctx: click.Context, formatter: click.HelpFormatter
-    ) -> None:
-        """The options of ``run`` are ours too."""
-        run.format_options(ctx, formatter)
-        self.format_commands(ctx, formatter)
-
-
-@click.group(cls=_Group, epilog=_EPILOG)
+@click.group(cls=DefaultGroup, default=_DEFAULT_COMMAND, epilog=_EPILOG)
 def main() -> None:
     """Measure derained frames per second, quality and limits, in one table.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from derain.calibration.contact_sheet import contact_sheet
+from derain.calibration.contact_sheet import frames_sheet
 from derain.calibration.files import check_free
 from derain.calibration.frame_store import FrameSource, FrameStore
 from derain.calibration.options import CalibrationOptions
@@ -91,7 +91,7 @@ def read_data(
         store.collect(source, size, dry=options.dry, count=options.frames)
         _log.info(_summary(store, options.frames))
         if report is not None:
-            write_picture(report / SHEET_FILE, contact_sheet(store.chosen))
+            write_picture(report / SHEET_FILE, frames_sheet(store.chosen))
         yield CalibrationData(options=options, store=store, pairs=tuple(pairs))
 
 

@@ -9,21 +9,27 @@ from typing import Any
 from derain.calibration.calibration_file import Calibration
 from derain.calibration.files import write_file
 from derain.core.lazy import requires
+from derain.core.tables import text_table
 
 TABLE_FILE, PLOT_FILE = "report.txt", "report.png"
 
 
 def table(calibration: Calibration) -> list[str]:
     """The curve "layers in INT8 against decibels" and the layers that went back."""
-    lines = ["layers  multiplications  against FP32  lost against the truth  flicker"]
-    total = len(calibration.macs)
+    head = ["layers", "multiplications", "against FP32", "lost against the truth"]
+    rows = [[*head, "flicker"]]
     for step in calibration.curve:
         drop = step["drop_db"]
-        lost = "not known" if drop is None else f"{drop:.3f} dB"
-        lines.append(
-            f"{step['layers']:>3}/{total:<3} {step['share']:>15.1%}  "
-            f"{step['psnr_db']:>9.2f} dB  {lost:<22}  {_flicker(step)}"
+        rows.append(
+            [
+                f"{step['layers']}/{len(calibration.macs)}",
+                f"{step['share']:.1%}",
+                f"{step['psnr_db']:.2f} dB",
+                "not known" if drop is None else f"{drop:.3f} dB",
+                _flicker(step),
+            ]
         )
+    lines = text_table(rows, left=(4,))
     for name in calibration.float_layers:
         part = calibration.macs[name] / sum(calibration.macs.values())
         why = reason_in_float(calibration, name)

@@ -21,7 +21,7 @@ A message says what, got, wanted and what to do, on one line.
     ├── CalibrationError(ValueError)          a network cannot, or must not, be INT8
     ├── TrainingError(RuntimeError)           a training run cannot go on
     └── BenchmarkError(RuntimeError)          a benchmark or its record fails
-        └── RowError                          one candidate fails; the others go on
+        └── CandidateError                    one candidate fails; the others go on
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class BenchmarkError(DerainError, RuntimeError):
     """A benchmark cannot be run, or a record of one cannot be read."""
 
 
-class RowError(BenchmarkError):
+class CandidateError(BenchmarkError):
     """A row of the table failed; the others go on.
 
     Attributes:

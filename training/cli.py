@@ -219,9 +219,9 @@ def _look(
     if weights is not None and model is None:
         raise click.UsageError("--weights needs --model")
     with requires("train"):
+        from derain.core.contact_sheet import contact_sheet
         from derain.core.pictures import write_picture
         from derain.training.look import derained_rows, rainy_rows
-        from derain.training.sheets import contact_sheet
     if model is None:
         rows = rainy_rows(folders, most or 4, seed)
     else:

@@ -1,42 +1,14 @@
-"""What is left: the roofline of this machine, and what each Jetson would need."""
+"""What a network costs, and whether each Jetson would bear it."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
-
-from derain.benchmarks.report.fields import from_json
-from derain.core.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from derain.benchmarks.analysis.graph_counts import GraphCounts
 
 VERDICT_FPS = 30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ceiling:
-    """A measured limit of this machine.
-
-    Attributes:
-        device: Processor or GPU.
-        kind: ``copy``: bytes read and written; ``product``: floating-point operations
-            of a matrix product, two for a multiply-accumulate.
-        precision: Of the numbers.
-        giga_per_s: GB/s or GFLOP/s.
-        library: What it was measured with.
-    """
-
-    device: Literal["cpu", "gpu"]
-    kind: Literal["copy", "product"]
-    precision: Literal["fp32", "fp16"]
-    giga_per_s: float
-    library: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +41,7 @@ BANDWIDTH_REACHED = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class JetsonVerdict:
     """Whether a module would derain in time. Computed, not measured.
 
     Attributes:
@@ -89,7 +61,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class GraphCost:
     """What a graph costs in FP32 at its size.
 
     Attributes:
@@ -110,76 +82,28 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class NetworkLimits:
     """What a network costs, and what that means here and on Jetsons.
 
     Attributes:
         counts: Of each graph that could be counted.
         roofline_ms: Least time on this machine by device and precision, such as
             ``cpu-fp32``: of the counted graphs the one that needs least, layer by
-            layer the longer of arithmetic and memory at the measured ceilings. Small
+            layer the longer of arithmetic and memory at the measured peaks. Small
             maps stay in caches, so a row may be faster.
         verdicts: For each `Jetson`; computed, not measured.
     """
 
-    counts: list[Counts]
+    counts: list[GraphCost]
     roofline_ms: dict[str, float]
-    verdicts: list[Verdict]
+    verdicts: list[JetsonVerdict]
 
 
-def measure_ceilings(threads: int) -> list[Ceiling]:
-    """The ceilings of this machine, measured now in a process of its own.
-
-    Raises:
-        BenchmarkError: They cannot be measured.
-    """
-    variables = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "derain.benchmarks.analysis.roofline_peaks",
-            str(threads),
-        ],
-        capture_output=True,
-        text=True,
-        env=os.environ | variables,
-    )
-    if done.returncode:
-        last = next(iter(done.stderr.splitlines()[-1:]), f"status {done.returncode}")
-        raise BenchmarkError(f"the ceilings cannot be measured: {last}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    return [from_json(Ceiling, fields, "ceiling") for fields in found]
-
-
-def higher_ceilings(
-    first: Sequence[Ceiling], second: Sequence[Ceiling]
-) -> list[Ceiling]:
-    """Of each kind and library the higher: what disturbs can only make it lower."""
-    best: dict[tuple[str, str, str, str], Ceiling] = {}
-    for ceiling in (*first, *second):
-        key = ceiling.device, ceiling.kind, ceiling.precision, ceiling.library
-        if key not in best or ceiling.giga_per_s > best[key].giga_per_s:
-            best[key] = ceiling
-    return list(best.values())
-
-
-def best_ceiling(
-    ceilings: Sequence[Ceiling], device: str, kind: str, precision: str = "fp32"
-) -> float | None:
-    """The highest of the measured `ceilings` of one kind, in G/s; None without one."""
-    values = [
-        ceiling.giga_per_s
-        for ceiling in ceilings
-        if (ceiling.device, ceiling.kind, ceiling.precision)
-        == (device, kind, precision)
-    ]
-    return max(values, default=None)
-
-
-def describe_counts(counts: GraphCounts, graph: Literal["plain", "bundle"]) -> Counts:
+def describe_counts(
+    counts: GraphCounts, graph: Literal["plain", "bundle"]
+) -> GraphCost:
     """`counts` for a record."""
-    return Counts(
+    return GraphCost(
         graph=graph,
         kmac_per_px=counts.macs / counts.pixels / 1000,
         parameters=counts.parameters,
@@ -189,28 +113,9 @@ def describe_counts(counts: GraphCounts, graph: Literal["plain", "bundle"]) -> C
     )
 
 
-def rooflines_ms(
-    graphs: Sequence[GraphCounts], ceilings: Sequence[Ceiling]
-) -> dict[str, float]:
-    """Least time of a frame by device and precision; see `Limits.roofline_ms`."""
-    found = {}
-    for device, precision in (("cpu", "fp32"), ("gpu", "fp32"), ("gpu", "fp16")):
-        flops = best_ceiling(ceilings, device, "product", precision)
-        bandwidth = best_ceiling(ceilings, device, "copy")
-        if not graphs or not flops or not bandwidth:
-            continue
-        part = 0.5 if precision == "fp16" else 1.0  # of the FP32 bytes
-        found[f"{device}-{precision}"] = min(
-            sum(
-                max(2 * node.macs / flops, part * node.moved_bytes / bandwidth) / 1e6
-                for node in counts.nodes
-            )
-            for counts in graphs
-        )
-    return found
-
-
-def judge(counts: Counts, pixels: int, fps: int = VERDICT_FPS) -> list[Verdict]:
+def judge(
+    counts: GraphCost, pixels: int, fps: int = VERDICT_FPS
+) -> list[JetsonVerdict]:
     """Whether each Jetson would derain `fps` frames of `pixels` in a second, in FP16.
 
     Args:
@@ -225,7 +130,7 @@ def judge(counts: Counts, pixels: int, fps: int = VERDICT_FPS) -> list[Verdict]:
         moved = counts.moved_bytes / 2 * fps
         memory = moved / (jetson.dram_gb_s * 1e9 * BANDWIDTH_REACHED)
         verdicts.append(
-            Verdict(
+            JetsonVerdict(
                 module=jetson.name,
                 fps=fps,
                 arithmetic_percent=arithmetic * 100,

@@ -26,10 +26,10 @@ _SECONDS = 1.0  # for each figure
 
 
 def measure(threads: int) -> list[dict[str, object]]:
-    """The ceilings: of the processor, and of the GPU where PyTorch finds one.
+    """The peaks: of the processor, and of the GPU where PyTorch finds one.
 
     Returns:
-        Fields of `derain.benchmarks.analysis.limits.Ceiling`.
+        Fields of `derain.benchmarks.analysis.roofline.RooflinePeak`.
     """
     found = [*_numpy(threads)]
     if find_spec("torch") is not None:
@@ -54,11 +54,11 @@ def _numpy(threads: int) -> Iterator[dict[str, object]]:
                 done.result()
 
         seconds = _best(copy)
-    yield _ceiling("cpu", "copy", "fp32", 2 * source.nbytes / seconds / 1e9, "NumPy")
+    yield _peak("cpu", "copy", "fp32", 2 * source.nbytes / seconds / 1e9, "NumPy")
     a = np.random.default_rng(0).random((_SIDE, _SIDE), np.float32)
     out = np.empty_like(a)
     seconds = _best(lambda: np.matmul(a, a, out=out))
-    yield _ceiling("cpu", "product", "fp32", 2 * _SIDE**3 / seconds / 1e9, "NumPy")
+    yield _peak("cpu", "product", "fp32", 2 * _SIDE**3 / seconds / 1e9, "NumPy")
 
 
 def _torch(threads: int) -> Iterator[dict[str, object]]:
@@ -68,7 +68,7 @@ def _torch(threads: int) -> Iterator[dict[str, object]]:
     a = torch.rand(_SIDE, _SIDE)
     out = torch.empty_like(a)
     seconds = _best(lambda: torch.mm(a, a, out=out))
-    yield _ceiling("cpu", "product", "fp32", 2 * _SIDE**3 / seconds / 1e9, "PyTorch")
+    yield _peak("cpu", "product", "fp32", 2 * _SIDE**3 / seconds / 1e9, "PyTorch")
     if not torch.cuda.is_available():
         return
     source = torch.ones(_COPY_BYTES_GPU // 4, device="cuda")
@@ -83,12 +83,12 @@ def _torch(threads: int) -> Iterator[dict[str, object]]:
 
     seconds = _best(synchronised(lambda: target.copy_(source)))
     moved = 2 * source.numel() * source.element_size()
-    yield _ceiling("gpu", "copy", "fp32", moved / seconds / 1e9, "PyTorch")
+    yield _peak("gpu", "copy", "fp32", moved / seconds / 1e9, "PyTorch")
     for precision, dtype in (("fp32", torch.float32), ("fp16", torch.float16)):
         b = torch.rand(_SIDE_GPU, _SIDE_GPU, device="cuda", dtype=dtype)
         seconds = _best(synchronised(partial(torch.mm, b, b)))
         value = 2 * _SIDE_GPU**3 / seconds / 1e9
-        yield _ceiling("gpu", "product", precision, value, "PyTorch")
+        yield _peak("gpu", "product", precision, value, "PyTorch")
 
 
 def _best(work: Callable[[], object]) -> float:
@@ -102,7 +102,7 @@ def _best(work: Callable[[], object]) -> float:
     return best
 
 
-def _ceiling(
+def _peak(
     device: str, kind: str, precision: str, giga: float, library: str
 ) -> dict[str, object]:
     return {

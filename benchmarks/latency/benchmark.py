@@ -1,96 +1,175 @@
-"""A whole run: plan, export, measure, record."""
+"""`benchmark`: plan, export, measure, record."""
 
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from derain.benchmarks.analysis.limits import (
-    Ceiling,
-    Counts,
-    Limits,
+    GraphCost,
+    NetworkLimits,
     describe_counts,
-    higher_ceilings,
     judge,
-    measure_ceilings,
+)
+from derain.benchmarks.analysis.roofline import (
+    RooflinePeak,
+    higher_peaks,
+    measure_peaks,
     rooflines_ms,
 )
 from derain.benchmarks.latency.candidates import (
+    CANDIDATES,
     GIVEN,
-    REFERENCE,
-    ROWS,
-    RowSpec,
+    CandidateSpec,
     artefacts,
+    has_cuda_device,
 )
-from derain.benchmarks.latency.case import Entrant, Tell, Tools, measure, to_rows
+from derain.benchmarks.latency.case import (
+    Measurement,
+    Tools,
+    measure_candidates,
+    to_results,
+)
 from derain.benchmarks.latency.conditions import compare_snapshots, take_snapshot
-from derain.benchmarks.latency.machine import commit, describe_machine
+from derain.benchmarks.latency.machine import commit, describe_machine, usable_cores
 from derain.benchmarks.latency.nvml import Gpu
+from derain.benchmarks.latency.options import (
+    BenchmarkKeywords,
+    BenchmarkOptions,
+    options_of,
+)
 from derain.benchmarks.latency.plan import (
-    Plan,
     PlannedCase,
+    Target,
+    candidate_specs,
     missing_artefact,
     plan_cases,
-    row_specs,
+    resolve_targets,
     usable_backends,
-    usable_rows,
+    usable_candidates,
     weights_name,
 )
 from derain.benchmarks.latency.power import find_meter
 from derain.benchmarks.latency.prepare import Prepared, prepare
+from derain.benchmarks.latency.rounds import Pace
 from derain.benchmarks.quality.truth import read_pairs
 from derain.benchmarks.report.record import SCHEMA, Case, Record
 from derain.core.bundle import Bundle
-from derain.core.errors import BenchmarkError, RowError
+from derain.core.errors import BenchmarkError, CandidateError, ConfigError
 from derain.export.frames import verification_frames
+from derain.runtime.tensorrt.engine_record import EngineBackend
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_log = logging.getLogger(__name__)
 _FRAMES = 2
 _FRAMES_NAME = "photographs with rendered rain"
-_ENGINES = ("tensorrt", "tensorrt-rtx")  # backends that want derain-compile first
+_COMPILED = get_args(EngineBackend)  # backends that want derain-compile first
 
 
-def run(plan: Plan, command: Sequence[str], tell: Tell) -> Record:
-    """Measure what `plan` says.
+def benchmark(*targets: Target, **options: Unpack[BenchmarkKeywords]) -> Record:
+    """Measure how fast networks and bundles are, how good, and what is left.
+
+    Every network is measured in PyTorch, as a plain ONNX export and as our bundles, as
+    far as this machine can; rows take turns, each in a process of its own. That takes
+    minutes: ``quick=True`` gives a first answer.
 
     Args:
-        plan: The cases, rows and pace.
-        command: As it was given, for the record.
-        tell: Told what is being done.
+        targets: Names of networks (``derain.models()``), ``"package.module:Class"``,
+            bundles or their folders; ``"all"`` is every network.
+        options: See `BenchmarkKeywords`; sizes are ``"640x360"``, ``(640, 360)``, or a
+            list of such.
+
+    Returns:
+        All that was measured; ``print`` shows what ``derain-bench`` does.
 
     Raises:
+        UnknownNameError: A target is neither a network nor a bundle.
         DerainError: Nothing can be measured. What goes wrong in one row is in the row.
+
+    Example:
+        >>> print(benchmark("qsnet", size="640x360", quick=True))  # doctest: +SKIP
     """
-    cases = plan_cases(plan)
-    plan.work.mkdir(parents=True, exist_ok=True)
-    pairs = read_pairs(plan.pairs, plan.most_pairs) if plan.pairs else []
+    return measure(targets, options_of(options), ["derain.benchmark"])
+
+
+def measure(
+    targets: Sequence[Target], options: BenchmarkOptions, command: Sequence[str]
+) -> Record:
+    """Measure `targets`, as `benchmark` does.
+
+    Args:
+        targets: See `benchmark`.
+        options: How.
+        command: What was asked for, for the record.
+
+    Raises:
+        ConfigError: Options exclude each other.
+        DerainError: Nothing can be measured.
+    """
+    models, bundles = resolve_targets(targets)
+    if not models and not bundles:
+        raise BenchmarkError("nothing to measure; give --model or --bundle")
+    if conflict := options.conflict(len(models)):
+        raise ConfigError(conflict)
+    options = replace(options.resolved(), threads=options.threads or usable_cores())
+    with ExitStack() as stack:
+        work = options.work
+        if work is None:
+            folder = tempfile.TemporaryDirectory(prefix="derain-bench-")
+            work = Path(stack.enter_context(folder))
+        work.mkdir(parents=True, exist_ok=True)
+        return _measure(plan_cases(models, bundles, options), options, work, command)
+
+
+def _measure(
+    cases: Sequence[PlannedCase],
+    options: BenchmarkOptions,
+    work: Path,
+    command: Sequence[str],
+) -> Record:
+    pairs = read_pairs(options.pairs, options.most_pairs) if options.pairs else []
     gpu = Gpu.find()
+    if gpu is None and has_cuda_device() and find_spec("pynvml") is None:
+        _log.warning(
+            "the GPU's name, clocks and energy are not recorded: nvidia-ml-py is not "
+            "installed; run: pip install 'derain[bench]'"
+        )
     machine = describe_machine(gpu)
     meter = find_meter(gpu=gpu)
     created = datetime.datetime.now(datetime.timezone.utc)
-    tell("measuring a copy and a matrix product")
-    ceilings = measure_ceilings(plan.threads)
+    _log.info("measuring a copy and a matrix product")
+    peaks = measure_peaks(options.threads)
     before = take_snapshot(gpu)
+    pace = Pace(
+        duration_s=options.duration,
+        min_rounds=options.min_rounds,
+        warm_up_s=options.warm_up,
+    )
+    tools = Tools(
+        pace=pace,
+        own_process=not options.one_process,
+        meter=meter,
+        gpu=gpu,
+        pairs=pairs,
+        logs=work,
+    )
     try:
-        tools = Tools(
-            pace=plan.pace,
-            own_process=plan.processes == "each",
-            meter=meter,
-            gpu=gpu,
-            pairs=pairs,
-            logs=plan.work,
-            tell=tell,
-        )
-        measured = [_measure_case(case, plan, tools) for case in cases]
-        tell("measuring the copy and the matrix product again")
-        ceilings = higher_ceilings(ceilings, measure_ceilings(plan.threads))
+        measured = [_measure_case(case, options, tools) for case in cases]
+        if not options.quick:
+            _log.info("measuring the copy and the matrix product again")
+            peaks = higher_peaks(peaks, measure_peaks(options.threads))
     finally:
         if meter:
             meter.close()
@@ -103,50 +182,46 @@ def run(plan: Plan, command: Sequence[str], tell: Tell) -> Record:
         conditions=compare_snapshots(
             before, take_snapshot(gpu), os.cpu_count() or machine.cores
         ),
-        threads=plan.threads,
-        processes=plan.processes,
-        pace={name: float(value) for name, value in asdict(plan.pace).items()},
+        threads=options.threads,
+        processes="one" if options.one_process else "each",
+        pace={name: float(value) for name, value in asdict(pace).items()},
         energy_meter=meter.description if meter else None,
-        ceilings=ceilings,
-        cases=[conclude(ceilings) for conclude in measured],
+        ceilings=peaks,
+        cases=[conclude(peaks) for conclude in measured],
+        quick=options.quick,
     )
 
 
 def _measure_case(
-    case: PlannedCase, plan: Plan, tools: Tools
-) -> Callable[[Sequence[Ceiling]], Case]:
-    """Measure `case`; what is returned makes its table when the ceilings are known."""
+    case: PlannedCase, options: BenchmarkOptions, tools: Tools
+) -> Callable[[Sequence[RooflinePeak]], Case]:
+    """Measure `case`; what is returned makes its table when the peaks are known."""
     network = case.network
-
-    def tell(text: str) -> None:
-        tools.tell(f"{network.model} {network.size}: {text}")
-
-    rows, left_out = usable_rows(plan.rows if case.exports else [], network)
-    backends, absent = usable_backends(plan)
+    rows, left_out = usable_candidates(options.rows if case.exports else [], network)
+    backends, absent = usable_backends(options)
     left_out |= {f"backend {name}": reason for name, reason in absent.items()}
-    if plan.processes == "one":
-        for name in [name for name in rows if ROWS[name].environment]:
+    if options.one_process:
+        for name in [name for name in rows if CANDIDATES[name].environment]:
             rows.remove(name)
             left_out[name] = "needs a process of its own"
-    specs = row_specs(case, rows, backends, plan)
+    specs = candidate_specs(case, rows, backends, options)
     prepared = Prepared()
-    for artefact in artefacts(spec.entry for spec in specs):
+    for artefact in artefacts(spec.candidate for spec in specs):
         if artefact == "fp32-onnxruntime" and not _has_operators(prepared):
             continue
-        tell(f"exporting {artefact}")
-        prepare(network, artefact, plan.work, prepared)
-    entrants = []
+        _log.info("%s %s: exporting %s", network.model, network.size, artefact)
+        prepare(network, artefact, tools.logs, prepared)
+    measurements = []
     for spec in specs:
-        if spec.row.artefact == "fp32-onnxruntime" and not _has_operators(prepared):
+        if spec.entry.artefact == "fp32-onnxruntime" and not _has_operators(prepared):
             left_out[spec.key] = "the same graph as bundle-fp32"
             continue
-        entrants.append(_entrant(spec, prepared, tell))
+        measurements.append(_start(spec, prepared))
     frames = verification_frames(network.size, _FRAMES)
-    reference = measure(entrants, frames, replace(tools, tell=tell))
+    reference = measure_candidates(measurements, frames, tools)
 
-    def conclude(ceilings: Sequence[Ceiling]) -> Case:
-        limits = _limits(prepared, entrants, ceilings)
-        gpu_torch = REFERENCE in rows and tools.gpu is not None
+    def conclude(peaks: Sequence[RooflinePeak]) -> Case:
+        limits = _limits(prepared, measurements, peaks)
         return Case(
             model=network.model,
             size=str(network.size),
@@ -156,28 +231,29 @@ def _measure_case(
             quality_reference=reference,
             export_s=prepared.seconds,
             left_out=left_out,
-            rows=to_rows(entrants, limits, gpu_torch),
+            rows=to_results(measurements, limits),
             limits=limits,
         )
 
     return conclude
 
 
-def _entrant(spec: RowSpec, prepared: Prepared, tell: Tell) -> Entrant:
-    artefact = spec.row.artefact
+def _start(spec: CandidateSpec, prepared: Prepared) -> Measurement:
+    """The measurement of `spec`, its file exported and compiled, or its error."""
+    artefact = spec.entry.artefact
     if reason := missing_artefact(spec, prepared):
-        return Entrant(spec, error=RowError(reason))
+        return Measurement(spec, error=CandidateError(reason))
     if artefact:
         spec = replace(spec, file=prepared.files[artefact])
-    entrant = Entrant(spec)
-    ours = spec.entry != GIVEN  # a bundle made elsewhere stays as it is
-    if ours and spec.backend in _ENGINES and spec.file is not None:
-        tell(f"compiling for {spec.backend}")
-        entrant.error = _compile(spec.file, spec.backend)
-    return entrant
+    measurement = Measurement(spec)
+    ours = spec.candidate != GIVEN  # a bundle made elsewhere stays as it is
+    if ours and spec.backend in _COMPILED and spec.file is not None:
+        _log.info("%s %s: compiling for %s", spec.model, spec.size, spec.backend)
+        measurement.error = _compile(spec.file, spec.backend)
+    return measurement
 
 
-def _compile(bundle: Path, backend: str) -> RowError | None:
+def _compile(bundle: Path, backend: str) -> CandidateError | None:
     """Build the engine of `bundle`; the error where that fails."""
     done = subprocess.run(
         [
@@ -190,7 +266,7 @@ def _compile(bundle: Path, backend: str) -> RowError | None:
     if not done.returncode:
         return None
     last = next(iter(done.stderr.strip().splitlines()[-1:]), "no reason given")
-    return RowError(f"derain-compile: {last.removeprefix('Error: ')}")
+    return CandidateError(f"derain-compile: {last.removeprefix('Error: ')}")
 
 
 def _has_operators(prepared: Prepared) -> bool:
@@ -200,9 +276,11 @@ def _has_operators(prepared: Prepared) -> bool:
 
 
 def _limits(
-    prepared: Prepared, entrants: Sequence[Entrant], ceilings: Sequence[Ceiling]
-) -> Limits | None:
-    """Counts of the plain graph and of a bundle's, where there is onnx to read them."""
+    prepared: Prepared,
+    measurements: Sequence[Measurement],
+    peaks: Sequence[RooflinePeak],
+) -> NetworkLimits | None:
+    """Costs of the plain graph and of a bundle's, where there is onnx to read them."""
     if find_spec("onnx") is None:
         return None
     from derain.benchmarks.analysis.graph_counts import count_graph
@@ -211,12 +289,12 @@ def _limits(
     if "plain" in prepared.files:
         files.append(("plain", prepared.files["plain"]))
     bundles = [prepared.files.get("fp32")]
-    bundles += [entrant.spec.file for entrant in entrants]
+    bundles += [measurement.spec.file for measurement in measurements]
     for bundle in bundles:
         if bundle is not None and bundle.is_dir():
             files.append(("bundle", bundle / "model.onnx"))
             break
-    described: list[Counts] = []
+    described: list[GraphCost] = []
     graphs = []
     for name, file in files:
         with suppress(BenchmarkError):  # a graph for a range of sizes has no count
@@ -225,8 +303,8 @@ def _limits(
             described.append(describe_counts(counts, name))
     if not graphs:
         return None
-    return Limits(
+    return NetworkLimits(
         counts=described,
-        roofline_ms=rooflines_ms(graphs, ceilings),
+        roofline_ms=rooflines_ms(graphs, peaks),
         verdicts=judge(described[0], graphs[0].pixels),
     )

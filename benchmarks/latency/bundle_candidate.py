@@ -6,13 +6,13 @@ import time
 from collections.abc import Mapping
 
 from derain.benchmarks.latency.candidate import Frame
-from derain.benchmarks.latency.candidates import RowSpec
+from derain.benchmarks.latency.candidates import CandidateSpec
 from derain.core.bundle import Bundle
 from derain.core.errors import BundleError
 from derain.runtime.derainer import Derainer
 
 
-def open_bundle(spec: RowSpec) -> BundleSubject:
+def open_bundle(spec: CandidateSpec) -> BundleCandidate:
     """The bundle of `spec` on its backend, self-test passed."""
     assert spec.file is not None
     bundle = Bundle.open(spec.file)
@@ -20,10 +20,10 @@ def open_bundle(spec: RowSpec) -> BundleSubject:
         raise BundleError(
             f"{spec.file} takes {bundle.manifest.sizes}, the frames are {spec.size}"
         )
-    return BundleSubject(Derainer(bundle, spec.backend, spec.threads))
+    return BundleCandidate(Derainer(bundle, spec.backend, spec.threads))
 
 
-class BundleSubject:
+class BundleCandidate:
     """A bundle with the runtime's own checks around it."""
 
     def __init__(self, derainer: Derainer) -> None:
@@ -33,20 +33,20 @@ class BundleSubject:
 
     @property
     def split_ms(self) -> Mapping[str, float]:
-        """See `Subject.split_ms`: pixels are converted inside the graph."""
+        """See `Candidate.split_ms`: pixels are converted inside the graph."""
         return {"compute": self._last_ms}
 
     def infer(self, frame: Frame) -> Frame:
-        """See `Subject.infer`."""
+        """See `Candidate.infer`."""
         started = time.perf_counter()
         derained = self._derainer.derain(frame)
         self._last_ms = (time.perf_counter() - started) * 1000
         return derained
 
     def device_bytes(self) -> int | None:
-        """See `Subject.device_bytes`."""
+        """See `Candidate.device_bytes`."""
         return None
 
     def close(self) -> None:
-        """See `Subject.close`."""
+        """See `Candidate.close`."""
         self._derainer.close()

@@ -13,10 +13,10 @@ Frame = NDArray[np.uint8]  # (H, W, 3) BGR, in host memory
 STAGES = ("pre", "h2d", "compute", "d2h", "post")
 
 
-class Subject(Protocol):
+class Candidate(Protocol):
     """A loaded way to derain frames, from host memory to host memory.
 
-    ``with contextlib.closing(subject):`` frees it.
+    ``with contextlib.closing(candidate):`` frees it.
     """
 
     @property
@@ -28,7 +28,7 @@ class Subject(Protocol):
     def split_ms(self) -> Mapping[str, float]:
         """How long each of `STAGES` of the last frame took, in ms.
 
-        Without those that the subject does not have, or cannot tell apart. The device
+        Without those that the candidate does not have, or cannot tell apart. The device
         is synchronised between them.
         """
         ...

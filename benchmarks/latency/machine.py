@@ -20,7 +20,7 @@ _ROOT = Path("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class MachineFacts:
     """Hardware and software.
 
     Attributes:
@@ -59,7 +59,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def describe_machine(gpu: Gpu | None = None, root: Path = _ROOT) -> Machine:
+def describe_machine(gpu: Gpu | None = None, root: Path = _ROOT) -> MachineFacts:
     """This machine; `root` is where ``/proc`` and ``/sys`` are."""
     cpuinfo = _read(root / "proc/cpuinfo")
     processor = _field(cpuinfo, "model name") or platform.processor()
@@ -69,7 +69,7 @@ def describe_machine(gpu: Gpu | None = None, root: Path = _ROOT) -> Machine:
     memory_kb = _field(_read(root / "proc/meminfo"), "MemTotal")
     gpu_name = gpu.name if gpu else None
     name = model or f"{processor}, {cores} core{'s' if cores > 1 else ''}"
-    return Machine(
+    return MachineFacts(
         device=f"{name}, {gpu_name}" if gpu_name else name,
         processor=processor,
         cores=cores,

@@ -1,21 +1,14 @@
-"""The few figures of an NVIDIA GPU that a benchmark needs, from the driver's library.
+"""The few figures of an NVIDIA GPU that a benchmark needs, from the driver (NVML).
 
-Without a package: the driver brings ``libnvidia-ml.so.1``, and its C interface is
-stable. A Jetson has none, or one that answers little.
-
-Source: https://docs.nvidia.com/deploy/nvml-api/
+A Jetson's driver has no NVML, or one that answers little.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-_LIBRARY = "libnvidia-ml.so.1"
-_NAME_BYTES = 96
-_CLOCK_SM, _CLOCK_MEMORY = 1, 2
-_TEMPERATURE_GPU = 0
 # nvmlClocksThrottleReason...: the ones that slow a busy GPU down.
 _THROTTLES = {
     0x4: "power cap",
@@ -26,93 +19,73 @@ _THROTTLES = {
 }
 
 
-class _Memory(ctypes.Structure):
-    _fields_ = (
-        ("total", ctypes.c_ulonglong),
-        ("free", ctypes.c_ulonglong),
-        ("used", ctypes.c_ulonglong),
-    )
-
-
 class Gpu:
     """The first GPU of the machine.
 
     Every figure is None where the driver does not give it.
+
+    Args:
+        nvml: The module ``pynvml``, initialised.
     """
 
-    def __init__(self, library: Any) -> None:
-        self._library = library
-        self._handle = ctypes.c_void_p()
-        library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(self._handle))
+    def __init__(self, nvml: ModuleType) -> None:
+        self._nvml = nvml
+        self._handle = nvml.nvmlDeviceGetHandleByIndex(0)
+        self.name: str | None = self._read(nvml.nvmlDeviceGetName, self._handle)
+        self.driver: str | None = self._read(nvml.nvmlSystemGetDriverVersion)
 
     @classmethod
     def find(cls) -> Gpu | None:
-        """The GPU, or None where there is no driver or no device."""
+        """The GPU, or None where there is none, or no driver, or no ``pynvml``."""
         try:
-            library = ctypes.CDLL(_LIBRARY)
-        except OSError:
+            import pynvml
+        except ModuleNotFoundError:
             return None
-        count = ctypes.c_uint()
-        if library.nvmlInit_v2():
+        try:
+            pynvml.nvmlInit()
+            return cls(pynvml) if pynvml.nvmlDeviceGetCount() else None
+        except pynvml.NVMLError:
             return None
-        if library.nvmlDeviceGetCount_v2(ctypes.byref(count)) or not count.value:
-            return None
-        return cls(library)
-
-    @property
-    def name(self) -> str | None:
-        """As the driver calls it."""
-        name = ctypes.create_string_buffer(_NAME_BYTES)
-        failed = self._library.nvmlDeviceGetName(self._handle, name, _NAME_BYTES)
-        return None if failed else name.value.decode()
-
-    @property
-    def driver(self) -> str | None:
-        """Version of the driver."""
-        text = ctypes.create_string_buffer(_NAME_BYTES)
-        failed = self._library.nvmlSystemGetDriverVersion(text, _NAME_BYTES)
-        return None if failed else text.value.decode()
 
     def used_bytes(self) -> int | None:
         """Device memory in use, by everybody."""
-        memory = _Memory()
-        failed = self._library.nvmlDeviceGetMemoryInfo(
-            self._handle, ctypes.byref(memory)
-        )
-        return None if failed else int(memory.used)
+        memory = self._read(self._nvml.nvmlDeviceGetMemoryInfo, self._handle)
+        return None if memory is None else int(memory.used)
 
     def joules(self) -> float | None:
         """Energy since the driver was loaded."""
-        millijoules = self._read(
-            self._library.nvmlDeviceGetTotalEnergyConsumption, ctypes.c_ulonglong()
-        )
+        energy = self._nvml.nvmlDeviceGetTotalEnergyConsumption
+        millijoules = self._read(energy, self._handle)
         return None if millijoules is None else millijoules / 1000
 
     def clocks_mhz(self) -> dict[str, int]:
         """Clocks of the multiprocessors and of the memory."""
-        found = {}
-        for name, kind in (("gpu", _CLOCK_SM), ("gpu memory", _CLOCK_MEMORY)):
-            clock = self._read(
-                self._library.nvmlDeviceGetClockInfo, ctypes.c_uint(), kind
+        nvml = self._nvml
+        clocks = {
+            name: self._read(nvml.nvmlDeviceGetClockInfo, self._handle, kind)
+            for name, kind in (
+                ("gpu", nvml.NVML_CLOCK_SM),
+                ("gpu memory", nvml.NVML_CLOCK_MEM),
             )
-            if clock is not None:
-                found[name] = clock
-        return found
+        }
+        return {name: clock for name, clock in clocks.items() if clock is not None}
 
     def celsius(self) -> int | None:
         """Temperature."""
-        return self._read(
-            self._library.nvmlDeviceGetTemperature, ctypes.c_uint(), _TEMPERATURE_GPU
+        nvml = self._nvml
+        found: int | None = self._read(
+            nvml.nvmlDeviceGetTemperature, self._handle, nvml.NVML_TEMPERATURE_GPU
         )
+        return found
 
     def throttles(self) -> list[str]:
         """What holds the clocks down now."""
-        reasons = self._read(
-            self._library.nvmlDeviceGetCurrentClocksThrottleReasons,
-            ctypes.c_ulonglong(),
-        )
-        return [text for bit, text in _THROTTLES.items() if (reasons or 0) & bit]
+        ask = self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons
+        reasons = self._read(ask, self._handle) or 0
+        return [text for bit, text in _THROTTLES.items() if reasons & bit]
 
-    def _read(self, call: Callable[..., int], value: Any, *before: int) -> int | None:
-        failed = call(self._handle, *before, ctypes.byref(value))
-        return None if failed else int(value.value)
+    def _read(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except self._nvml.NVMLError:
+            return None

@@ -86,8 +86,8 @@ def speed_up(
     """How much faster `rounds` is than `reference`: ms by round, of the same rounds."""
     pairs = list(zip(rounds, reference, strict=False))
     ratios = [float(np.median(theirs) / np.median(ours)) for ours, theirs in pairs]
-    ours = [ms for turn, _ in pairs for ms in turn]
-    theirs = [ms for _, turn in pairs for ms in turn]
+    ours = [ms for sample, _ in pairs for ms in sample]
+    theirs = [ms for _, sample in pairs for ms in sample]
     low, high = np.percentile(ratios, INTERVAL)
     return SpeedUp(
         ratio=float(np.median(theirs) / np.median(ours)),

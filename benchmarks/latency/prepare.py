@@ -16,7 +16,7 @@ from derain.core.sizes import Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class NetworkSpec:
     """Which network, with which weights, at which size.
 
     Attributes:
@@ -58,7 +58,9 @@ class Prepared:
     parameters: int | None = None
 
 
-def prepare(network: Network, artefact: Artefact, folder: Path, into: Prepared) -> None:
+def prepare(
+    network: NetworkSpec, artefact: Artefact, folder: Path, into: Prepared
+) -> None:
     """Export `artefact` of `network` below `folder`, unless it is there.
 
     A failure is noted in `into`, and only the rows that need it are lost.
@@ -93,7 +95,7 @@ def model_bytes(path: Path) -> int:
     return (path / "model.onnx" if path.is_dir() else path).stat().st_size
 
 
-def _command(network: Network, artefact: Artefact, path: Path) -> list[str]:
+def _command(network: NetworkSpec, artefact: Artefact, path: Path) -> list[str]:
     if artefact == "plain":
         command = [sys.executable, "-m", "derain.benchmarks.latency.plain_export"]
     else:
@@ -112,7 +114,7 @@ def _command(network: Network, artefact: Artefact, path: Path) -> list[str]:
     return [*command, "--output", str(path)]
 
 
-def _request(network: Network, artefact: Artefact) -> dict[str, Any]:
+def _request(network: NetworkSpec, artefact: Artefact) -> dict[str, Any]:
     """All that the artefact depends on, but for the versions of the tools."""
     weights = network.weights
     calibration: Any = ""

@@ -11,8 +11,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import traceback
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -21,16 +23,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from derain.benchmarks.latency.candidate import Frame, Subject
-from derain.benchmarks.latency.candidates import RowSpec, open_subject
-from derain.core.errors import DerainError, RowError
+from derain.benchmarks.latency.candidate import Candidate, Frame
+from derain.benchmarks.latency.candidates import CandidateSpec, open_candidate
+from derain.core.errors import CandidateError, DerainError
 
 _CLOSE_SECONDS = 20.0
 _LONGEST = 400  # characters of an error; all of it is in the traceback
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Sample:
     """Frames derained one after the other.
 
     Attributes:
@@ -55,7 +57,7 @@ class Runner(Protocol):
 
     description: str
 
-    def turn(self, count: int) -> Turn:
+    def sample(self, count: int) -> Sample:
         """Derain `count` frames, each timed by itself."""
         ...
 
@@ -80,51 +82,51 @@ class LocalRunner:
     """A row in this process.
 
     Args:
-        subject: What derains.
+        candidate: What derains.
         frames: The frames to derain, again and again.
     """
 
-    def __init__(self, subject: Subject, frames: Sequence[Frame]) -> None:
-        self._subject = subject
+    def __init__(self, candidate: Candidate, frames: Sequence[Frame]) -> None:
+        self._candidate = candidate
         self._frames = frames
         self._next = 0
-        self.description = subject.description
+        self.description = candidate.description
 
-    def turn(self, count: int) -> Turn:
-        """See `Runner.turn`."""
+    def sample(self, count: int) -> Sample:
+        """See `Runner.sample`."""
         latencies, splits = [], []
         for _ in range(count):
             frame = self._take()
             started = time.perf_counter()
-            derained = self._subject.infer(frame)
+            derained = self._candidate.infer(frame)
             latencies.append((time.perf_counter() - started) * 1000)
-            splits.append(dict(self._subject.split_ms))
+            splits.append(dict(self._candidate.split_ms))
             _check(derained, frame)
-        return Turn(latencies, splits)
+        return Sample(latencies, splits)
 
     def stream_seconds(self, count: int) -> float:
         """See `Runner.stream_seconds`."""
         started = time.perf_counter()
         for _ in range(count):
-            self._subject.infer(self._take())
+            self._candidate.infer(self._take())
         return time.perf_counter() - started
 
     def derain(self, frames: Sequence[Frame]) -> list[Frame]:
         """See `Runner.derain`."""
         derained = []
         for frame in frames:
-            result = self._subject.infer(frame)
+            result = self._candidate.infer(frame)
             _check(result, frame)
             derained.append(result.copy())
         return derained
 
     def memory(self) -> Memory:
         """See `Runner.memory`; a process that others share has no figure."""
-        return Memory(None, self._subject.device_bytes())
+        return Memory(None, self._candidate.device_bytes())
 
     def close(self) -> None:
         """See `Runner.close`."""
-        self._subject.close()
+        self._candidate.close()
 
     def _take(self) -> Frame:
         frame = self._frames[self._next % len(self._frames)]
@@ -134,7 +136,7 @@ class LocalRunner:
 
 def _check(derained: Frame, frame: Frame) -> None:
     if derained.shape != frame.shape or derained.dtype != np.uint8:
-        raise RowError(
+        raise CandidateError(
             f"it made {derained.shape} {derained.dtype} of {frame.shape} uint8"
         )
 
@@ -148,10 +150,10 @@ class RemoteRunner:
         log: File for what its libraries print.
 
     Raises:
-        RowError: It cannot be opened.
+        CandidateError: It cannot be opened.
     """
 
-    def __init__(self, spec: RowSpec, frames: Sequence[Frame], log: Path) -> None:
+    def __init__(self, spec: CandidateSpec, frames: Sequence[Frame], log: Path) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self._process = context.Process(
@@ -159,7 +161,8 @@ class RemoteRunner:
         )
         threads = str(spec.threads)
         libraries = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-        with _environment(libraries | spec.row.environment):
+        variables = libraries | spec.entry.environment
+        with _environment(variables), _without_main():
             self._process.start()
         other.close()
         try:
@@ -168,10 +171,10 @@ class RemoteRunner:
             self.close()
             raise
 
-    def turn(self, count: int) -> Turn:
-        """See `Runner.turn`."""
-        turn: Turn = self._ask("turn", count)
-        return turn
+    def sample(self, count: int) -> Sample:
+        """See `Runner.sample`."""
+        sample: Sample = self._ask("sample", count)
+        return sample
 
     def stream_seconds(self, count: int) -> float:
         """See `Runner.stream_seconds`."""
@@ -208,21 +211,21 @@ class RemoteRunner:
         except (EOFError, OSError) as error:
             raise self._death() from error
         if kind == "error":
-            raise RowError(*value)
+            raise CandidateError(*value)
         return value
 
-    def _death(self) -> RowError:
+    def _death(self) -> CandidateError:
         self._process.join(_CLOSE_SECONDS)
         status = self._process.exitcode
         if status is not None and status < 0:
             name = signal.Signals(-status).name
             memory = ", perhaps for want of memory" if name == "SIGKILL" else ""
-            return RowError(f"its process was ended by {name}{memory}")
-        return RowError(f"its process ended with exit status {status}")
+            return CandidateError(f"its process was ended by {name}{memory}")
+        return CandidateError(f"its process ended with exit status {status}")
 
 
 def _serve(
-    connection: Connection, spec: RowSpec, frames: list[Frame], log: Path
+    connection: Connection, spec: CandidateSpec, frames: list[Frame], log: Path
 ) -> None:
     """The life of a row's process."""
     with contextlib.suppress(OSError):  # not Linux, or not allowed
@@ -233,8 +236,8 @@ def _serve(
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     try:
-        with contextlib.closing(open_subject(spec)) as subject:
-            runner = LocalRunner(subject, frames)
+        with contextlib.closing(open_candidate(spec)) as candidate:
+            runner = LocalRunner(candidate, frames)
             connection.send(("done", runner.description))
             while True:
                 method, arguments = connection.recv()
@@ -242,12 +245,12 @@ def _serve(
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # closed
     except Exception as error:  # a row that fails is a row with its error
-        connection.send(("error", row_error_arguments(error)))
+        connection.send(("error", error_arguments(error)))
 
 
-def row_error_arguments(error: Exception) -> tuple[str, str]:
-    """What `RowError` is made of, for any error of a row."""
-    if isinstance(error, RowError):
+def error_arguments(error: Exception) -> tuple[str, str]:
+    """What `CandidateError` is made of, for any error of a row."""
+    if isinstance(error, CandidateError):
         return str(error), error.detail
     if isinstance(error, DerainError):
         return str(error), ""
@@ -265,6 +268,20 @@ def _peak_bytes(pid: int | None) -> int | None:
         return None
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
     return int(fields["VmHWM"].split()[0]) * 1024 if "VmHWM" in fields else None
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Let a child not run the script again that started it.
+
+    It needs nothing of it, and the user's script need not be guarded for that.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextlib.contextmanager

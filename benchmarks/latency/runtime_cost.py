@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import itertools
+import logging
 import os
 import statistics
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,7 +24,7 @@ import numpy as np
 
 from derain.benchmarks.latency.candidate import Frame
 from derain.benchmarks.latency.machine import usable_cores
-from derain.benchmarks.latency.prepare import Network, Prepared, prepare
+from derain.benchmarks.latency.prepare import NetworkSpec, Prepared, prepare
 from derain.core.bundle import Bundle
 from derain.core.errors import BenchmarkError
 from derain.core.pictures import write_picture
@@ -38,7 +39,8 @@ from derain.runtime.video.frames import SourceInfo
 from derain.runtime.video.sink_options import SinkOptions
 from derain.runtime.video.sinks.null import NullSink
 
-_DEFAULT = Network(model="qsnet", size=Size(160, 120), random_weights=True)
+_DEFAULT = NetworkSpec(model="qsnet", size=Size(160, 120), random_weights=True)
+_log = logging.getLogger(__name__)
 _WARM = 10
 _TRACED = 50
 _STARTS = 5
@@ -103,9 +105,7 @@ class RuntimeCost:
         )
 
 
-def measure_runtime(
-    folder: Path | None, frames: int, threads: int, tell: Callable[[str], None]
-) -> RuntimeCost:
+def measure_runtime(folder: Path | None, frames: int, threads: int) -> RuntimeCost:
     """Measure the runtime with the bundle in `folder`; None exports a small one.
 
     Raises:
@@ -114,7 +114,7 @@ def measure_runtime(
     with ExitStack() as stack:
         temporary = stack.enter_context(tempfile.TemporaryDirectory())
         if folder is None:
-            tell(f"exporting {_DEFAULT.name}")
+            _log.info("exporting %s", _DEFAULT.name)
             folder = _export(Path(temporary))
         bundle = Bundle.open(folder)
         image, _ = bundle.golden_frames()
@@ -122,14 +122,14 @@ def measure_runtime(
         derainer = stack.enter_context(
             closing(Derainer(bundle, "onnxruntime", threads))
         )
-        tell("the loop")
+        _log.info("the loop")
         sessions, loops = _time_loop(derainer, image, frames)
         overheads = np.subtract(loops, sessions)
         low, high = np.percentile(overheads, (2.5, 97.5))
-        tell("memory")
+        _log.info("memory")
         kept, peak = _memory(_stream(derainer, image))
         _, bare_peak = _memory(_bare_session(bundle, threads, image))
-        tell("starting derain-run")
+        _log.info("starting derain-run")
         picture = Path(temporary) / "frame.png"
         write_picture(picture, image)
         command = [sys.executable, "-m", "derain.runtime.cli"]

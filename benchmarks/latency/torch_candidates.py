@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from derain.benchmarks.latency.candidate import Frame
-from derain.benchmarks.latency.candidates import RowSpec
+from derain.benchmarks.latency.candidates import CandidateSpec
 from derain.core.errors import EngineError
 from derain.core.sizes import Size
 from derain.models.allocator import keep_memory
@@ -21,36 +21,36 @@ from derain.models.registry import NetworkFacts
 from derain.models.torch_reference import PictureNetwork, to_frame, to_picture
 
 
-def open_eager(spec: RowSpec) -> TorchSubject:
+def open_eager(spec: CandidateSpec) -> TorchCandidate:
     """Eager in FP32, tensors as they come."""
     return _open(spec)
 
 
-def open_channels_last(spec: RowSpec) -> TorchSubject:
+def open_channels_last(spec: CandidateSpec) -> TorchCandidate:
     """Eager in FP32, channels-last."""
     return _open(spec, channels_last=True)
 
 
-def open_tuned(spec: RowSpec) -> TorchSubject:
+def open_tuned(spec: CandidateSpec) -> TorchCandidate:
     """Eager in FP32 with all we know to make it faster: nobody runs a straw man."""
     keep_memory()
     torch.backends.cudnn.benchmark = True
     return _open(spec, channels_last=True)
 
 
-def open_autocast(spec: RowSpec) -> TorchSubject:
+def open_autocast(spec: CandidateSpec) -> TorchCandidate:
     """Eager on a GPU, FP16 where autocast chooses it."""
     _require_gpu()
     return _open(spec, channels_last=True, autocast=True)
 
 
-def open_fp16(spec: RowSpec) -> TorchSubject:
+def open_fp16(spec: CandidateSpec) -> TorchCandidate:
     """Eager on a GPU, everything in FP16."""
     _require_gpu()
     return _open(spec, channels_last=True, dtype=torch.float16)
 
 
-def open_compiled(spec: RowSpec) -> TorchSubject:
+def open_compiled(spec: CandidateSpec) -> TorchCandidate:
     """``torch.compile`` in its default mode; it compiles at the first frame."""
     return _open(spec, compiled=True)
 
@@ -61,18 +61,18 @@ def _require_gpu() -> None:
 
 
 def _open(
-    spec: RowSpec,
+    spec: CandidateSpec,
     *,
     channels_last: bool = False,
     autocast: bool = False,
     compiled: bool = False,
     dtype: torch.dtype = torch.float32,
-) -> TorchSubject:
+) -> TorchCandidate:
     torch.set_num_threads(spec.threads)
     loaded = open_network(
         spec.model, weights=spec.weights, random_weights=spec.random_weights
     )
-    return TorchSubject(
+    return TorchCandidate(
         loaded,
         threads=spec.threads,
         channels_last=channels_last,
@@ -82,7 +82,7 @@ def _open(
     )
 
 
-class TorchSubject:
+class TorchCandidate:
     """A network under PyTorch, on the GPU where PyTorch finds one."""
 
     def __init__(
@@ -119,7 +119,7 @@ class TorchSubject:
         return self._device.type == "cuda"
 
     def infer(self, frame: Frame) -> Frame:
-        """See `Subject.infer`."""
+        """See `Candidate.infer`."""
         height, width, _ = frame.shape
         self.split_ms = {}
         with torch.inference_mode(), self._casting():
@@ -140,11 +140,11 @@ class TorchSubject:
         return cast(Frame, y.numpy())
 
     def device_bytes(self) -> int | None:
-        """See `Subject.device_bytes`: what PyTorch's allocator held."""
+        """See `Candidate.device_bytes`: what PyTorch's allocator held."""
         return torch.cuda.max_memory_reserved() if self._on_gpu else None
 
     def close(self) -> None:
-        """See `Subject.close`."""
+        """See `Candidate.close`."""
         self.__dict__.pop("_forward", None)
 
     def _casting(self) -> contextlib.AbstractContextManager[object]:

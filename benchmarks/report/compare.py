@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derain.benchmarks.latency.percentiles import INTERVAL
-from derain.benchmarks.report.record import Record, Row
+from derain.benchmarks.report.record import CandidateResult, Record
 from derain.benchmarks.report.text_tables import milliseconds
 
 _DRAWS = 1000
@@ -55,7 +55,7 @@ class RowChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class RecordComparison:
     """What changed.
 
     Attributes:
@@ -90,23 +90,25 @@ class Comparison:
         return "\n".join(lines)
 
 
-def compare_records(before: Record, after: Record) -> Comparison:
+def compare_records(before: Record, after: Record) -> RecordComparison:
     """What changed from `before` to `after`."""
     old, new = dict(_rows(before)), dict(_rows(after))
     keys = [*old, *(key for key in new if key not in old)]
-    return Comparison(
+    return RecordComparison(
         rows=[_change(key, old.get(key), new.get(key)) for key in keys],
         notes=list(_notes(before, after)),
     )
 
 
-def _rows(record: Record) -> Iterator[tuple[tuple[str, str, str], Row]]:
+def _rows(record: Record) -> Iterator[tuple[tuple[str, str, str], CandidateResult]]:
     for case in record.cases:
         for row in case.rows:
             yield (case.model, case.size, row.key), row
 
 
-def _change(key: tuple[str, str, str], old: Row | None, new: Row | None) -> RowChange:
+def _change(
+    key: tuple[str, str, str], old: CandidateResult | None, new: CandidateResult | None
+) -> RowChange:
     model, size, name = key
 
     def change(kind: Change) -> RowChange:
@@ -148,7 +150,7 @@ def _change(key: tuple[str, str, str], old: Row | None, new: Row | None) -> RowC
     )
 
 
-def _median(row: Row | None) -> float | None:
+def _median(row: CandidateResult | None) -> float | None:
     return row.latency.median_ms if row and row.latency else None
 
 
@@ -165,7 +167,7 @@ def _draw(
     rounds: Sequence[Sequence[float]], random: np.random.Generator
 ) -> NDArray[np.float64]:
     """Medians of the rounds' medians, drawn again and again."""
-    medians = np.array([np.median(turn) for turn in rounds])
+    medians = np.array([np.median(sample) for sample in rounds])
     chosen = random.integers(0, len(medians), (_DRAWS, len(medians)))
     drawn: NDArray[np.float64] = np.median(medians[chosen], axis=1)
     return drawn

@@ -25,7 +25,8 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
         where: Said in errors.
 
     Raises:
-        BenchmarkError: A field is missing, unknown or of another type.
+        BenchmarkError: A field without a default is missing, or one is unknown or of
+            another type.
     """
     result: T = _convert(cls, value, where)
     return result
@@ -61,15 +62,17 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 def _dataclass(cls: Any, fields: dict[str, Any], where: str) -> Any:
     hints = get_type_hints(cls)
-    known = {field.name for field in dataclasses.fields(cls)}
-    if missing := sorted(known - fields.keys()):
+    known = {field.name: field for field in dataclasses.fields(cls)}
+    needed = {x for x, field in known.items() if field.default is dataclasses.MISSING}
+    if missing := sorted(needed - fields.keys()):
         raise BenchmarkError(f"{where} has no {', '.join(missing)}")
-    if extra := sorted(fields.keys() - known):
+    if extra := sorted(fields.keys() - known.keys()):
         raise BenchmarkError(f"{where} has unknown fields: {', '.join(extra)}")
     return cls(
         **{
             name: _convert(hints[name], fields[name], f"{where}.{name}")
             for name in known
+            if name in fields
         }
     )
 

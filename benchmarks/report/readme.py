@@ -20,14 +20,20 @@ import click
 
 from derain.benchmarks.latency.percentiles import speed_up
 from derain.benchmarks.report.quality_table import quality_rows
-from derain.benchmarks.report.record import Case, Record, Row, read_record, write_text
+from derain.benchmarks.report.record import (
+    CandidateResult,
+    Case,
+    Record,
+    read_record,
+    write_text,
+)
 from derain.benchmarks.report.text_tables import (
     case_table,
-    markdown_table,
     milliseconds,
 )
 from derain.core.commands import Command
 from derain.core.errors import BenchmarkError
+from derain.core.tables import markdown_table
 
 _ROOT = Path(__file__).resolve().parents[2]
 RESULTS = _ROOT / "benchmarks" / "results"
@@ -139,7 +145,7 @@ def _int8(cases: Sequence[Case]) -> list[list[str]]:
 
 
 def _int8_line(case: Case) -> list[str]:
-    def fastest(beginning: str, backend: str = "") -> Row | None:
+    def fastest(beginning: str, backend: str = "") -> CandidateResult | None:
         rows = [x for x in case.rows if x.key.startswith(beginning)]
         return _fastest([x for x in rows if x.key.endswith(backend)])
 
@@ -151,7 +157,7 @@ def _int8_line(case: Case) -> list[str]:
     return cells
 
 
-def _int8_cell(fp32: Row | None, int8: Row | None) -> str:
+def _int8_cell(fp32: CandidateResult | None, int8: CandidateResult | None) -> str:
     cell = _median(int8)
     if fp32 is None or int8 is None or not (fp32.rounds_ms and int8.rounds_ms):
         return cell
@@ -166,18 +172,18 @@ def _int8_cell(fp32: Row | None, int8: Row | None) -> str:
 _OVERVIEWS = {"all": _overview, "int8": _int8}
 
 
-def _fastest(rows: Sequence[Row]) -> Row | None:
+def _fastest(rows: Sequence[CandidateResult]) -> CandidateResult | None:
     """None without rows; one that failed where all have."""
     measured = [row for row in rows if row.latency is not None and row.error is None]
     return min(measured, key=_median_ms, default=rows[0] if rows else None)
 
 
-def _median_ms(row: Row) -> float:
+def _median_ms(row: CandidateResult) -> float:
     assert row.latency is not None
     return row.latency.median_ms
 
 
-def _median(row: Row | None) -> str:
+def _median(row: CandidateResult | None) -> str:
     if row is None:
         return "-"
     if row.latency is None or row.error is not None:

@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from derain.benchmarks.analysis.limits import Ceiling, Limits
+from derain.benchmarks.analysis.limits import NetworkLimits
+from derain.benchmarks.analysis.roofline import RooflinePeak
 from derain.benchmarks.latency.conditions import Conditions
-from derain.benchmarks.latency.machine import Machine
+from derain.benchmarks.latency.machine import MachineFacts
 from derain.benchmarks.latency.percentiles import Latency, SpeedUp
 from derain.benchmarks.latency.rounds import WarmUp
 from derain.benchmarks.report.fields import from_json, to_json
 from derain.core.errors import BenchmarkError
 
-SCHEMA = 1  # raise it when a field is added, removed or changes meaning
+# Raise it when a field is removed, changes meaning, or is added without a default.
+SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +77,12 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class CandidateResult:
     """One way to derain.
 
     Attributes:
-        key: Its name in the table; `ROWS` of `latency.candidates` explains the part
-            before the slash, behind which stands the backend.
+        key: Its name in the table; `CANDIDATES` of `latency.candidates` explains the
+            part before the slash, behind which stands the backend.
         summary: What it is.
         precision: Of the arithmetic.
         description: What really ran: library, version, device, threads.
@@ -153,8 +155,8 @@ class Case:
     quality_reference: str | None
     export_s: dict[str, float]
     left_out: dict[str, str]
-    rows: list[Row]
-    limits: Limits | None
+    rows: list[CandidateResult]
+    limits: NetworkLimits | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,20 +177,39 @@ class Record:
         energy_meter: What energy was read from; null without.
         ceilings: Measured limits of the machine.
         cases: The tables.
+        quick: Measured with ``--quick``: a first answer, of few rounds.
+
+    ``str(record)`` is what ``derain-bench`` prints.
     """
 
     schema: int
     created: str
     command: list[str]
     commit: str | None
-    machine: Machine
+    machine: MachineFacts
     conditions: Conditions
     threads: int
     processes: Literal["each", "one"]
     pace: dict[str, float]
     energy_meter: str | None
-    ceilings: list[Ceiling]
+    ceilings: list[RooflinePeak]
     cases: list[Case]
+    quick: bool = False
+
+    @property
+    def failure(self) -> str | None:
+        """Why there is no figure at all; None where a row was measured."""
+        rows = [row for case in self.cases for row in case.rows]
+        if any(row.error is None for row in rows):
+            return None
+        if not rows:
+            return "nothing was measured: every row was left out"
+        return f"every row failed, the first, {rows[0].key}: {rows[0].error}"
+
+    def __str__(self) -> str:
+        from derain.benchmarks.report.text_tables import text
+
+        return text(self)
 
 
 def write_record(record: Record, path: Path) -> None:

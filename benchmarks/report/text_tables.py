@@ -1,11 +1,12 @@
-"""A record as text and as Markdown tables."""
+"""A record as text, Markdown, CSV and LaTeX tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
-from derain.benchmarks.analysis.limits import Limits, Verdict
-from derain.benchmarks.report.record import Case, Record, Row
+from derain.benchmarks.analysis.limits import JetsonVerdict, NetworkLimits
+from derain.benchmarks.report.record import CandidateResult, Case, Record
+from derain.core.tables import csv_table, latex_table, markdown_table, text_table
 
 _ABSENT = "-"  # not measured
 
@@ -15,6 +16,32 @@ _COLUMNS = (
     "of limit",
 )
 
+# Columns of the CSV file: raw figures, with their units.
+_FIGURES: dict[str, Callable[[CandidateResult], object]] = {
+    "row": lambda row: row.key,
+    "precision": lambda row: row.precision,
+    "error": lambda row: row.error,
+    **{
+        name: lambda row, name=name: getattr(row.latency, name, None)  # type: ignore[misc]
+        for name in ("median_ms", "p90_ms", "p95_ms", "p99_ms", "min_ms", "max_ms")
+    },
+    "frames": lambda row: row.latency and row.latency.frames,
+    "streamed_fps": lambda row: row.streamed_fps,
+    "speed_up": lambda row: row.speed_up and row.speed_up.ratio,
+    "speed_up_low": lambda row: row.speed_up and row.speed_up.low,
+    "speed_up_high": lambda row: row.speed_up and row.speed_up.high,
+    "start_up_s": lambda row: row.start_up and row.start_up.total_s,
+    "peak_host_bytes": lambda row: row.peak_host_bytes,
+    "peak_device_bytes": lambda row: row.peak_device_bytes,
+    "model_bytes": lambda row: row.model_bytes,
+    "psnr_db": lambda row: row.quality and row.quality.psnr_db,
+    "identical": lambda row: row.quality and row.quality.identical,
+    "truth_psnr_db": lambda row: row.truth and row.truth.psnr_db,
+    "truth_ssim": lambda row: row.truth and row.truth.ssim,
+    "joules_per_frame": lambda row: row.joules_per_frame,
+    "roofline_share": lambda row: row.roofline_share,
+}
+
 
 def text(record: Record) -> str:
     """The record for a terminal."""
@@ -23,12 +50,12 @@ def text(record: Record) -> str:
         f"{record.machine.system}, {_threads(record)}, "
         f"{'a process for each row' if record.processes == 'each' else 'one process'}",
     ]
-    lines += [f"warning: {warning}" for warning in record.conditions.warnings]
+    lines += [f"warning: {warning}" for warning in _warnings(record)]
     for case in record.cases:
-        lines += ["", *_title(case), *_aligned(case_table(case))]
+        lines += ["", *_title(case), *text_table(case_table(case))]
         lines += _below(case)
     if record.ceilings:
-        lines += ["", "measured ceilings: " + _ceilings(record)]
+        lines += ["", "measured ceilings: " + _peaks(record)]
     return "\n".join(lines)
 
 
@@ -40,27 +67,37 @@ def markdown(record: Record) -> str:
         f"`{' '.join(record.command)}`, {record.created}, commit {record.commit}, "
         f"{_threads(record)}, {record.machine.system}.",
     ]
-    if record.conditions.warnings:
-        lines += ["", *(f"- warning: {w}" for w in record.conditions.warnings)]
+    if warnings := _warnings(record):
+        lines += ["", *(f"- warning: {w}" for w in warnings)]
     for case in record.cases:
         lines += ["", f"## {case.model}, {case.size}", ""]
         lines += markdown_table(case_table(case))
         below = [*_title(case)[1:], *_below(case)]
         lines += ["", *(f"- {line.strip()}" for line in below)]
     if record.ceilings:
-        lines += ["", "Measured ceilings: " + _ceilings(record) + "."]
+        lines += ["", "Measured ceilings: " + _peaks(record) + "."]
     return "\n".join(lines) + "\n"
 
 
-def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """`rows`, of which the first is the head, in Markdown."""
-    head, *body = rows
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in body]
-    return [
-        f"| {' | '.join(head)} |",
-        f"|{'---|' + '---:|' * (len(head) - 1)}",
-        *(f"| {' | '.join(row)} |" for row in escaped),
+def comma_separated(record: Record) -> str:
+    """The figures of all cases in one table, unrounded; what is empty was not taken."""
+    head = ("model", "size", *_FIGURES)
+    lines = [
+        [case.model, case.size, *(_plain(get(row)) for get in _FIGURES.values())]
+        for case in record.cases
+        for row in case.rows
     ]
+    return csv_table([head, *lines])
+
+
+def latex(record: Record) -> str:
+    """A ``tabular`` for each case, under a comment that says what it is."""
+    tables = []
+    for case in record.cases:
+        quick = ", quick" if record.quick else ""
+        what = f"% {case.model}, {case.size}, {record.machine.device}{quick}"
+        tables.append(f"{what}\n{latex_table(case_table(case))}")
+    return "\n".join(tables)
 
 
 def case_table(case: Case) -> list[list[str]]:
@@ -77,7 +114,11 @@ def case_table(case: Case) -> list[list[str]]:
     return [[line[i] for i in wanted] for line in lines]
 
 
-def _cells(row: Row) -> list[str]:
+def _plain(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _cells(row: CandidateResult) -> list[str]:
     latency, speed, best = row.latency, row.speed_up, row.speed_up_best
     return [
         row.key,
@@ -112,7 +153,7 @@ def _number(value: float | None) -> str:
     return f"{value:.{digits}f}"
 
 
-def _memory(row: Row) -> str:
+def _memory(row: CandidateResult) -> str:
     parts = []
     if row.peak_host_bytes is not None:
         parts.append(f"{row.peak_host_bytes / 1e6:.0f}")
@@ -121,11 +162,16 @@ def _memory(row: Row) -> str:
     return ", ".join(parts) or _ABSENT
 
 
-def _psnr(row: Row) -> str:
+def _psnr(row: CandidateResult) -> str:
     if row.quality is None:
         return _ABSENT
     psnr = row.quality.psnr_db
     return "identical" if psnr is None else f"{psnr:.1f} dB"
+
+
+def _warnings(record: Record) -> list[str]:
+    quick = ["quick: few rounds, a first answer; not for quoting"]
+    return [*(quick if record.quick else []), *record.conditions.warnings]
 
 
 def _threads(record: Record) -> str:
@@ -177,7 +223,7 @@ def _below(case: Case) -> list[str]:
     return lines
 
 
-def _limits(limits: Limits, parameters: int | None) -> list[str]:
+def _limits(limits: NetworkLimits, parameters: int | None) -> list[str]:
     lines = [
         f"  {counts.graph} graph: {counts.kmac_per_px:.1f} kMAC/px, "
         f"{counts.moved_bytes / 1e6:.0f} MB moved layer by layer (at least "
@@ -196,7 +242,7 @@ def _limits(limits: Limits, parameters: int | None) -> list[str]:
     ]
 
 
-def _verdict(verdict: Verdict) -> str:
+def _verdict(verdict: JetsonVerdict) -> str:
     need = max(verdict.arithmetic_percent, verdict.memory_percent)
     return (
         f"{verdict.fps} frames/s in FP16 "
@@ -206,21 +252,10 @@ def _verdict(verdict: Verdict) -> str:
     )
 
 
-def _ceilings(record: Record) -> str:
+def _peaks(record: Record) -> str:
     units = {"copy": "GB/s", "product": "GFLOP/s"}
     return ", ".join(
         f"{c.device} {c.kind} {c.precision} {c.giga_per_s:.0f} {units[c.kind]} "
         f"({c.library})"
         for c in record.ceilings
     )
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from derain.benchmarks.latency.conditions import Conditions, Snapshot
-from derain.benchmarks.latency.machine import Machine
+from derain.benchmarks.latency.machine import MachineFacts
 from derain.benchmarks.latency.percentiles import summarise
-from derain.benchmarks.report.record import SCHEMA, Case, Record, Row
+from derain.benchmarks.report.record import SCHEMA, CandidateResult, Case, Record
 from derain.core.sizes import Size, SizeRange
 from support.bundles import frame_model, identity_model, write_bundle
 
@@ -56,9 +56,9 @@ def snapshot():
 @pytest.fixture
 def make_row():
     def make(key="eager", rounds=((10.0, 11.0), (10.0, 12.0), (9.0, 10.0)), **fields):
-        rounds = [list(turn) for turn in rounds]
-        frames = [ms for turn in rounds for ms in turn]
-        row = Row(
+        rounds = [list(sample) for sample in rounds]
+        frames = [ms for sample in rounds for ms in sample]
+        row = CandidateResult(
             key=key,
             summary="a row",
             precision="fp32",
@@ -114,7 +114,7 @@ def make_record(snapshot):
             created="2026-01-02T03:04:05+00:00",
             command=["derain-bench"],
             commit=None,
-            machine=Machine(
+            machine=MachineFacts(
                 device="A board",
                 processor="A processor",
                 cores=2,

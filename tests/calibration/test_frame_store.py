@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from derain.calibration.contact_sheet import contact_sheet
+from derain.calibration.contact_sheet import frames_sheet
 from derain.calibration.features import describe
 from derain.calibration.frame_store import FrameStore, fit
 from derain.core.errors import CalibrationError, DerainError, MediaError
@@ -218,6 +218,6 @@ def test_fit_crops_and_mirrors_but_never_scales(shape):
 
 def test_contact_sheet_shows_every_frame(collect, rainy):
     with collect(rainy, count=9) as store:
-        sheet = contact_sheet(store.chosen)
+        sheet = frames_sheet(store.chosen)
     assert sheet.ndim == 3
     assert sheet.shape[1] == 8 * 240

@@ -8,7 +8,7 @@ from derain.benchmarks.report.compare import compare_records
 from derain.benchmarks.report.record import write_record
 
 BEFORE = ((10.0, 10.2), (10.1, 10.0), (9.9, 10.1), (10.0, 10.0))
-SLOWER = tuple(tuple(ms * 1.2 for ms in turn) for turn in BEFORE)
+SLOWER = tuple(tuple(ms * 1.2 for ms in sample) for sample in BEFORE)
 NOISY = ((8.0, 12.0), (11.0, 13.0), (7.0, 9.0), (10.0, 12.0))
 
 

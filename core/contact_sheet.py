@@ -9,6 +9,7 @@ import numpy as np
 
 from derain.core.pairs import Picture
 
+_NARROW = 300  # pixels; the text of narrower cells is smaller
 _CAPTION = 22  # pixels under a picture for its text
 
 
@@ -47,5 +48,6 @@ def _cell(text: str, image: Picture, width: int) -> Picture:
     cell[:height] = small
     at = (4, height + _CAPTION - 7)
     font = cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(cell, text, at, font, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    scale = 0.35 if width < _NARROW else 0.45
+    cv2.putText(cell, text, at, font, scale, (0, 0, 0), 1, cv2.LINE_AA)
     return cell

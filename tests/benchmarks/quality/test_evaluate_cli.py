@@ -1,4 +1,5 @@
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -103,6 +104,15 @@ def test_our_errors_are_one_line(tmp_path, monkeypatch, arguments, message):
     assert result.exit_code == 1
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_without_torch_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "derain.benchmarks.quality.evaluate", False)
+    result = _invoke("--bundle", "a", "--pairs", "b")
+    assert result.exit_code == 1
+    wanted = "torch is not installed; run: pip install 'derain[export]'"
+    assert result.stderr == f"Error: {wanted}\n"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,12 @@ class Inner:
 
 
 @dataclass(frozen=True)
+class Grown:
+    old: int
+    new: bool = False
+
+
+@dataclass(frozen=True)
 class Outer:
     name: str
     kind: Literal["a", "b"]
@@ -52,3 +58,8 @@ def test_a_field_that_is_wrong_is_named(change, message):
 def test_a_field_that_is_missing_is_named():
     with pytest.raises(BenchmarkError, match="file has no inner, kind"):
         from_json(Outer, {"name": "x", "table": {}}, "file")
+
+
+def test_a_field_with_a_default_may_be_missing():
+    assert from_json(Grown, {"old": 1}, "file") == Grown(1)
+    assert from_json(Grown, {"old": 1, "new": True}, "file") == Grown(1, new=True)

@@ -1,20 +1,26 @@
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from derain.benchmarks.latency.candidates import ROWS, RowSpec, open_subject
+from derain.benchmarks.latency.candidates import (
+    CANDIDATES,
+    CandidateSpec,
+    open_candidate,
+)
 from derain.benchmarks.latency.runners import LocalRunner, RemoteRunner
-from derain.core.errors import MissingDependencyError, RowError
+from derain.core.errors import CandidateError, MissingDependencyError
 from derain.core.sizes import Size
 
 
 @pytest.fixture
 def spec(bundle):
-    return RowSpec(
+    return CandidateSpec(
         key="bundle halves/onnxruntime",
-        entry="bundle",
+        candidate="bundle",
         model="qsnet",
         size=Size(32, 24),
         threads=1,
@@ -30,19 +36,17 @@ def remote(spec, frame, tmp_path):
     runner.close()
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", CANDIDATES)
 def test_every_row_names_a_factory(name):
-    module = ROWS[name].module
-    package = {"torch_candidates": "torch", "openvino_candidate": "openvino"}.get(
-        module
-    )
-    if package:
-        pytest.importorskip(package)
+    module = CANDIDATES[name].module
+    if CANDIDATES[name].is_pytorch:
+        pytest.importorskip("torch")
     from importlib import import_module
 
     assert callable(
         getattr(
-            import_module(f"derain.benchmarks.latency.{module}"), ROWS[name].factory
+            import_module(f"derain.benchmarks.latency.{module}"),
+            CANDIDATES[name].factory,
         )
     )
 
@@ -50,9 +54,9 @@ def test_every_row_names_a_factory(name):
 def test_a_row_derains_in_a_process_of_its_own(remote, frame):
     (derained,) = remote.derain([frame])
     np.testing.assert_array_equal(derained, frame >> 1)
-    turn = remote.turn(3)
-    assert len(turn.latencies_ms) == len(turn.splits_ms) == 3
-    assert all(ms > 0 for ms in turn.latencies_ms)
+    sample = remote.sample(3)
+    assert len(sample.latencies_ms) == len(sample.splits_ms) == 3
+    assert all(ms > 0 for ms in sample.latencies_ms)
     assert remote.stream_seconds(2) > 0
     assert remote.memory().host_bytes > 10 << 20  # an interpreter and libraries
     assert "onnxruntime" in remote.description
@@ -60,13 +64,15 @@ def test_a_row_derains_in_a_process_of_its_own(remote, frame):
 
 def test_a_row_that_is_killed_says_so(remote):
     os.kill(remote._process.pid, signal.SIGKILL)
-    with pytest.raises(RowError, match="ended by SIGKILL, perhaps for want of memory"):
-        remote.turn(1)
+    with pytest.raises(
+        CandidateError, match="ended by SIGKILL, perhaps for want of memory"
+    ):
+        remote.sample(1)
 
 
 def test_a_row_that_cannot_be_opened_says_why(spec, frame, tmp_path):
     (spec.file / "model.onnx").write_bytes(b"damaged")
-    with pytest.raises(RowError, match=r"model\.onnx has changed"):
+    with pytest.raises(CandidateError, match=r"model\.onnx has changed"):
         RemoteRunner(spec, [frame], tmp_path / "log")
 
 
@@ -78,8 +84,41 @@ def test_the_environment_is_as_before(spec, frame, tmp_path, monkeypatch):
     assert "OPENBLAS_NUM_THREADS" not in os.environ
 
 
+SCRIPT = """
+from pathlib import Path
+import numpy as np
+from derain.benchmarks.latency.candidates import CandidateSpec
+from derain.benchmarks.latency.runners import RemoteRunner
+from derain.core.sizes import Size
+
+print("the script runs")
+spec = CandidateSpec(
+    key="bundle",
+    candidate="bundle",
+    model="qsnet",
+    size=Size(32, 24),
+    threads=1,
+    file=Path({bundle!r}),
+    backend="onnxruntime",
+)
+frame = np.zeros((24, 32, 3), np.uint8)
+runner = RemoteRunner(spec, [frame], Path({log!r}))
+print(runner.derain([frame])[0].shape)
+runner.close()
+"""
+
+
+def test_a_script_without_a_guard_runs_once(bundle, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(bundle=str(bundle), log=str(tmp_path / "log")))
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout == "the script runs\n(24, 32, 3)\n", done.stderr
+
+
 class Wrong:
-    """A subject that loses a column."""
+    """A candidate that loses a column."""
 
     description = "wrong"
     split_ms = {}  # noqa: RUF012
@@ -89,12 +128,11 @@ class Wrong:
 
 
 def test_a_result_of_another_size_is_an_error(frame):
-    with pytest.raises(RowError, match=r"\(24, 31, 3\) uint8 of \(24, 32, 3\)"):
-        LocalRunner(Wrong(), [frame]).turn(1)
+    with pytest.raises(CandidateError, match=r"\(24, 31, 3\) uint8 of \(24, 32, 3\)"):
+        LocalRunner(Wrong(), [frame]).sample(1)
 
 
 def test_a_row_whose_library_is_missing_says_what_to_install(spec, monkeypatch):
-    import sys
     from dataclasses import replace
 
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -102,4 +140,4 @@ def test_a_row_whose_library_is_missing_says_what_to_install(spec, monkeypatch):
         sys.modules, "derain.benchmarks.latency.torch_candidates", raising=False
     )
     with pytest.raises(MissingDependencyError, match=r"derain\[export\]"):
-        open_subject(replace(spec, entry="eager"))
+        open_candidate(replace(spec, candidate="eager"))

@@ -43,7 +43,7 @@ def test_speed_up_is_the_ratio_of_medians_with_the_spread_of_the_rounds():
 
 def test_speed_up_cancels_what_slows_both_in_one_round():
     steady, slowed = [[1.0], [1.0], [1.0]], [[1.0], [3.0], [1.0]]
-    theirs = [[ms * 4 for ms in turn] for turn in slowed]
+    theirs = [[ms * 4 for ms in sample] for sample in slowed]
     paired = speed_up(slowed, theirs)
     assert paired.low == paired.high == pytest.approx(4.0)
     assert speed_up(steady, theirs).high > 4.0

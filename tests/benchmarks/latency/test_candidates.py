@@ -9,9 +9,9 @@ pytest.importorskip("onnx", reason="the exporter needs derain[export]")
 import torch
 from torch import nn
 
-from derain.benchmarks.latency.candidates import RowSpec, open_subject
-from derain.benchmarks.latency.pixels import to_frame, to_tensor
+from derain.benchmarks.latency.candidates import CandidateSpec, open_candidate
 from derain.benchmarks.latency.plain_export import export_plain
+from derain.core.frame_tensors import to_frame, to_tensor
 from derain.core.sizes import Size
 from derain.models.loading import LoadedNetwork, open_network
 from derain.models.registry import MODELS, NetworkFacts
@@ -40,23 +40,23 @@ def test_values_beyond_the_range_are_clipped():
 
 @pytest.mark.parametrize("entry", ["eager", "eager-channels-last"])
 def test_eager_is_the_exporters_reference(picture, entry):
-    spec = RowSpec(
+    spec = CandidateSpec(
         key=entry,
-        entry=entry,
+        candidate=entry,
         model="treefusion",
         size=Size(35, 21),
         threads=torch.get_num_threads(),
         random_weights=True,
     )
-    subject = open_subject(spec)
+    candidate = open_candidate(spec)
     network = open_network("treefusion", random_weights=True).network
     wanted = derain_frame(network, MODELS["treefusion"].facts, picture)
-    difference = np.abs(subject.infer(picture).astype(int) - wanted)
+    difference = np.abs(candidate.infer(picture).astype(int) - wanted)
     # Two layouts of a tensor are added up in another order.
     assert difference.max() <= 1
     assert np.mean(difference > 0) < 1e-3
-    assert set(subject.split_ms) >= {"pre", "compute", "post"}
-    assert all(ms >= 0 for ms in subject.split_ms.values())
+    assert set(candidate.split_ms) >= {"pre", "compute", "post"}
+    assert all(ms >= 0 for ms in candidate.split_ms.values())
 
 
 class Attention(nn.Module):

@@ -1,4 +1,4 @@
-"""Counts against those made by hand from the papers' structure, per network."""
+"""GraphCost against those made by hand from the papers' structure, per network."""
 
 import pytest
 

@@ -3,9 +3,9 @@ import itertools
 import pytest
 
 from derain.benchmarks.latency import rounds
-from derain.benchmarks.latency.rounds import Pace, take_turns, warm_up
-from derain.benchmarks.latency.runners import Turn
-from derain.core.errors import RowError
+from derain.benchmarks.latency.rounds import Pace, interleave, warm_up
+from derain.benchmarks.latency.runners import Sample
+from derain.core.errors import CandidateError
 
 
 class Clock:
@@ -37,18 +37,18 @@ class Fake:
         self.log = [] if log is None else log
         self.name = name
 
-    def turn(self, count):
+    def sample(self, count):
         self.log.append(self.name)
         taken = [next(self.latencies_ms) for _ in range(count)]
         self.clock.now += sum(taken) / 1000
-        return Turn(taken, [{} for _ in taken])
+        return Sample(taken, [{} for _ in taken])
 
 
 class Failing(Fake):
-    def turn(self, count):
+    def sample(self, count):
         if len(self.log) >= 2:
-            raise RowError("it broke")
-        return super().turn(count)
+            raise CandidateError("it broke")
+        return super().sample(count)
 
 
 def test_warm_up_ends_when_two_windows_agree(clock):
@@ -74,21 +74,21 @@ def test_a_row_slower_than_the_warm_up_derains_one_frame(clock):
 def test_rounds_go_on_for_the_duration_and_turns_are_filled(clock):
     fast = Fake(clock, itertools.repeat(10.0))
     slow = Fake(clock, itertools.repeat(2000.0))
-    outcomes = take_turns(
+    outcomes = interleave(
         {"fast": fast, "slow": slow},
         {"fast": 10.0, "slow": 2000.0},
-        Pace(duration_s=12.0, min_rounds=1, turn_s=0.5),
+        Pace(duration_s=12.0, min_rounds=1, sample_s=0.5),
         None,
     )
-    assert [len(turn.latencies_ms) for turn in outcomes["fast"].turns] == [50] * 5
-    assert [len(turn.latencies_ms) for turn in outcomes["slow"].turns] == [1] * 5
+    assert [len(sample.latencies_ms) for sample in outcomes["fast"].samples] == [50] * 5
+    assert [len(sample.latencies_ms) for sample in outcomes["slow"].samples] == [1] * 5
 
 
 def test_there_are_at_least_so_many_rounds(clock):
     slow = Fake(clock, itertools.repeat(9000.0))
     pace = Pace(duration_s=1.0, min_rounds=3)
-    outcomes = take_turns({"slow": slow}, {"slow": 9000.0}, pace, None)
-    assert len(outcomes["slow"].turns) == 3
+    outcomes = interleave({"slow": slow}, {"slow": 9000.0}, pace, None)
+    assert len(outcomes["slow"].samples) == 3
 
 
 def test_every_row_takes_part_in_every_round_in_changing_order(clock):
@@ -98,7 +98,7 @@ def test_every_row_takes_part_in_every_round_in_changing_order(clock):
         for name in ("a", "b", "c")
     }
     pace = Pace(duration_s=0.0, min_rounds=8)
-    take_turns(rows, dict.fromkeys(rows, 600.0), pace, None)
+    interleave(rows, dict.fromkeys(rows, 600.0), pace, None)
     orders = {tuple(log[i : i + 3]) for i in range(0, len(log), 3)}
     assert all(sorted(order) == ["a", "b", "c"] for order in orders)
     assert len(orders) > 1
@@ -110,15 +110,15 @@ def test_a_row_that_fails_leaves_with_what_it_did(clock):
         Fake(clock, itertools.repeat(5.0)),
     )
     pace = Pace(duration_s=0.0, min_rounds=4)
-    outcomes = take_turns(
+    outcomes = interleave(
         {"failing": failing, "steady": steady},
         {"failing": 5.0, "steady": 5.0},
         pace,
         None,
     )
     assert str(outcomes["failing"].error) == "it broke"
-    assert len(outcomes["failing"].turns) == 2
-    assert len(outcomes["steady"].turns) == 4
+    assert len(outcomes["failing"].samples) == 2
+    assert len(outcomes["steady"].samples) == 4
 
 
 def test_energy_is_that_of_the_turns(clock):
@@ -130,5 +130,5 @@ def test_energy_is_that_of_the_turns(clock):
 
     row = Fake(clock, itertools.repeat(1000.0))
     pace = Pace(duration_s=0.0, min_rounds=2)
-    outcomes = take_turns({"row": row}, {"row": 1000.0}, pace, Meter())
+    outcomes = interleave({"row": row}, {"row": 1000.0}, pace, Meter())
     assert outcomes["row"].joules == pytest.approx([5.0, 5.0])

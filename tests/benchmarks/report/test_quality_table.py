@@ -9,11 +9,11 @@ from derain.core.errors import BenchmarkError
 RAINY = {"psnr_db": 22.571, "ssim": 0.6892}
 
 
-def write(folder, model, **subjects):
+def write(folder, model, **candidates):
     folder.mkdir(exist_ok=True)
     answer = {
         name: {"pictures": 9, "psnr_db": psnr, "ssim": 0.8, "rainy": RAINY}
-        for name, psnr in subjects.items()
+        for name, psnr in candidates.items()
     }
     (folder / f"{model}.json").write_text(json.dumps(answer))
 

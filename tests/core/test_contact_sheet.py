@@ -1,6 +1,6 @@
 import numpy as np
 
-from derain.training.sheets import contact_sheet
+from derain.core.contact_sheet import contact_sheet
 
 
 def test_sheet_holds_every_picture_and_leaves_the_rest_white():

@@ -8,7 +8,7 @@ from derain.benchmarks.report.record import read_record, write_record
 from derain.core.errors import BenchmarkError
 
 # The records are the checkout's; an installed wheel is without them.
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "benchmarks" / "results"
 QUALITY = ROOT / "benchmarks" / "results" / "quality"
 README = """\
@@ -46,7 +46,9 @@ def test_the_readme_agrees_with_the_records():
 
 
 def test_every_committed_record_can_be_read():
-    for path in RESULTS.rglob("*.json"):
+    paths = [path for path in RESULTS.rglob("*.json") if QUALITY not in path.parents]
+    assert paths
+    for path in paths:
         assert read_record(path).cases, path
 
 

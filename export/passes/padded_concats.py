@@ -2,7 +2,8 @@
 
 TensorRT's FP16 kernels read channels in eights. QSNet's 175 channels were therefore
 copied to 176 (647 MB a frame at 1280x720), and every part was copied into place, too
-(649 MB). What fills up is any channel there is: its weights are zero.
+(649 MB). What fills up is any channel there is: its weights are zero, so that the
+result is the same but for the order in which a kernel adds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ LEAST = 32
 
 
 def pad_concats(model: ir.Model) -> int:
-    """Pad concatenations that only dense convolutions read, in place. Bit-equal.
+    """Pad concatenations that only dense convolutions read, in place.
 
     The parts that are no multiple of eight channels must be neighbours: they and what
     fills up become one part, so that all the others stay where they were computed.

@@ -122,7 +122,7 @@ def measure_engine_bytes(
         backend=backend,
         model=model,
         precision=precision,
-        sizes=SizeRange(size, size, size),
+        sizes=SizeRange.static(size),
         options=BuildOptions(compute_capabilities=capabilities),
     )
     answer = run_child({"action": "kernels", "build": request.to_json()})

@@ -33,11 +33,17 @@ from derain.runtime.tensorrt.library import installed
 
 _log = logging.getLogger(__name__)
 
-Row = Literal["any", "tensorrt"]
-ROWS: tuple[Row, ...] = ("tensorrt", "any")  # of equal ones the first is taken
+PassRow = Literal["any", "tensorrt"]
+ROWS: tuple[PassRow, ...] = ("tensorrt", "any")  # of equal ones the first is taken
 
 # MB a frame of 1280x720 in FP16, TensorRT-RTX 1.7.1.
-MEASURED: dict[str, dict[Row, int]] = {}
+MEASURED: dict[str, dict[PassRow, int]] = {
+    "treefusion": {"tensorrt": 3790, "any": 6798},
+    "stagewise": {"tensorrt": 12654, "any": 21805},
+    "granet": {"tensorrt": 4735, "any": 8513},
+    "qsnet": {"tensorrt": 5087, "any": 5909},
+    "nledn": {"tensorrt": 8077, "any": 10283},
+}
 # DCSFN's 2,059 convolutions take four minutes to compile, once.
 MOST_NODES = 2000
 
@@ -53,7 +59,7 @@ class PassChoice:
     """
 
     row: Target
-    moved_bytes: dict[Row, int] = field(default_factory=dict)
+    moved_bytes: dict[PassRow, int] = field(default_factory=dict)
 
 
 def choose_passes(
@@ -69,7 +75,7 @@ def choose_passes(
     """
     if target != "tensorrt":
         return PassChoice(target)
-    known = MEASURED.get(model, {})
+    moved: dict[PassRow, int] = {}
     if "tensorrt-rtx" not in installed():
         _log.debug("TensorRT-RTX is not installed: passes chosen by earlier figures")
     elif len(core.model.graph) > MOST_NODES:
@@ -79,18 +85,18 @@ def choose_passes(
             moved = measure_rows(core, size)
         except EngineError as error:
             _log.warning("bytes of the engine not measured: %s", error)
-        else:
-            return PassChoice(min(ROWS, key=moved.__getitem__), moved)
-    return PassChoice(min(ROWS, key=lambda row: known.get(row, 0)))
+    known = moved or MEASURED.get(model, {})
+    row: PassRow = min(ROWS, key=lambda row: known.get(row, 0))
+    return PassChoice(row, moved)
 
 
-def measure_rows(core: CoreGraph, size: Size) -> dict[Row, int]:
+def measure_rows(core: CoreGraph, size: Size) -> dict[PassRow, int]:
     """Bytes that the FP16 engine of each row moves for a frame of `size`.
 
     Raises:
         EngineError: TensorRT-RTX cannot compile it.
     """
-    moved = {}
+    moved: dict[PassRow, int] = {}
     for row in ROWS:
         model = ir.from_proto(ir.to_proto(core.model))
         optimize(model, row)

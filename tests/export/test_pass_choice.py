@@ -3,7 +3,6 @@
 import logging
 
 import pytest
-from support.graphs import Wrapped, graph_of
 from torch import nn
 
 from derain.core.errors import EngineError
@@ -14,6 +13,7 @@ from derain.export.map_sizes import MapSizes
 from derain.export.pass_choice import choose_passes, measure_rows
 from derain.export.to_onnx import CoreGraph
 from derain.models.registry import NetworkFacts
+from support.graphs import Wrapped, graph_of
 
 SIZE = Size(24, 18)
 

@@ -1,10 +1,14 @@
 """From bytes and arithmetic to the least time on each module."""
 
+import json
+
 import pytest
+from click.testing import CliRunner
 
 from derain.benchmarks.analysis import byte_floors
 from derain.benchmarks.analysis.byte_floors import SIZES, floor_of, measure_bytes
 from derain.benchmarks.analysis.limits import JETSONS
+from derain.benchmarks.cli import main
 from derain.core.errors import BenchmarkError
 from derain.core.sizes import Size
 from derain.runtime.tensorrt.engine_bytes import EngineBytes, Kernel
@@ -72,3 +76,23 @@ def test_a_bundle_as_a_table(bundle, monkeypatch):
 def test_a_size_that_the_bundle_does_not_take(bundle):
     with pytest.raises(BenchmarkError, match="takes 32x24, not 64x48"):
         measure_bytes(bundle, Size(64, 48))
+
+
+def test_the_command(bundle, monkeypatch):
+    monkeypatch.setattr(
+        byte_floors,
+        "measure_engine_bytes",
+        lambda model, precision, size: engine(100, size),
+    )
+    run = CliRunner().invoke
+    table = run(main, ["bytes", str(bundle), str(bundle), "--quiet"])
+    assert table.exit_code == 0, table.output
+    assert table.output.count("Orin Nano Super") == 2
+    found = json.loads(run(main, ["bytes", str(bundle), "--json", "--quiet"]).output)
+    assert [kernel["name"] for kernel in found[0]["engine"]["kernels"]] == [
+        "small",
+        "large",
+    ]
+    missing = run(main, ["bytes", str(bundle / "nothing")])
+    assert missing.exit_code == 1
+    assert "nothing" in missing.output

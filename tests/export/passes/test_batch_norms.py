@@ -1,9 +1,9 @@
 """BatchNorms folded."""
 
-from support.graphs import Wrapped, check, graph_of, lively, picture, types
 from torch import nn
 
 from derain.export.passes.batch_norms import fold_batch_norms
+from support.graphs import Wrapped, check, graph_of, lively, picture, types
 
 
 def test_batch_norms_are_folded():

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from support.graphs import Wrapped, check, graph_of, lively, picture, run, types
 from torch import nn
 
 from derain.export.passes.batch_norms import fold_batch_norms
 from derain.export.passes.channel_permutations import fold_channel_permutations
 from derain.models.networks.qsnet import ShuffleUnit, channel_shuffle
+from support.graphs import Wrapped, check, graph_of, lively, picture, run, types
 
 
 class Shuffle(nn.Module):

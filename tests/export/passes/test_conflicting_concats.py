@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from support.graphs import Wrapped, check, graph_of, picture, types
 from torch import nn
 
 from derain.export.passes.conflicting_concats import split_conflicting_concats
+from support.graphs import Wrapped, check, graph_of, picture, types
 
 
 class TwoPlaces(nn.Module):

@@ -3,13 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from support.graphs import Wrapped, check, graph_of, picture
 from torch import nn
 
 from derain.export.passes.dense_groups import (
     dense_weight,
     make_grouped_convolutions_dense,
 )
+from support.graphs import Wrapped, check, graph_of, picture
 
 
 def test_dense_weight_gives_the_grouped_result():

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from support.graphs import Wrapped, check, graph_of, lively, picture, types
 from torch import nn
 
 from derain.export.passes.batch_norms import fold_batch_norms
 from derain.export.passes.channel_permutations import fold_channel_permutations
 from derain.export.passes.depthwise_folds import fold_depthwise
 from derain.models.networks.qsnet import ShuffleUnit
+from support.graphs import Wrapped, check, graph_of, lively, picture, types
 
 
 @pytest.mark.parametrize(

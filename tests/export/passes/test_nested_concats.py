@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from support.graphs import Wrapped, graph_of, picture, run, types
 from torch import nn
 
 from derain.export.passes.nested_concats import nest_concats
+from support.graphs import Wrapped, graph_of, picture, run, types
 
 
 class Dense(nn.Module):

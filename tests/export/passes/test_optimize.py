@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from support.graphs import ATOL, graph_of, lively, picture, run, types
 
 from derain.export.passes import PASSES, optimize
 from derain.models.networks.qsnet import QSNet
+from support.graphs import ATOL, graph_of, lively, picture, run, types
 
 
 @pytest.mark.parametrize("target", ["any", "tensorrt"])

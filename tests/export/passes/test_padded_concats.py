@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from support.graphs import Wrapped, check, graph_of, picture
 from torch import nn
 
 from derain.export.passes.padded_concats import pad_concats
+from support.graphs import Wrapped, check, graph_of, picture
 
 
 class Uneven(nn.Module):

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from support.graphs import Wrapped, check, graph_of, picture, types
 from torch import nn
 
 from derain.export.passes.pointwise_folds import fold_pointwise
+from support.graphs import Wrapped, check, graph_of, picture, types
 
 
 class Fused(nn.Module):
@@ -23,15 +23,6 @@ class Fused(nn.Module):
     def forward(self, x):
         parts = [self.activation(layer(x)) for layer in self.layers]
         return torch.relu(self.fuse(torch.cat(parts, 1)))
-
-
-def kernels(model):
-    """Sizes and dilations of the inner convolutions."""
-    return sorted(
-        (node.inputs[1].shape[2], *node.attributes["dilations"].as_ints()[:1])
-        for node in model.graph
-        if node.op_type == "Conv"
-    )[:-2]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +53,7 @@ def test_behind_an_activation_nothing_is_folded():
     assert fold_pointwise(model) == 0
 
 
-def test_a_narrow_map_between_them_stays():
+def test_a_narrow_map_between_wide_ones_stays():
     class Bottleneck(nn.Module):
         def __init__(self):
             super().__init__()

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from support.graphs import Wrapped, graph_of, picture, run, types
 from torch import nn
 
 from derain.export.passes.redundant_relus import remove_redundant_relus
+from support.graphs import Wrapped, graph_of, picture, run, types
 
 
 class Sum(nn.Module):

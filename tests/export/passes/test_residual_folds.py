@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from support.graphs import Wrapped, check, graph_of, picture, types
 from torch import nn
 
 from derain.export.passes.nested_concats import nest_concats
 from derain.export.passes.residual_folds import fold_residuals
+from support.graphs import Wrapped, check, graph_of, picture, types
 
 
 class Block(nn.Module):

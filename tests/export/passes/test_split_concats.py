@@ -1,10 +1,10 @@
 """Convolutions of concatenations split."""
 
 import torch
-from support.graphs import Wrapped, check, graph_of, picture, types
 from torch import nn
 
 from derain.export.passes.split_concats import split_convolutions_of_concats
+from support.graphs import Wrapped, check, graph_of, picture, types
 
 
 class Concatenated(nn.Module):

@@ -1,10 +1,10 @@
 """Convolutions of few outputs widened."""
 
 import pytest
-from support.graphs import Wrapped, check, graph_of, picture, types
 from torch import nn
 
 from derain.export.passes.thin_convolutions import widen_thin_convolutions
+from support.graphs import Wrapped, check, graph_of, picture, types
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
-"""Convolutions of concatenations split where two of these want one map in two places.
+"""Convolutions of concatenations split whose parts would have to be copied.
 
-TensorRT computes a part where its concatenation lies, without a copy, but a map lies in
-one place only. GraNet concatenates the results of its dense blocks, each of which is
-the beginning of a concatenation of its own: at 1280x720, 484 MB a frame were copied for
-twelve channels of result, and 531 MB at the beginnings of the blocks. Split, the
-convolution adds its results up, part by part.
+TensorRT computes a part where its concatenation lies, without a copy, if it begins and
+ends at a multiple of eight channels; and a map lies in one place only. GraNet
+concatenates the results of its dense blocks, each of which is the beginning of a
+concatenation of its own: at 1280x720, 484 MB a frame were copied for twelve channels of
+result, and 531 MB at the beginnings of the blocks. Split, the convolution adds its
+results up, part by part.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from derain.export.passes.graph_edits import (
     weight_of,
 )
 from derain.export.passes.nested_concats import is_end
+from derain.export.passes.padded_concats import UNIT
 from derain.export.passes.split_concats import can_split, parts_of, split
 
 Parts = list[ir.Value | None]
@@ -56,15 +58,18 @@ def _gain(concat: ir.Node, every: list[Parts]) -> int:
         return 0
     if not can_split(concat, output):
         return 0
-    parts = list(concat.inputs)
+    parts, places = list(concat.inputs), parts_of(concat)
     others = [
         other
         for other in every
         if other != parts and not is_end(other, parts) and not is_end(parts, other)
     ]
-    copied = sum(
-        channels(part) or 0 for part in parts if any(part in other for other in others)
-    )
+    copied, offset = 0, 0
+    for part in parts:
+        count = channels(part) or 0
+        if offset % UNIT or count % UNIT or any(part in other for other in others):
+            copied += count
+        offset += count
     weight = weight_of(conv)
     assert weight is not None
-    return copied - len(weight) * (len(parts_of(concat)) - 1)
+    return copied - len(weight) * (len(places) - 1) if len(places) > 1 else 0

@@ -37,3 +37,17 @@ def test_only_what_saves_bytes_is_split(outputs, conflict, splits):
     model = graph_of(Wrapped(TwoPlaces(outputs, conflict), 16, outputs))
     assert check(model, split_conflicting_concats, picture()) == splits
     assert types(model).count("Concat") == 2 - splits
+
+
+@pytest.mark.parametrize(("width", "splits"), [(20, 1), (24, 0)])
+def test_parts_that_are_no_multiple_of_eight_are_copied_too(width, splits):
+    class Joined(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fuse = nn.Conv2d(2 * width, width, 1)
+
+        def forward(self, x):
+            return self.fuse(torch.cat([x, torch.tanh(x)], 1))
+
+    model = graph_of(Wrapped(Joined(), width))
+    assert check(model, split_conflicting_concats, picture()) == splits

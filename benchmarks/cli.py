@@ -39,6 +39,7 @@ def main() -> None:
       derain-bench --bundle qsnet-fp16-1280x720 --backend tensorrt
       derain-bench compare before.json after.json --fail-above 5
       derain-bench runtime --bundle qsnet-fp32-1280x720
+      derain-bench bytes qsnet-fp16-tensorrt-1280x720
     """  # noqa: D301 - \b is click's mark for text that is not wrapped
 
 
@@ -172,6 +173,37 @@ def runtime(bundle: Path | None, frames: int, threads: int, as_json: bool) -> No
 
     cost = measure_runtime(bundle, frames, threads)
     click.echo(_json(cost) if as_json else cost.text())
+
+
+@main.command("bytes", cls=Command)
+@click.argument(
+    "bundles",
+    type=click.Path(path_type=Path),
+    nargs=-1,
+    required=True,
+    metavar="BUNDLE...",
+)
+@click.option(
+    "--size",
+    type=SIZE,
+    help="Size of the frames.  [default: the size the bundle was exported for]",
+)
+@click.option("--kernels", is_flag=True, help="List the kernels that move most, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def measure_bundle_bytes(
+    bundles: tuple[Path, ...], size: Size | None, kernels: bool, as_json: bool
+) -> None:
+    """Compile bundles, and say what their kernels read and write a frame.
+
+    And what that takes at least on each Jetson. TensorRT-RTX compiles without a GPU.
+    """
+    from derain.benchmarks.analysis.byte_floors import measure_bytes
+
+    found = [measure_bytes(bundle, size) for bundle in bundles]
+    if as_json:
+        click.echo(json.dumps([json.loads(_json(each)) for each in found], indent=1))
+    else:
+        click.echo("\n\n".join(each.text(kernels=kernels) for each in found))
 
 
 def _require_free(path: Path | None, *, force: bool) -> None:

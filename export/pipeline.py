@@ -41,6 +41,7 @@ from derain.export.kept_graphs import KeptGraphs
 from derain.export.model_file import ask_parser, save_model
 from derain.export.operators.lowering import lower_operators
 from derain.export.options import ExportOptions, export_options
+from derain.export.pass_choice import choose_passes
 from derain.export.passes import optimize
 from derain.export.passes.cleanup import remove_dead
 from derain.export.reference import Reference, derain_reference
@@ -152,7 +153,8 @@ def _export(
     with stages.stage("optimising the graph"):
         wrap_frame(core, facts, sizes)
         graphs.keep("frame", core.model)
-        passes = optimize(core.model, options.target, after=graphs.keep)
+        choice = choose_passes(core, options.target, loaded.name, sizes.optimum)
+        passes = optimize(core.model, choice.row, after=graphs.keep)
     half = Fp16Choice()
     if options.has_halves:
         with stages.stage("measuring FP16"):
@@ -182,7 +184,10 @@ def _export(
         verification: dict[str, dict[str, Any]] = {}
         if options.target == "tensorrt":
             with stages.stage("asking TensorRT's parser"):
-                verification["parser"] = ask_parser(path)
+                parser = ask_parser(path)
+            if parser and choice.moved_bytes:  # in FP16, by the row of passes
+                parser["moved_bytes"] = choice.moved_bytes
+            verification["parser"] = parser
         with stages.stage("comparing with PyTorch"):
             got = verify.run_graph(path, reference.frames)
         verification |= _prove(got, reference, options, stages)

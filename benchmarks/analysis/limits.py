@@ -31,6 +31,7 @@ JETSONS = (
     Jetson(name="Orin Nano 8GB 15 W", fp16_tflops=10.2, dram_gb_s=68.0),
     Jetson(name="Orin Nano Super", fp16_tflops=16.7, dram_gb_s=102.0),
     Jetson(name="Orin NX 16GB", fp16_tflops=15.0, dram_gb_s=102.0),
+    Jetson(name="AGX Orin 32GB", fp16_tflops=26.7, dram_gb_s=204.8),
     Jetson(name="AGX Orin 64GB", fp16_tflops=42.6, dram_gb_s=204.8),
     Jetson(name="Thor T5000", fp16_tflops=258.5, dram_gb_s=273.0),
 )

@@ -47,6 +47,20 @@ def tile_count(regions: int, queries: int, keys: int, bytes_per_score: int) -> i
     return tiles
 
 
+def region_tiles(regions: int, tiles: int) -> int:
+    """Into how many pieces of equal size `regions` squared are cut for `tiles` tiles.
+
+    TensorRT multiplies the queries of several tiles by the keys that they share in one
+    matrix product, writes all scores and never comes to its fused attention: granet at
+    1280x720 moved 16.9 GB a frame with such tiles, 6.0 GB without. Regions share no
+    keys.
+    """
+    count = regions * regions
+    return next(
+        k for k in range(1, count + 1) if k >= min(tiles, count) and not count % k
+    )
+
+
 def region_non_local(
     regions: int,
     channels: int,
@@ -62,7 +76,8 @@ def region_non_local(
     Args:
         regions: Regions along each axis (r).
         channels: Channels of theta, phi and g (C).
-        tiles: Pieces into which the queries of a region are cut.
+        tiles: Pieces into which the queries of a region are cut, or, for TensorRT, the
+            regions into as many or a few more, but no region apart.
         sizes: Sizes of theta and of phi, or None where they are known only when the
             graph runs.
         rounded: Whether scores and probabilities are rounded as FP16 tensors would be
@@ -77,8 +92,11 @@ def region_non_local(
     size, key_size = sizes or (None, None)
     if sizes is not None:
         name += f"On{size}Keys{key_size}"
+    by_region = target == "tensorrt"
+    if by_region:
+        tiles = region_tiles(regions, tiles)
     if not fused and tiles > 1:
-        name += f"Tiles{tiles}"
+        name += f"{'Region' if by_region else ''}Tiles{tiles}"
     if rounded:
         name += "Rounded"
     body = Body(name, ["theta", "phi", "g"], opset)
@@ -100,15 +118,21 @@ def region_non_local(
     else:
         keys = small.columns(phi)
         pieces = []
-        for piece in _pieces(body, queries, tiles, dynamic=sizes is None):
-            scores = body.op("MatMul", piece, keys)
+        if by_region:
+            cuts = [_regions_apart(body, x, tiles) for x in (queries, keys, values)]
+        else:
+            cut = _pieces(body, queries, tiles, dynamic=sizes is None)
+            cuts = [cut, [keys] * tiles, [values] * tiles]
+        for piece, some_keys, some_values in zip(*cuts, strict=True):
+            scores = body.op("MatMul", piece, some_keys)
             if rounded:
                 scores = body.as_half(scores)
             weights = body.op("Softmax", scores, axis=-1)
             if rounded:
                 weights = body.as_half(weights)
-            pieces.append(body.op("MatMul", weights, values))
-        attended = body.op("Concat", *pieces, axis=1) if tiles > 1 else pieces[0]
+            pieces.append(body.op("MatMul", weights, some_values))
+        axis = 0 if by_region else 1
+        attended = body.op("Concat", *pieces, axis=axis) if tiles > 1 else pieces[0]
     return body.finish(large.join(attended))
 
 
@@ -161,6 +185,13 @@ class _Regions:
         c = body.ints(self._channels)
         shape = body.op("Concat", c, r, self._height, r, self._width, axis=0)
         return body.op("Reshape", x, shape)
+
+
+def _regions_apart(body: Body, x: ir.Value, tiles: int) -> list[ir.Value]:
+    """Cut `(R, ...)` into `tiles` pieces of as many regions."""
+    if tiles == 1:
+        return [x]
+    return list(body.ops("Split", x, outputs=tiles, axis=0, num_outputs=tiles))
 
 
 def _pieces(

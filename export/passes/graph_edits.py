@@ -116,6 +116,25 @@ def has_constant_weights(node: ir.Node | None) -> bool:
     return weight_of(node) is not None and (not has_bias or bias_of(node) is not None)
 
 
+def ints(conv: ir.Node, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """An attribute of a convolution that is a list of integers."""
+    attribute = conv.attributes.get(name)
+    return default if attribute is None else tuple(attribute.as_ints())
+
+
+def is_pointwise(node: ir.Node) -> bool:
+    """Whether `node` is a 1x1 convolution of constant weights, pixel by pixel."""
+    if not has_constant_weights(node):
+        return False
+    weight = weight_of(node)
+    assert weight is not None
+    return (
+        weight.shape[2:] == (1, 1)
+        and not any(ints(node, "pads", (0,)))
+        and set(ints(node, "strides", (1,))) == {1}
+    )
+
+
 def set_weights(
     conv: ir.Node,
     weight: NDArray[np.float32],

@@ -47,16 +47,17 @@ def split_convolutions_of_concats(model: ir.Model) -> int:
             continue
         source = node.inputs[0]
         concat = source.producer() if source is not None else None
-        if _can_split(concat, source):
+        if can_split(concat, source):
             assert concat is not None
-            parts = _parts(concat)
+            parts = parts_of(concat)
             if len(parts) > 1 and (_fuses(node) or _is_large(node)):
-                _split(node, parts)
+                split(node, parts)
                 changed += 1
     return changed
 
 
-def _can_split(concat: ir.Node | None, source: ir.Value | None) -> bool:
+def can_split(concat: ir.Node | None, source: ir.Value | None) -> bool:
+    """Whether `source` is a concatenation of channels, with one reader."""
     if not is_standard(concat, "Concat"):
         return False
     assert concat is not None
@@ -83,7 +84,7 @@ def _is_large(conv: ir.Node) -> bool:
     return bool(weight.shape[1] >= LARGE * weight.shape[0])
 
 
-def _parts(concat: ir.Node) -> list[list[ir.Value]]:
+def parts_of(concat: ir.Node) -> list[list[ir.Value]]:
     """The inputs of `concat`: each wide one alone, narrow neighbours together."""
     parts: list[list[ir.Value]] = []
     after_narrow = False
@@ -98,7 +99,8 @@ def _parts(concat: ir.Node) -> list[list[ir.Value]]:
     return parts
 
 
-def _split(conv: ir.Node, parts: list[list[ir.Value]]) -> None:
+def split(conv: ir.Node, parts: list[list[ir.Value]]) -> None:
+    """Replace `conv` by one convolution for each of `parts`, added up."""
     graph = conv.graph
     assert isinstance(graph, ir.Graph)
     weight, bias = weight_of(conv), bias_of(conv)

@@ -30,6 +30,7 @@ from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.tensorrt import versions
 from derain.runtime.tensorrt.build import build, inspect
 from derain.runtime.tensorrt.build_options import BuildRequest
+from derain.runtime.tensorrt.engine_bytes import build_and_list
 from derain.runtime.tensorrt.library import Api, open_api
 from derain.runtime.tensorrt.network_definition import new_builder, parse
 
@@ -110,7 +111,15 @@ def _build(fields: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     return inspect(api, plan, facts, version_compatible=compatible).to_json()
 
 
-_ACTIONS = {"check": _check, "build": _build}
+def _kernels(fields: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """Build an engine that nobody keeps; the result lists its kernels."""
+    request = BuildRequest.from_json(fields["build"])
+    api = open_api(request.backend)
+    _device(api, needed=not request.options.compute_capabilities)
+    return build_and_list(api, request)
+
+
+_ACTIONS = {"check": _check, "build": _build, "kernels": _kernels}
 
 
 def _device(api: Api, *, needed: bool) -> DeviceFacts | None:

@@ -10,6 +10,7 @@ from derain.export.operators import DOMAIN
 from derain.export.operators.region_non_local import (
     MOST_TILES,
     TILE_BYTES,
+    region_tiles,
     tile_count,
 )
 from derain.models.operators import region_non_local
@@ -186,6 +187,14 @@ def test_tiles_are_small_enough_and_none_is_empty(queries):
     piece = -(-queries // tiles)
     assert 64 * piece * 3680 * 4 <= TILE_BYTES + 64 * 3680 * 4
     assert piece * (tiles - 1) < queries
+
+
+@pytest.mark.parametrize(
+    ("regions", "tiles", "wanted"),
+    [(1, 1, 1), (1, 9, 1), (2, 3, 4), (3, 2, 3), (4, 5, 8), (4, 25, 16), (8, 99, 64)],
+)
+def test_tensorrt_tiles_are_whole_regions(regions, tiles, wanted):
+    assert region_tiles(regions, tiles) == wanted
 
 
 def test_large_frames_have_larger_tiles_not_more():

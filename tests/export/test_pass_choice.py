@@ -1,0 +1,91 @@
+"""Which row of passes is taken: by what engines move, or by earlier figures."""
+
+import logging
+
+import pytest
+from torch import nn
+
+from derain.core.errors import EngineError
+from derain.core.sizes import Size, SizeRange
+from derain.export import pass_choice
+from derain.export.frame_graph import wrap_frame
+from derain.export.map_sizes import MapSizes
+from derain.export.pass_choice import choose_passes, measure_rows
+from derain.export.to_onnx import CoreGraph
+from derain.models.registry import NetworkFacts
+from support.graphs import Wrapped, graph_of
+
+SIZE = Size(24, 18)
+
+
+@pytest.fixture(scope="module")
+def core():
+    found = CoreGraph(graph_of(Wrapped(nn.Conv2d(16, 16, 1), 16)), MapSizes({}))
+    wrap_frame(found, NetworkFacts(), SizeRange.static(SIZE))
+    return found
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Lets an engine of each row move so many bytes."""
+
+    def set_bytes(**moved):
+        monkeypatch.setattr(pass_choice, "installed", lambda: ["tensorrt-rtx"])
+        monkeypatch.setattr(pass_choice, "measure_rows", lambda core, size: moved)
+
+    return set_bytes
+
+
+@pytest.mark.parametrize(
+    ("moved", "row"),
+    [
+        ({"tensorrt": 5, "any": 6}, "tensorrt"),
+        ({"tensorrt": 6, "any": 5}, "any"),
+        ({"tensorrt": 5, "any": 5}, "tensorrt"),
+    ],
+)
+def test_the_row_that_moves_fewer_bytes_is_taken(core, measured, moved, row):
+    measured(**moved)
+    choice = choose_passes(core, "tensorrt", "own", SIZE)
+    assert choice.row == row
+    assert choice.moved_bytes == moved
+
+
+@pytest.mark.parametrize("target", ["any", "onnxruntime"])
+def test_other_targets_have_one_row(core, measured, target):
+    measured(tensorrt=1, any=2)
+    assert choose_passes(core, target, "own", SIZE).row == target
+
+
+@pytest.mark.parametrize(("model", "row"), [("odd", "any"), ("unknown", "tensorrt")])
+def test_without_the_compiler_earlier_figures_decide(core, monkeypatch, model, row):
+    monkeypatch.setattr(pass_choice, "installed", list)
+    monkeypatch.setitem(pass_choice.MEASURED, "odd", {"tensorrt": 9, "any": 8})
+    choice = choose_passes(core, "tensorrt", model, SIZE)
+    assert choice.row == row
+    assert not choice.moved_bytes
+
+
+def test_a_compile_that_fails_is_a_note(core, monkeypatch, caplog):
+    def fail(core, size):
+        raise EngineError("no memory")
+
+    monkeypatch.setattr(pass_choice, "installed", lambda: ["tensorrt-rtx"])
+    monkeypatch.setattr(pass_choice, "measure_rows", fail)
+    with caplog.at_level(logging.WARNING, "derain"):
+        assert choose_passes(core, "tensorrt", "own", SIZE).row == "tensorrt"
+    assert "not measured: no memory" in caplog.text
+
+
+def test_no_shipped_network_moves_more_for_tensorrt_than_for_any():
+    for name, moved in pass_choice.MEASURED.items():
+        assert moved["tensorrt"] <= moved["any"], name
+
+
+def test_both_rows_are_really_compiled(core):
+    pytest.importorskip("tensorrt_rtx")
+    before = len(core.model.graph)
+    moved = measure_rows(core, SIZE)
+    assert set(moved) == {"tensorrt", "any"}
+    assert min(moved.values()) > 2 * 3 * SIZE.pixels
+    assert len(core.model.graph) == before

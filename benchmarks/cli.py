@@ -11,10 +11,11 @@ import click
 
 from derain.benchmarks.latency.candidates import CANDIDATES
 from derain.benchmarks.latency.options import BenchmarkOptions
-from derain.core.commands import Command, DefaultGroup
+from derain.core.commands import SIZE, Command, DefaultGroup
 from derain.core.errors import BenchmarkError
 from derain.core.lazy import requires
 from derain.core.options import options_from
+from derain.core.sizes import Size
 from derain.models.registry import MODELS
 
 _DEFAULT_COMMAND = "run"

@@ -1,20 +1,29 @@
 """Files that appear whole or not at all, whatever ends the program.
 
 What is written goes to a new file beside, of a name that nobody else has, reaches the
-disk, and then takes the file's name. A link of that name is replaced, not followed.
+disk, and then takes the file's name and its mode. A link of that name is replaced, not
+followed. What a program leaves that is killed meanwhile is hidden, is in nobody's way,
+and goes with `remove_leftovers`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 _NAME_LENGTH = 40  # of the file's own name in that of the new one; names end at 255
+_RANDOM = 8  # hexadecimal digits that make the new one's name nobody else's
+
+
+def _start(path: Path) -> str:
+    return f".{path.name[:_NAME_LENGTH]}-"
 
 
 @contextlib.contextmanager
@@ -29,12 +38,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     if not path.is_symlink() and path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "something that is no file is there")
-    part = path.with_name(f".{path.name[:_NAME_LENGTH]}-{secrets.token_hex(4)}.part")
+    part = path.with_name(f"{_start(path)}{secrets.token_hex(_RANDOM // 2)}.part")
     try:
         with part.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if path.is_file() and not path.is_symlink():
+            with contextlib.suppress(OSError):  # not every file system has modes
+                shutil.copymode(path, part)
         os.replace(part, path)  # noqa: PTH105 - as atomic as the file system makes it
     except BaseException:
         with contextlib.suppress(OSError):
@@ -42,7 +54,18 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def remove_leftovers(path: Path) -> None:
+    """Remove what programs left beside `path` that were killed while they wrote it.
+
+    Nobody else may be writing `path`.
+    """
+    pattern = f"{glob.escape(_start(path))}{'[0-9a-f]' * _RANDOM}.part"
+    for part in path.parent.glob(pattern):
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write `content` to `path`, whole or not at all.
 
     Raises:

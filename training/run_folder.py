@@ -10,10 +10,8 @@ sample.png    rainy, derained and clean crops of the validation pictures
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from derain.core.atomic_files import remove_leftovers, write_bytes
 from derain.core.errors import CheckpointError, MediaError
 from derain.models.loading import open_network
 from derain.models.registry import MODELS, NetworkFacts, create_model
@@ -50,8 +49,8 @@ def make_folder(folder: Path) -> None:
 def claim(folder: Path) -> None:
     """Make `folder` for a run, or see that it holds a run and no one else's files.
 
-    What a run left that was killed before its first checkpoint is a run's, too, and so
-    are other files beside a run.
+    Other files beside a run may stay. What a run left that was killed while it wrote is
+    removed.
 
     Raises:
         MediaError: It cannot be made, or read.
@@ -62,6 +61,8 @@ def claim(folder: Path) -> None:
         found = {path.name for path in folder.iterdir()}
     except OSError as error:
         raise MediaError(f"{folder} cannot be read: {error.strerror}") from error
+    for name in _FILES:
+        remove_leftovers(folder / name)
     try:
         if CONFIG in found:
             read_config(folder)
@@ -70,8 +71,7 @@ def claim(folder: Path) -> None:
         raise CheckpointError(
             f"{folder} holds a {CONFIG} of something else; choose another --output"
         ) from error
-    others = found - {f"{name}.part" for name in _FILES}
-    if any(not name.startswith(".") for name in others):
+    if any(not name.startswith(".") for name in found):
         raise CheckpointError(
             f"{folder} holds files, but no training run; choose another --output"
         )
@@ -98,16 +98,9 @@ def write_file(path: Path, content: bytes | memoryview) -> None:
     Raises:
         MediaError: It cannot be written.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_bytes(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise _cannot_be_written(path, error) from error
 
 

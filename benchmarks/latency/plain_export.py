@@ -8,7 +8,6 @@ takes would be in every later figure.
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from derain.benchmarks.latency.torch_candidates import parameters
+from derain.core.atomic_files import write_bytes
 from derain.core.commands import SIZE, Command
 from derain.core.errors import ExportError
 from derain.core.sizes import Size
@@ -55,9 +55,7 @@ def export_plain(loaded: LoadedNetwork, size: Size, path: Path) -> None:
                 f"torch.onnx.export fails: {type(error).__name__}: {first}"
             ) from error
     assert exported is not None
-    part = path.with_name(path.name + ".part")
-    exported.save(part, external_data=False)
-    os.replace(part, path)  # noqa: PTH105 - as atomic as the file system makes it
+    write_bytes(path, exported.model_proto.SerializeToString())
 
 
 def _attention(theta: Tensor, phi: Tensor, g: Tensor, regions: int) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from derain.benchmarks.analysis.roofline import best_peak
 from derain.benchmarks.latency.candidates import REFERENCE
-from derain.benchmarks.report.record import CandidateResult, Case, Record
-from derain.core.errors import BenchmarkError
+from derain.benchmarks.report.record import CandidateResult, Case, Record, write_file
 
 _INCHES = (9.0, 5.0)
 _DPI = 120
@@ -197,12 +196,7 @@ def _draw_roofline(
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(part, format="png")
-        os.replace(part, path)  # noqa: PTH105 - as atomic as the file system makes it
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise BenchmarkError(f"{path} cannot be written: {error.strerror}") from error
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_file(path, content.getvalue())
     return path

@@ -9,7 +9,6 @@ that was not measured is null, never zero.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from derain.benchmarks.latency.machine import MachineFacts
 from derain.benchmarks.latency.percentiles import Latency, SpeedUp
 from derain.benchmarks.latency.rounds import WarmUp
 from derain.benchmarks.report.fields import from_json, to_json
+from derain.core.atomic_files import write_bytes
 from derain.core.errors import BenchmarkError
 
 # Raise it when a field is removed, changes meaning, or is added without a default.
@@ -248,11 +248,17 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         BenchmarkError: It cannot be written.
     """
-    part = path.with_name(path.name + ".part")
+    write_file(path, text.encode())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all.
+
+    Raises:
+        BenchmarkError: It cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)  # noqa: PTH105 - as atomic as the file system makes it
+        write_bytes(path, content)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise BenchmarkError(f"{path} cannot be written: {error.strerror}") from error

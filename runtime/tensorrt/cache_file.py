@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from derain.core.atomic_files import write_bytes
 from derain.core.errors import EngineError
 from derain.runtime.cuda.device import DeviceFacts
 
@@ -71,16 +71,7 @@ class CacheFile:
         path = self.path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, aside = tempfile.mkstemp(
-                prefix=f".{path.name}-", dir=path.parent
-            )
-            try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    stream.write(self._head(data) + b"\n" + data)
-                Path(aside).replace(path)
-            except BaseException:
-                Path(aside).unlink()
-                raise
+            write_bytes(path, self._head(data) + b"\n" + data)
         except OSError as error:
             raise EngineError(f"{self} cannot be written: {error.strerror}") from error
 

@@ -13,12 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from derain.core.atomic_files import remove_leftovers, replacing, write_text
 from derain.core.bundle import MODEL_FILE, Bundle, sha256
 from derain.core.errors import BundleError, EngineError
 from derain.core.manifest import FILE_NAME
 from derain.runtime.tensorrt.engine_record import EngineKind, EngineRecord
 
-_OURS = re.compile(r"\.?tensorrt(-rtx)?-[\w.-]+-[0-9a-f]{8}\.plan(\.part)?")
+# A plan, or what is left of one (see `derain.core.atomic_files`).
+_OURS = re.compile(
+    r"tensorrt(-rtx)?-[\w.-]+-[0-9a-f]{8}\.plan|\.tensorrt-[\w.-]+-[0-9a-f]{8}\.part"
+)
 
 
 def plan_name(kind: EngineKind, digest: str) -> str:
@@ -71,7 +75,9 @@ def install(folder: Path, record: EngineRecord, plan: IO[bytes]) -> None:
                 raise EngineError(
                     f"{folder} was exported again during the build; compile it again"
                 )
-            _write(folder / record.file, plan)
+            plan.seek(0)
+            with replacing(folder / record.file) as file:
+                shutil.copyfileobj(plan, file, 1 << 20)
             kept = [
                 fields
                 for fields in manifest.get("engines", ())
@@ -80,7 +86,7 @@ def install(folder: Path, record: EngineRecord, plan: IO[bytes]) -> None:
             manifest["engines"] = [*kept, record.to_json()]
             # As it is: fields of a newer version of derain stay.
             text = json.dumps(manifest, indent=2) + "\n"
-            _replace_text(folder / FILE_NAME, text)
+            write_text(folder / FILE_NAME, text)
             _remove_orphans(folder, manifest["engines"])
     except FileNotFoundError as error:
         raise BundleError(f"{folder} is no longer a bundle: {error}") from error
@@ -96,40 +102,13 @@ def _record(fields: Any) -> EngineRecord | None:
         return None
 
 
-def _write(path: Path, plan: IO[bytes]) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    plan.seek(0)
-    try:
-        with aside.open("wb") as file:
-            shutil.copyfileobj(plan, file, 1 << 20)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
-def _replace_text(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copymode(path, aside)
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
 def _remove_orphans(folder: Path, engines: list[Any]) -> None:
     """Remove the plans that no record names, of an engine replaced or of a kill."""
     named = {fields.get("file") for fields in engines if isinstance(fields, dict)}
     for path in folder.iterdir():
         if _OURS.fullmatch(path.name) and path.name not in named:
             path.unlink()
+    remove_leftovers(folder / FILE_NAME)
 
 
 @contextlib.contextmanager

@@ -2,10 +2,16 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
-from derain.core.atomic_files import replacing, write_bytes, write_text
+from derain.core.atomic_files import (
+    remove_leftovers,
+    replacing,
+    write_bytes,
+    write_text,
+)
 
 
 def names(folder):
@@ -76,6 +82,29 @@ def test_files_of_the_users_that_look_like_ours_stay(tmp_path):
     (tmp_path / "a.part").write_text("mine")
     write_text(tmp_path / "a", "new")
     assert (tmp_path / "a.part").read_text() == "mine"
+
+
+def test_the_new_file_has_the_mode_of_the_old_one(tmp_path):
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "a").chmod(0o640)
+    write_text(tmp_path / "a", "new")
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_killed_programs_left_can_be_removed(tmp_path, monkeypatch):
+    def killed(descriptor):
+        raise SystemExit
+
+    monkeypatch.setattr(os, "fsync", killed)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    with pytest.raises(SystemExit):
+        write_text(tmp_path / "a[1]", "new")
+    monkeypatch.undo()
+    assert len(names(tmp_path)) == 1
+    for name in ("a.part", ".a[1]-mine.part", ".a1-0a1b2c3d.part"):
+        (tmp_path / name).write_text("mine")
+    remove_leftovers(tmp_path / "a[1]")
+    assert names(tmp_path) == [".a1-0a1b2c3d.part", ".a[1]-mine.part", "a.part"]
 
 
 def test_names_as_long_as_they_may_be(tmp_path):

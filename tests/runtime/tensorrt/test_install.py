@@ -92,13 +92,18 @@ def test_what_a_newer_derain_wrote_stays(bundle, add):
 
 
 def test_remains_of_a_killed_build_are_removed(bundle, add):
-    part = bundle / ".tensorrt-10.3.0-sm87-64x48-0a1b2c3d.plan.part"
+    parts = [
+        bundle / ".tensorrt-10.3.0-sm87-64x48-0a1b2c3d.pl-4e5f6071.part",
+        bundle / ".manifest.json-4e5f6071.part",
+    ]
     orphan = bundle / "tensorrt-10.3.0-sm87-64x48-0a1b2c3d.plan"
-    part.write_bytes(b"")
+    for part in parts:
+        part.write_bytes(b"")
     orphan.write_bytes(b"")
     (bundle / "mine.plan").write_bytes(b"the user's own")
     record = add()
     assert plans(bundle) == {record.file, "mine.plan"}
+    assert not list(bundle.glob(".*"))
 
 
 @pytest.mark.parametrize("call", range(2), ids=["plan", "manifest"])
@@ -124,13 +129,13 @@ def test_a_failed_write_leaves_a_bundle_that_works(
 
 
 def test_the_plan_is_on_the_disk_before_the_manifest_names_it(bundle, add, monkeypatch):
-    renamed, replace = [], Path.replace
+    renamed, replace = [], os.replace
 
-    def record(self, target):
+    def record(path, target):
         renamed.append(Path(target).name)
-        return replace(self, target)
+        return replace(path, target)
 
-    monkeypatch.setattr(Path, "replace", record)
+    monkeypatch.setattr(os, "replace", record)
     engine = add()
     assert renamed == [engine.file, FILE_NAME]
 

@@ -47,7 +47,7 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def open(cls, folder: Path) -> Bundle:
+    def open(cls, folder: str | Path) -> Bundle:
         """Read the manifest in `folder` and check every file against its hash.
 
         Nothing is parsed but the manifest: a damaged file never reaches native code.
@@ -55,6 +55,7 @@ class Bundle:
         Raises:
             BundleError: `folder` is not a bundle, or a file is missing or changed.
         """
+        folder = Path(folder)
         if not folder.is_dir():
             raise BundleError(
                 f"{folder} is not a bundle: wanted a folder made by derain-export, "

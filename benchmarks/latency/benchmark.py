@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from derain.benchmarks.analysis.limits import (
     GraphCost,
@@ -32,7 +32,6 @@ from derain.benchmarks.latency.candidates import (
     GIVEN,
     CandidateSpec,
     artefacts,
-    has_cuda_device,
 )
 from derain.benchmarks.latency.case import (
     Measurement,
@@ -67,7 +66,8 @@ from derain.benchmarks.report.record import SCHEMA, Case, Record
 from derain.core.bundle import Bundle
 from derain.core.errors import BenchmarkError, CandidateError, ConfigError
 from derain.export.frames import verification_frames
-from derain.runtime.tensorrt.engine_record import EngineBackend
+from derain.runtime.backends import BACKENDS
+from derain.runtime.cuda.probe import has_cuda_device
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -75,7 +75,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _FRAMES = 2
 _FRAMES_NAME = "photographs with rendered rain"
-_COMPILED = get_args(EngineBackend)  # backends that want derain-compile first
 
 
 def benchmark(*targets: Target, **options: Unpack[BenchmarkKeywords]) -> Record:
@@ -247,7 +246,8 @@ def _start(spec: CandidateSpec, prepared: Prepared) -> Measurement:
         spec = replace(spec, file=prepared.files[artefact])
     measurement = Measurement(spec)
     ours = spec.candidate != GIVEN  # a bundle made elsewhere stays as it is
-    if ours and spec.backend in _COMPILED and spec.file is not None:
+    compiled = spec.backend and BACKENDS[spec.backend].compiled
+    if ours and compiled and spec.file is not None:
         _log.info("%s %s: compiling for %s", spec.model, spec.size, spec.backend)
         measurement.error = _compile(spec.file, spec.backend)
     return measurement

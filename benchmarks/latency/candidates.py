@@ -6,8 +6,6 @@ row is imported in the process that runs it.
 
 from __future__ import annotations
 
-import ctypes
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from derain.core.lazy import load
 from derain.core.sizes import Size
 from derain.runtime.backends import BACKENDS
+from derain.runtime.cuda.probe import has_cuda_device
 
 if TYPE_CHECKING:
     from derain.benchmarks.latency.candidate import Candidate
@@ -247,16 +246,3 @@ def artefacts(entries: Iterable[str]) -> list[Artefact]:
     """What must be exported for the rows called `entries`, in the table's order."""
     found = dict.fromkeys(CANDIDATES[name].artefact for name in entries)
     return [artefact for artefact in found if artefact]
-
-
-@functools.cache
-def has_cuda_device() -> bool:
-    """Whether the CUDA driver finds a device."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    count = ctypes.c_int()
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-        return False
-    return count.value > 0

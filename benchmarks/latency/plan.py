@@ -14,15 +14,19 @@ from derain.benchmarks.latency.candidates import (
     GIVEN,
     CandidateEntry,
     CandidateSpec,
-    has_cuda_device,
 )
 from derain.benchmarks.latency.options import BenchmarkOptions
 from derain.benchmarks.latency.prepare import NetworkSpec, Prepared
 from derain.core.bundle import Bundle
-from derain.core.errors import BenchmarkError, MissingDependencyError, UnknownNameError
-from derain.core.lazy import load
+from derain.core.errors import (
+    BenchmarkError,
+    EngineError,
+    MissingDependencyError,
+    UnknownNameError,
+)
 from derain.models.registry import MODELS
-from derain.runtime.backends import BACKENDS
+from derain.runtime.backends import BACKENDS, check_backend
+from derain.runtime.cuda.probe import has_cuda_device
 
 _ALL = "all"
 
@@ -131,13 +135,10 @@ def usable_backends(options: BenchmarkOptions) -> tuple[list[str], dict[str, str
     if options.backends:
         return list(options.backends), {}
     others = {}
-    for name, entry in BACKENDS.items():
-        if entry.device == "gpu" and not has_cuda_device():
-            others[name] = "no NVIDIA GPU"
-            continue
+    for name in BACKENDS:
         try:
-            load(f"derain.runtime.{entry.module}", entry.factory, entry.extra)
-        except MissingDependencyError as error:
+            check_backend(name)
+        except (EngineError, MissingDependencyError) as error:
             others[name] = str(error)
     return [name for name in BACKENDS if name not in others], others
 

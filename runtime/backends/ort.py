@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError
 from derain.runtime.backends.protocol import StageTimes
+from derain.runtime.cuda.probe import has_cuda_device
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +38,11 @@ def check_cuda() -> str:
     """Why ONNX Runtime may use a GPU; whether it really does, a session shows.
 
     Raises:
-        EngineError: This onnxruntime has no CUDA.
+        EngineError: This onnxruntime has no CUDA, or there is no GPU.
     """
     _check_cuda()
+    if not has_cuda_device():
+        raise EngineError("no GPU: the CUDA driver finds none")
     return f"onnxruntime {ort.__version__} with CUDA"
 
 

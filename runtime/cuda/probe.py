@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import importlib
 from contextlib import closing
 from typing import Any
@@ -35,6 +37,19 @@ def probe(number: int = 0) -> DeviceFacts:
             if isinstance(error.__cause__, ImportError):
                 raise
         raise  # what the package said that was preferred
+
+
+@functools.cache
+def has_cuda_device() -> bool:
+    """Whether the CUDA driver finds a device."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return False
+    return count.value > 0
 
 
 def ask_bindings(number: int = 0) -> DeviceFacts:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 
 from derain.core.errors import EngineError
+from derain.runtime.backends import BACKENDS, REFERENCE
 from derain.runtime.cuda.device import DeviceFacts
-from derain.runtime.doctor.machine import Finding, Patient
+from derain.runtime.doctor.machine import Finding, Patient, last_line
 from derain.runtime.doctor.resources import available_bytes
+from derain.runtime.doctor.software import ask_backend
 from derain.runtime.tensorrt.engine_fit import read_plan
 from derain.runtime.tensorrt.engine_record import EngineBackend
+from derain.runtime.tensorrt.library import MODULES
 
 _FP32_BYTES = 4
 _CHANNELS = 6  # a frame in and a frame out: less is impossible
@@ -25,10 +28,6 @@ try:
 except EngineError as error:
     raise SystemExit(str(error))
 """
-_LIBRARIES: dict[EngineBackend, str] = {
-    "tensorrt": "tensorrt",
-    "tensorrt-rtx": "tensorrt_rtx",
-}
 
 
 def check_bundle_size(patient: Patient) -> Finding:
@@ -58,27 +57,16 @@ def check_bundle_precision(patient: Patient) -> Finding:
     bundle = patient.bundle
     assert bundle is not None  # the table asks with a bundle only
     precision = bundle.manifest.precision
-    if precision == "fp32":
-        return Finding("ok", "fp32 runs everywhere")
-    if any(_facts(patient, name) is not None for name in _LIBRARIES):
-        return Finding("ok", f"{precision}, and there is a GPU with TensorRT")
-    if precision == "int8" and patient.architecture == "x86_64":
-        if _openvino_is_there(patient):
-            return Finding("ok", "int8, and OpenVINO gains from it on this processor")
-        return Finding(
-            "warn",
-            "int8, and no OpenVINO: onnxruntime gains nothing from it here",
-            "pip install 'derain[openvino]', and derain-run --backend openvino",
-        )
-    return Finding(
-        "warn",
-        f"{precision}, and no GPU with TensorRT: processors gain nothing from it",
-        "export the bundle with --fp32, too",
-    )
-
-
-def _openvino_is_there(patient: Patient) -> bool:
-    return patient.python("import openvino").status == 0
+    if precision in BACKENDS[REFERENCE].precisions:
+        return Finding("ok", f"{precision} runs everywhere")
+    for name, entry in BACKENDS.items():
+        if precision in entry.precisions:
+            answer = ask_backend(patient, name)
+            if answer.status == 0:
+                return Finding("ok", f"{precision}, as {last_line(answer)} computes")
+    advice = BACKENDS[REFERENCE].advice(precision) or "nothing here computes in it"
+    text, _, fix = advice.partition(": ")
+    return Finding("warn", f"{precision}: {text}", fix)
 
 
 def check_bundle_engines(patient: Patient) -> Finding:
@@ -86,7 +74,7 @@ def check_bundle_engines(patient: Patient) -> Finding:
     bundle = patient.bundle
     assert bundle is not None  # the table asks with a bundle only
     reasons = []
-    for backend in _LIBRARIES:
+    for backend in MODULES:
         facts = _facts(patient, backend)
         if facts is None:
             continue
@@ -106,7 +94,7 @@ def check_bundle_engines(patient: Patient) -> Finding:
 
 def _facts(patient: Patient, backend: EngineBackend) -> tuple[str, DeviceFacts] | None:
     """Version of the library and the GPU; None where one of them is not there."""
-    answer = patient.python(_FACTS.format(module=_LIBRARIES[backend]))
+    answer = patient.python(_FACTS.format(module=MODULES[backend]))
     if answer.status:
         return None
     version, device = json.loads(answer.output.splitlines()[-1])

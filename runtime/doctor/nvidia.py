@@ -81,7 +81,7 @@ def fastest_backend(patient: Patient) -> str:
     return "pip install 'derain[openvino]'"
 
 
-def check_backends(patient: Patient) -> Finding:
+def check_fastest_backend(patient: Patient) -> Finding:
     """Which backend is the fastest on this kind of machine, and what it needs."""
     release = patient.text(_L4T)
     fix = fastest_backend(patient)

@@ -9,7 +9,8 @@ from importlib import metadata
 from itertools import combinations
 from typing import Any
 
-from derain.runtime.doctor.machine import Finding, Patient, last_line, listed
+from derain.runtime.backends import BACKENDS, REFERENCE
+from derain.runtime.doctor.machine import Answer, Finding, Patient, last_line, listed
 
 _OLDEST = (3, 10)
 # What the runtime imports, and the packages that bring it.
@@ -39,6 +40,15 @@ for name in sys.argv[1:]:
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         print(json.dumps([name, "", text]), flush=True)
+"""
+_CHECK_BACKEND = """
+import sys
+from derain.core.errors import DerainError
+from derain.runtime.backends import check_backend
+try:
+    print(check_backend(sys.argv[1]))
+except DerainError as error:
+    raise SystemExit(str(error))
 """
 
 
@@ -103,6 +113,28 @@ def check_providers(patient: Patient) -> Finding:
     if answer.status:
         return Finding("missing", last_line(answer), "pip install onnxruntime")
     return Finding("ok", listed(answer.output.splitlines()[-1].split()))
+
+
+def check_backends(patient: Patient) -> Finding:
+    """Which backends work here, and why."""
+    answers = {name: ask_backend(patient, name) for name in BACKENDS}
+    works = [
+        f"{name} ({last_line(answer)})"
+        for name, answer in answers.items()
+        if answer.status == 0
+    ]
+    if not works:
+        reason = last_line(answers[REFERENCE])
+        return Finding("missing", f"none: {reason}", "pip install onnxruntime")
+    others = [name for name, answer in answers.items() if answer.status]
+    if others:
+        works.append(f"not {listed(others)}")
+    return Finding("ok", "; ".join(works))
+
+
+def ask_backend(patient: Patient, name: str) -> Answer:
+    """Why the backend called `name` works, or not: it may kill the Python it is in."""
+    return patient.python(_CHECK_BACKEND, name)
 
 
 def check_pyav(patient: Patient) -> Finding:

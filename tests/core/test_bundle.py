@@ -35,7 +35,7 @@ def edit(folder, **fields):
 
 
 def test_open_reads_what_was_written(folder, image):
-    bundle = Bundle.open(folder)
+    bundle = Bundle.open(str(folder))
     assert bundle.model_path == folder / "model.onnx"
     assert bundle.manifest.model == "qsnet"
     assert bundle.manifest.sizes == SizeRange.static(Size(64, 48))

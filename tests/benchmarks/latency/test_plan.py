@@ -7,19 +7,25 @@ from derain.benchmarks.latency import plan
 from derain.benchmarks.latency.options import BenchmarkOptions
 from derain.benchmarks.latency.prepare import NetworkSpec
 from derain.core.bundle import Bundle
-from derain.core.errors import BenchmarkError, BundleError, UnknownNameError
+from derain.core.errors import (
+    BenchmarkError,
+    BundleError,
+    EngineError,
+    UnknownNameError,
+)
 from derain.core.sizes import Size
 from derain.models.registry import MODELS
+from derain.runtime.backends import BACKENDS, check_backend
 
 OPTIONS = BenchmarkOptions(size=(Size(32, 24),)).resolved()
 
 
-@pytest.fixture
-def no_gpu(monkeypatch):
-    monkeypatch.setattr(plan, "has_cuda_device", lambda: False)
+def without_gpu(name):
+    if BACKENDS[name].device == "gpu":
+        raise EngineError("no GPU")
+    return check_backend(name)
 
 
-@pytest.mark.usefixtures("no_gpu")
 @pytest.mark.parametrize("installed", [True, False])
 def test_a_backend_is_there_where_its_package_is(monkeypatch, installed):
     if installed:
@@ -27,9 +33,10 @@ def test_a_backend_is_there_where_its_package_is(monkeypatch, installed):
     else:
         monkeypatch.setitem(sys.modules, "openvino", None)
         monkeypatch.delitem(sys.modules, "derain.runtime.backends.openvino", False)
+    monkeypatch.setattr(plan, "check_backend", without_gpu)
     backends, left_out = plan.usable_backends(OPTIONS)
     assert backends == ["onnxruntime", *["openvino"] * installed]
-    reasons = [x for x in left_out.values() if x != "no NVIDIA GPU"]
+    reasons = [x for x in left_out.values() if x != "no GPU"]
     assert [x.partition(";")[0] for x in reasons] == ["openvino is not installed"] * (
         not installed
     )

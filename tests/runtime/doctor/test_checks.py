@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from derain.core.bundle import Bundle
+from derain.runtime.backends import BACKENDS
 from derain.runtime.doctor import (
     bundle_fit,
     decoders,
@@ -268,26 +269,35 @@ def test_the_fastest_mode_there_is_needs_no_other(patient):
 def test_advice_is_by_architecture(patient, files, architecture, smi, fix):
     answers = {"nvidia-smi -L": smi} if smi else {}
     machine = dataclasses.replace(patient(files, answers), architecture=architecture)
-    finding = nvidia.check_backends(machine)
+    finding = nvidia.check_fastest_backend(machine)
     assert fix in finding.fix
     assert (finding.fix == "") == (fix == "")
     there = {**answers, "import ": ""}
     machine = dataclasses.replace(patient(files, there), architecture=architecture)
-    assert nvidia.check_backends(machine).status == "ok"
+    assert nvidia.check_fastest_backend(machine).status == "ok"
 
 
-def test_int8_on_x86_is_for_openvino(patient, bundles):
-    machine = dataclasses.replace(
-        patient(bundle=bundles("int8")), architecture="x86_64"
-    )
-    finding = bundle_fit.check_bundle_precision(machine)
+def test_int8_is_for_what_computes_in_it(patient, bundles, monkeypatch):
+    row = dataclasses.replace(BACKENDS["openvino"], precisions=("fp32", "int8"))
+    monkeypatch.setitem(BACKENDS, "openvino", row)
+    finding = bundle_fit.check_bundle_precision(patient(bundle=bundles("int8")))
     assert finding.status == "warn"
     assert "derain[openvino]" in finding.fix
-    machine = dataclasses.replace(
-        patient(answers={"import openvino": ""}, bundle=bundles("int8")),
-        architecture="x86_64",
-    )
-    assert bundle_fit.check_bundle_precision(machine).status == "ok"
+    machine = patient(answers={" openvino": "openvino 1.0"}, bundle=bundles("int8"))
+    finding = bundle_fit.check_bundle_precision(machine)
+    assert (finding.status, finding.found) == ("ok", "int8, as openvino 1.0 computes")
+
+
+def test_backends_that_work_and_that_do_not(patient):
+    told = {" openvino": "openvino 2.0", " onnxruntime": "onnxruntime 1.0"}
+    machine = patient(answers=told)
+    finding = software.check_backends(machine)
+    assert finding.status == "ok"
+    assert finding.found.startswith("onnxruntime (onnxruntime 1.0); ")
+    assert "; openvino (openvino 2.0); not tensorrt, tensorrt-rtx" in finding.found
+    finding = software.check_backends(patient())
+    assert (finding.status, finding.fix) == ("missing", "pip install onnxruntime")
+    assert finding.found == "none: ModuleNotFoundError: No module named 'x'"
 
 
 GOVERNOR = "sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor"
@@ -405,7 +415,7 @@ def test_half_precision_without_a_gpu(patient, bundles):
 
 
 def test_half_precision_with_a_gpu(patient, bundles):
-    answers = {"import tensorrt as library": json.dumps(["10.3.0", GPU])}
+    answers = {"check_backend(sys.argv[1])": "tensorrt 10.3.0 on Orin"}
     machine = patient(answers=answers, bundle=bundles("fp16"))
     assert bundle_fit.check_bundle_precision(machine).status == "ok"
 

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from derain.calibration.features import Features, describe, stratify
 from derain.calibration.scoring import HeldOut
 from derain.core.errors import CalibrationError, ShapeError
+from derain.core.frame_tensors import mirror_to
 from derain.core.progress import Progress, frames_line
 from derain.core.sizes import Size
 from derain.core.synthetic.rain import LINES, PRESETS, render_rain
@@ -271,10 +271,4 @@ def fit(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     top, left = max(0, height - size.height) // 2, max(0, width - size.width) // 2
     cut = image[top : top + size.height, left : left + size.width]
-    down, right = size.height - cut.shape[0], size.width - cut.shape[1]
-    if down or right:
-        border = cv2.BORDER_REFLECT_101
-        cut = np.asarray(
-            cv2.copyMakeBorder(cut, 0, down, 0, right, border), dtype=np.uint8
-        )
-    return np.ascontiguousarray(cut)
+    return mirror_to(cut, size)

@@ -24,6 +24,13 @@ def pad(frame: Frame, padding: Padding) -> Frame:
     return cast(Frame, grown)
 
 
+def mirror_to(frame: Frame, size: Size) -> Frame:
+    """`frame`, mirrored at the right and below as often as it takes to fill `size`."""
+    height, width = frame.shape[:2]
+    down, right = size.height - height, size.width - width
+    return np.ascontiguousarray(pad(frame, Padding(right, down, "reflect")))
+
+
 def to_tensor(frame: Frame, contract: FrameContract) -> NDArray[np.float32]:
     """`(H, W, 3)` uint8 BGR -> `(1, 3, H', W')` float32 in [0, 1], padded."""
     height, width, _ = frame.shape

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from derain.benchmarks.latency.candidate import Frame
 from derain.benchmarks.latency.runners import Runner
 from derain.benchmarks.report.record import Quality, Truth
+from derain.core.frame_tensors import mirror_to
 from derain.core.metrics import Score, psnr_db, score
 from derain.core.pairs import Pair, open_pairs
 from derain.core.sizes import Size
@@ -65,12 +65,7 @@ def _fitted(pairs: Sequence[Pair], size: Size) -> Iterator[tuple[Frame, Pair]]:
     for pair in pairs:
         rainy = pair.rainy[: size.height, : size.width]
         clean = pair.clean[: size.height, : size.width]
-        down, right = size.height - rainy.shape[0], size.width - rainy.shape[1]
-        fits = down < rainy.shape[0] and right < rainy.shape[1]
-        mode = cv2.BORDER_REFLECT_101 if fits else cv2.BORDER_REPLICATE
-        padded = cv2.copyMakeBorder(rainy, 0, down, 0, right, mode)
-        frame = np.ascontiguousarray(padded, dtype=np.uint8)
-        yield frame, Pair(pair.name, rainy, clean)
+        yield mirror_to(rainy, size), Pair(pair.name, rainy, clean)
 
 
 def _finite(value: float) -> float | None:

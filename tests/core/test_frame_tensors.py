@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from derain.core.frame_contract import FrameContract, Padding
-from derain.core.frame_tensors import pad, to_frame, to_tensor
+from derain.core.frame_tensors import mirror_to, pad, to_frame, to_tensor
 from derain.core.sizes import Size
 
 
@@ -14,6 +14,13 @@ def test_padding_by_reflection_and_by_the_edge():
     assert grown.tolist() == [0, 1, 2, 1, 0]
     grown = pad(frame, Padding(2, 1, "edge"))
     assert grown[:, :, 1].tolist() == [[0, 1, 2, 2, 2]] * 2
+
+
+def test_mirrored_as_often_as_it_takes():
+    frame = np.arange(3, dtype=np.uint8).reshape(1, 3, 1).repeat(3, axis=2)
+    grown = mirror_to(frame, Size(8, 2))
+    assert grown[:, :, 1].tolist() == [[0, 1, 2, 1, 0, 1, 2, 1]] * 2
+    assert np.array_equal(mirror_to(frame, Size(3, 1)), frame)
 
 
 @pytest.mark.parametrize("colour", ["rgb", "bgr"])

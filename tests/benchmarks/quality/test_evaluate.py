@@ -32,6 +32,11 @@ def test_a_live_network_is_measured_on_pairs_in_memory(pairs):
     assert "Conv2d" in str(evaluation)
 
 
+def test_a_network_without_parameters_is_measured(pairs):
+    figures = evaluate(nn.Identity(), pairs).figures()["Identity"]
+    assert figures["psnr_db"] == figures["rainy"]["psnr_db"]
+
+
 @pytest.mark.parametrize("form", [str, lambda path: path, Bundle.open])
 def test_a_bundle_may_be_given_in_any_form(identity_bundle, pairs_folder, form):
     bundle = identity_bundle()

@@ -65,6 +65,10 @@ def calibrate(
         force: Replace existing files of the names of `output` and of the report.
         **options: See `CalibrationOptions`.
 
+    Returns:
+        Ranges of the tensors, and the layers that stay in floating point, with reasons:
+        what ``derain.export(..., calibration=...)`` takes, or `output` holds.
+
     Raises:
         BundleError: `bundle` is none, or damaged.
         CalibrationError: It cannot, or must not, become INT8; or a file exists.
@@ -72,9 +76,11 @@ def calibrate(
         MediaError: The frames or pairs cannot be read.
         ShapeError: An array is no frame.
 
-    Example::
-
-        calibrate("qsnet-fp32-640x360", "rainy.mp4", output="qsnet.json")
+    Example:
+        >>> import derain
+        >>> made = derain.calibrate("qsnet-fp32-1280x720", "rainy.mp4", output="c.json")
+        >>> made.frames["seen"]
+        20
     """
     chosen = from_keywords(CalibrationOptions, options)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))

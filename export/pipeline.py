@@ -100,12 +100,20 @@ def export(model: str | nn.Module, **options: Unpack[ExportKeywords]) -> Bundle:
         out), a manifest and a golden frame.
 
     Raises:
-        DerainError: Anything that is wrong with the options, the network, its weights
-            or the result; an existing bundle is then as it was.
+        UnknownNameError: There is no network of that name.
+        ConfigError: Options exclude each other, or one is out of its range.
+        CheckpointError: The weights cannot be read, or are of another network.
+        NetworkError: The network cannot be built, or returns something else than a
+            picture of its input's size.
+        CalibrationError: It cannot, or must not, become INT8.
+        VerificationError: The graph is too far from what PyTorch computes.
+        ExportError: Anything else. An existing bundle is then as it was.
 
-    Example::
-
-        export("qsnet", size="1280x720", precision="fp16")
+    Example:
+        >>> import derain
+        >>> bundle = derain.export("qsnet", size="1280x720", precision="fp16")
+        >>> bundle.manifest.precision, str(bundle.manifest.sizes)
+        ('fp16', '1280x720')
     """
     return export_bundle(model, export_options(options)).bundle
 

@@ -92,6 +92,9 @@ MODELS = {
 def models() -> dict[str, ModelEntry]:
     """The networks that ship: `derain.export` takes their names.
 
+    Returns:
+        What each is, by name: its class, its paper, how to feed it. Nothing is loaded.
+
     Example:
         >>> import derain
         >>> sorted(derain.models())[:2]

@@ -31,28 +31,33 @@ def load(
 ) -> Derainer:
     """Load a bundle, ready to derain frames.
 
-    ::
-
-        with derain.load("qsnet-fp32-1280x720") as model:
-            clean = model(frame)
-
     Args:
         bundle: The folder that ``derain-export`` made, or an opened `Bundle`.
         backend: What runs it, see `derain.runtime.backends.BACKENDS`; ``"auto"`` takes
             the fastest that works here, and logs which and why.
         threads: Processor threads; 0 takes one per core.
 
+    Returns:
+        What derains one frame, or a stream of them; a context manager.
+
     Raises:
         BundleError: It is not a bundle, or is damaged.
         UnknownNameError: There is no such backend.
         MissingDependencyError: The backend's optional package is not installed.
         EngineError: The backend cannot run the bundle, or fails the self-test.
+
+    Example:
+        >>> import derain
+        >>> with derain.load("qsnet-fp32-1280x720", backend="auto") as model:
+        ...     clean = model(frame)  # (720, 1280, 3) uint8 BGR
+        >>> clean.shape == frame.shape
+        True
     """
     return Derainer(bundle, backend, threads)
 
 
 class Derainer:
-    """Derains frames with a bundle: ``with Derainer(folder) as model: model(frame)``.
+    """Derains frames with a bundle; what `load` returns.
 
     The bundle's golden frame is run first, so that a broken engine is found before the
     first real frame (silent zeros and NaNs happen in practice).
@@ -63,6 +68,17 @@ class Derainer:
         bundle: What is running.
         backend: What runs it, a key of `derain.runtime.backends.BACKENDS`.
         golden_psnr_db: How close the golden frame came to the expected picture.
+
+    Raises:
+        DerainError: See `load`, `derain` and `stream`.
+
+    Example:
+        >>> import derain
+        >>> with derain.Derainer("qsnet-fp32-1280x720", "onnxruntime") as model:
+        ...     for clean in model.stream(frames):  # valid until the next one
+        ...         print(clean.dtype)
+        uint8
+        uint8
     """
 
     def __init__(

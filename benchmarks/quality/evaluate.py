@@ -117,7 +117,10 @@ def evaluate(
         DerainError: It cannot be loaded or run.
 
     Example:
-        >>> print(evaluate("qsnet", "rain800/test"))  # doctest: +SKIP
+        >>> import derain
+        >>> evaluation = derain.evaluate("qsnet", "rain800/test")
+        >>> evaluation.figures()["qsnet, PyTorch"]["pictures"]
+        100
     """
     given: dict[str, Any] = dict(options)
     if given.get("weights") is not None:

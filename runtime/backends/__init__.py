@@ -137,9 +137,14 @@ class WorkingBackends(tuple[str, ...]):
 def backends() -> WorkingBackends:
     """The names of the backends that work on this machine.
 
-    >>> import derain
-    >>> "onnxruntime" in derain.backends()
-    True
+    Returns:
+        Names for `derain.load`, in the table's order; ``print`` says of all why they
+        work or do not. Nothing is raised.
+
+    Example:
+        >>> import derain
+        >>> "onnxruntime" in derain.backends()
+        True
     """
     working, reasons = [], {}
     for name in BACKENDS:

@@ -51,11 +51,6 @@ def run(
 ) -> Report:
     """Derain the frames of a source into one or several sinks, to the end.
 
-    ::
-
-        report = derain.run("qsnet-fp32-1280x720", "rainy.mp4", "clean.mp4", crf=20)
-        print(report)
-
     Args:
         bundle: The folder that ``derain-export`` made, or an opened `Bundle`.
         source: Rainy frames: a path, a glob or an URI, as ``derain-run --source``.
@@ -63,12 +58,22 @@ def run(
         stopped: Asked before every frame, and while none comes, whether to stop here.
         options: Those of ``derain-run``, see `RunOptions`.
 
+    Returns:
+        What was done: frames, seconds, and frames dropped; ``print`` shows it.
+
     Raises:
         ConfigError: There is neither sink nor preview, or an option makes no sense.
         StreamError: Something failed after the first frame, or some of the sinks did;
             what was finished is kept.
         DerainError: Something cannot be opened, or fails at the first frame; nothing
             was written.
+
+    Example:
+        >>> import derain
+        >>> sinks = ["clean.mp4", "frames/"]
+        >>> report = derain.run("qsnet-fp32-1280x720", "rainy.mp4", sinks, crf=20)
+        >>> report.frames
+        20
     """
     chosen = RunOptions(**options)
     uris = [sinks] if isinstance(sinks, (str, Path)) else list(sinks)

@@ -45,21 +45,23 @@ def compile(
     Args:
         bundle: A folder that `derain.export` made, or that bundle opened.
         **options: Fields of `CompileOptions`; sizes may be ``"1280x720"`` or ``(1280,
-            720)``.
+            720)``, ``workspace`` is in bytes.
 
     Returns:
         What the engine is and how it was built; ``derain.load`` takes the one that
         fits.
 
     Raises:
+        BundleError: `bundle` is none, or damaged.
         ConfigError: Two options exclude each other.
-        DerainError: Anything else that is wrong with the bundle, the options, the
-            library, the device or the place; the bundle is then as it was.
+        EngineError: The library or the device is not there or fails, or the bundle
+            cannot be written; the bundle is then as it was.
 
-    Example::
-
-        record = derain.compile("qsnet-fp16-1280x720", workspace=512 << 20)
-        print(record.file, record.seconds)
+    Example:
+        >>> import derain
+        >>> record = derain.compile("qsnet-fp16-1280x720", workspace=512 << 20)
+        >>> record.file.endswith(".plan")
+        True
     """
     return compile_bundle(bundle, CompileOptions(**options))
 

@@ -9,7 +9,7 @@ from typing import TypedDict
 import click
 
 from derain.core.options import option
-from derain.runtime.backends import REFERENCE
+from derain.runtime.backends import AUTO, BACKENDS, REFERENCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,12 @@ class EvaluateOptions:
         "ship with the package.",
         kind=click.Path(path_type=Path),
     )
-    backend: str = option(REFERENCE, "What runs bundles.", show_default=True)
+    backend: str = option(
+        REFERENCE,
+        "What runs bundles.",
+        kind=click.Choice([AUTO, *BACKENDS]),
+        show_default=True,
+    )
     dry: bool = option(False, "Derain the clean pictures instead.")
     every: int = option(1, "Of so many, one.", kind=click.IntRange(1))
     threads: int = option(0, "0: one a core.", kind=click.IntRange(0))

@@ -163,3 +163,28 @@ def like(value: ir.Value, model: ir.Value, name: str) -> ir.Value:
     """`value`, now called `name` and of the shape and type of `model`."""
     value.name, value.shape, value.type = name, model.shape, model.type
     return value
+
+
+def replace_by_sum(conv: ir.Node, nodes: list[ir.Node]) -> None:
+    """Replace `conv` by `nodes`, whose convolutions are added up."""
+    graph, output = conv.graph, conv.outputs[0]
+    assert isinstance(graph, ir.Graph)
+    made: list[ir.Node] = []
+    total: ir.Value | None = None
+    for node in nodes:
+        made.append(node)
+        if not is_standard(node, "Conv"):
+            continue
+        k = len(made)
+        here = like(node.outputs[0], output, f"{output.name}_{k}")
+        if total is None:
+            total = here
+            continue
+        add = ir.Node("", "Add", [here, total], name=f"{conv.name}_add_{k}")
+        made.append(add)
+        total = like(add.outputs[0], output, f"{output.name}_sum_{k}")
+    assert total is not None
+    total.name = output.name
+    ir.convenience.replace_nodes_and_values(
+        graph, conv, [conv], made, [output], [total]
+    )

@@ -23,8 +23,8 @@ from derain.export.passes.graph_edits import (
     ints,
     is_pointwise,
     is_standard,
-    like,
     only_use,
+    replace_by_sum,
     weight_of,
 )
 from derain.export.passes.kernel_cost import cost
@@ -191,12 +191,11 @@ def _cost_before(node: ir.Node, makers: list[ir.Node]) -> float:
 
 
 def _replace(node: ir.Node, parts: list[_Part], bias: NDArray[np.float64]) -> None:
-    graph, output = node.graph, node.outputs[0]
+    graph = node.graph
     assert isinstance(graph, ir.Graph)
     weight = weight_of(node)
     assert weight is not None
     nodes: list[ir.Node] = []
-    total: ir.Value | None = None
     for k, part in enumerate(parts):
         kernel = part.weight.astype(weight.dtype)
         inputs = [
@@ -219,15 +218,4 @@ def _replace(node: ir.Node, parts: list[_Part], bias: NDArray[np.float64]) -> No
             name=f"{node.name}_{k}",
         )
         nodes.append(conv)
-        here = like(conv.outputs[0], output, f"{output.name}_{k}")
-        if total is None:
-            total = here
-            continue
-        add = ir.Node("", "Add", [here, total], name=f"{node.name}_add_{k}")
-        nodes.append(add)
-        total = like(add.outputs[0], output, f"{output.name}_sum_{k}")
-    assert total is not None
-    total.name = output.name
-    ir.convenience.replace_nodes_and_values(
-        graph, node, [node], nodes, [output], [total]
-    )
+    replace_by_sum(node, nodes)

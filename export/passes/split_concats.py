@@ -22,6 +22,7 @@ from derain.export.passes.graph_edits import (
     is_standard,
     like,
     only_use,
+    replace_by_sum,
     weight_of,
 )
 
@@ -105,9 +106,7 @@ def split(conv: ir.Node, parts: list[list[ir.Value]]) -> None:
     assert isinstance(graph, ir.Graph)
     weight, bias = weight_of(conv), bias_of(conv)
     assert weight is not None
-    output = conv.outputs[0]
     nodes: list[ir.Node] = []
-    total: ir.Value | None = None
     offset = 0
     for k, part in enumerate(parts):
         count = sum(channels(value) or 0 for value in part)
@@ -122,18 +121,7 @@ def split(conv: ir.Node, parts: list[list[ir.Value]]) -> None:
             "", "Conv", inputs, conv.attributes.values(), name=f"{conv.name}_{k}"
         )
         nodes.append(made)
-        here = like(made.outputs[0], output, f"{output.name}_{k}")
-        if total is None:
-            total = here
-            continue
-        add = ir.Node("", "Add", [here, total], name=f"{conv.name}_add_{k}")
-        nodes.append(add)
-        total = like(add.outputs[0], output, f"{output.name}_sum_{k}")
-    assert total is not None
-    total.name = output.name
-    ir.convenience.replace_nodes_and_values(
-        graph, conv, [conv], nodes, [output], [total]
-    )
+    replace_by_sum(conv, nodes)
 
 
 def _join(part: list[ir.Value], name: str, nodes: list[ir.Node]) -> ir.Value:

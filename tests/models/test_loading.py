@@ -15,6 +15,7 @@ from derain.models import loading
 from derain.models.loading import open_network
 from derain.models.registry import MODELS, NetworkFacts, create_model
 from derain.models.torch_reference import derain_frame
+from support.plain_networks import picture
 
 OWN = """
 import sys
@@ -110,7 +111,7 @@ def test_random_weights_are_always_the_same():
 
 
 @pytest.mark.parametrize("name", ["qsnet", "granet", "treefusion"])
-def test_random_weights_are_no_identity(name, picture):
+def test_random_weights_are_no_identity(name):
     loaded = open_network(name, weights=None, random_weights=True)
     assert not loaded.network.training
     assert all(x.detach().any() for x in loaded.network.parameters())

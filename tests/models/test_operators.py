@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch.library import opcheck
 
 from derain.models.operators import region_non_local, unpool_by_indices
+from support.plain_networks import attention_by_chunks
 
 
 def _maps(height, width, n=2, c=3, dtype=torch.float64):
@@ -28,9 +29,7 @@ def _pooled(height, width, n=2, c=3):
     ("height", "width", "regions"),
     [(4, 6, 1), (8, 8, 2), (16, 8, 4), (16, 32, 8)],
 )
-def test_region_non_local_is_attention_in_each_region(
-    attention_by_chunks, height, width, regions
-):
+def test_region_non_local_is_attention_in_each_region(height, width, regions):
     maps = _maps(height, width)
     got = region_non_local(*maps, regions)
     torch.testing.assert_close(got, attention_by_chunks(*maps, regions))
@@ -56,7 +55,7 @@ def test_region_non_local_rejects_other_sizes(shape):
 
 
 @pytest.mark.parametrize("regions", [1, 2])
-def test_region_non_local_gradients(attention_by_chunks, regions):
+def test_region_non_local_gradients(regions):
     maps = _maps(4, 8, n=1, c=2)
     assert torch.autograd.gradcheck(lambda *x: region_non_local(*x, regions), maps)
     weights = torch.rand(1, 2, 4, 8, dtype=torch.float64)

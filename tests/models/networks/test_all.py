@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from derain.core.errors import ShapeError, UnknownNameError
 from derain.models.networks.dcsfn import DCSFN
 from derain.models.registry import MODELS, create_model
+from support.plain_networks import picture, randomized
 
 EVERY = pytest.mark.parametrize("name", MODELS)
 # Multiply-accumulates of a pixel, in thousands; the custom operators count as zero.
@@ -76,7 +77,7 @@ def test_arithmetic(name):
 
 
 @EVERY
-def test_a_batch_is_its_pictures(name, randomized, picture):
+def test_a_batch_is_its_pictures(name):
     network = randomized(create_model(name))
     x = picture(*_size(name), n=3)
     with torch.inference_mode():
@@ -90,7 +91,7 @@ def test_a_batch_is_its_pictures(name, randomized, picture):
 
 @EVERY
 @pytest.mark.parametrize("mode", ["train", "eval"])
-def test_every_used_parameter_gets_a_finite_gradient(name, picture, mode):
+def test_every_used_parameter_gets_a_finite_gradient(name, mode):
     network = create_model(name).train(mode == "train")
     clean, rainy = (picture(*_size(name), n=2, seed=seed) for seed in range(2))
     (network(rainy) - clean).square().mean().backward()
@@ -117,7 +118,7 @@ def test_dcsfn_has_30600_unused_parameters():
         ("dcsfn", 33, 47),
     ],
 )
-def test_odd_sizes(name, height, width, picture):
+def test_odd_sizes(name, height, width):
     with torch.inference_mode():
         got = create_model(name).eval()(picture(height, width))
     assert got.shape == (1, 3, height, width)
@@ -151,7 +152,7 @@ def test_facts_are_the_sizes_it_takes(name):
 
 
 @pytest.mark.parametrize("name", ["treefusion", "granet"])
-def test_exports_with_dynamic_sizes(name, picture):
+def test_exports_with_dynamic_sizes(name):
     unit = MODELS[name].facts.multiple_of
     sizes = {2: unit * Dim("rows", min=2, max=99), 3: unit * Dim("cols", min=2, max=99)}
     network = create_model(name).eval()

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 
 from derain.models.checkpoint import load_checkpoint
 from derain.models.networks.dcsfn import DCSFN
+from support.plain_networks import convolve, picture, randomized
 
 
 def _shapes(channels, units, scales):
@@ -65,9 +66,7 @@ def test_checkpoints_of_the_release_load(tmp_path):
     ("scales", "height", "width"),
     [((1, 2, 4, 8), 32, 40), ((1, 2, 4, 8), 39, 53), ((1, 2, 4), 37, 32)],
 )
-def test_forward_is_that_of_the_release(
-    randomized, convolve, picture, scales, height, width
-):
+def test_forward_is_that_of_the_release(scales, height, width):
     network = randomized(DCSFN(channels=4, units=3, block_scales=scales))
     state = network.state_dict()
 

@@ -2,11 +2,10 @@ import torch
 import torch.nn.functional as F
 
 from derain.models.networks.granet import GraNet
+from support.plain_networks import attention_by_chunks, convolve, picture, randomized
 
 
-def test_forward_is_that_of_the_paper(
-    randomized, convolve, attention_by_chunks, picture
-):
+def test_forward_is_that_of_the_paper():
     network = randomized(GraNet(), gain=0.7)
     state = network.state_dict()
 
@@ -61,7 +60,7 @@ def test_attention_starts_as_the_identity():
     assert torch.equal(block(x), block.conv(x).relu())
 
 
-def test_widths_are_arguments(picture):
+def test_widths_are_arguments():
     network = GraNet(channels=8, growth=4)
     assert network(picture(16, 16)).shape == (1, 3, 16, 16)
     assert network.encoders[0].layers[3].weight.shape == (4, 20, 3, 3)

@@ -8,6 +8,7 @@ from derain.core.metrics import psnr_db
 from derain.core.pictures import read_picture
 from derain.models.checkpoint import load_checkpoint
 from derain.models.networks.nledn import NLEDN
+from support.plain_networks import attention_by_chunks, convolve, picture, randomized
 
 GRIDS = {"up_1": 8, "up_2": 4, "up_3": 2, "down_3": 1, "down_2": 2, "down_1": 4}
 
@@ -49,9 +50,7 @@ def test_tensors_are_those_of_the_checkpoints():
     assert len(state) == 122
 
 
-def test_forward_is_that_of_the_release(
-    randomized, convolve, attention_by_chunks, picture
-):
+def test_forward_is_that_of_the_release():
     network = randomized(NLEDN(), gain=0.7)
     state = network.state_dict()
 

@@ -2,9 +2,10 @@ import torch
 import torch.nn.functional as F
 
 from derain.models.networks.qsnet import QSNet
+from support.plain_networks import convolve, picture, randomized
 
 
-def test_forward_is_that_of_the_paper(randomized, convolve, picture):
+def test_forward_is_that_of_the_paper():
     network = QSNet()
     for x in (picture(24, 24, n=2, seed=k) for k in range(3)):
         network(x)  # running statistics that are not the defaults
@@ -46,7 +47,7 @@ def test_forward_is_that_of_the_paper(randomized, convolve, picture):
     torch.testing.assert_close(network(image), image - rain, atol=1e-4, rtol=1e-4)
 
 
-def test_training_starts_at_the_identity(picture):
+def test_training_starts_at_the_identity():
     x = picture(8, 8)
     got = QSNet().decode(x)
     assert torch.equal(got.clean, x)

@@ -2,9 +2,10 @@ import torch
 import torch.nn.functional as F
 
 from derain.models.networks.stagewise import StageWise
+from support.plain_networks import convolve, picture, randomized
 
 
-def test_stages_are_those_of_the_paper(randomized, convolve, picture):
+def test_stages_are_those_of_the_paper():
     network = randomized(StageWise())
     state = network.state_dict()
 

@@ -1,9 +1,10 @@
 import torch
 
 from derain.models.networks.treefusion import TreeFusion
+from support.plain_networks import convolve, picture, randomized
 
 
-def test_forward_is_that_of_the_paper(randomized, convolve, picture):
+def test_forward_is_that_of_the_paper():
     network = randomized(TreeFusion())
     state = network.state_dict()
 

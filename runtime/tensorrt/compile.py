@@ -190,6 +190,8 @@ class _Shown:
 def _nameless_file(folder: Path) -> IO[bytes]:
     """An open file on the disk of `folder` that no kill can leave behind.
 
+    The child writes to it; `install` gives what is whole a name, atomically.
+
     Raises:
         EngineError: The folder cannot be written.
     """

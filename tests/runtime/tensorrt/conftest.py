@@ -143,28 +143,6 @@ def compile_command(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def content():
-    """What is in a folder: the bytes of every file, hidden ones too, by name."""
-    return lambda folder: {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-@pytest.fixture
-def one_line_error():
-    """Asserts that a command failed with one line that matches, and returns it."""
-    import re
-
-    def check(result, pattern):
-        assert result.returncode == 1, result.stdout + result.stderr
-        lines = [line for line in result.stderr.splitlines() if line]
-        assert len(lines) == 1, result.stderr
-        assert lines[0].startswith("Error: ")
-        assert re.search(pattern, lines[0]), lines[0]
-        return lines[0]
-
-    return check
-
-
-@pytest.fixture
 def device():
     """A GPU that is not here."""
     return DeviceFacts(

@@ -19,6 +19,7 @@ from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, Buil
 from derain.runtime.tensorrt.compile_cli import main
 from derain.runtime.tensorrt.compile_options import CompileOptions
 from derain.runtime.tensorrt.engine_fit import read_plan
+from support.commands import content, one_line_error
 
 pytestmark = pytest.mark.usefixtures("rtx")
 
@@ -27,7 +28,7 @@ def engines(folder):
     return [path for path in folder.iterdir() if path.suffix == ".plan"]
 
 
-def test_an_engine_is_added_to_the_bundle(make_bundle, compile_command, content):
+def test_an_engine_is_added_to_the_bundle(make_bundle, compile_command):
     folder = make_bundle()
     before = content(folder)
     result = compile_command(folder)
@@ -156,7 +157,7 @@ def test_convolutions_that_read_int8_are_counted(make_bundle, compile_command):
     ("middle", "precision", "got"), [("conv", "fp16", "fp32"), ("half", "fp32", "fp16")]
 )
 def test_a_bundle_of_another_precision_than_it_says(
-    make_bundle, compile_command, one_line_error, content, middle, precision, got
+    make_bundle, compile_command, middle, precision, got
 ):
     folder = make_bundle(middle, precision=precision)
     before = content(folder)
@@ -168,9 +169,7 @@ def test_a_bundle_of_another_precision_than_it_says(
 
 
 @pytest.mark.parametrize("precision", ["bf16", None])
-def test_a_bundle_without_a_known_precision(
-    make_bundle, compile_command, one_line_error, content, precision
-):
+def test_a_bundle_without_a_known_precision(make_bundle, compile_command, precision):
     folder = make_bundle()
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -202,8 +201,9 @@ def test_a_bundle_holds_an_engine_for_each_size(make_bundle, compile_command):
 
 
 def test_an_engine_that_is_there_is_built_again_only_by_force(
-    make_bundle, compile_command, one_line_error, content
+    make_bundle, compile_command
 ):
+
     folder = make_bundle()
     compile_command(folder)
     before = content(folder)
@@ -238,9 +238,7 @@ def test_a_damaged_engine_is_built_again(make_bundle, compile_command):
     ],
     ids=["size", "compute capability", "hardware", "version"],
 )
-def test_options_that_do_not_fit(
-    make_bundle, compile_command, one_line_error, content, options, why
-):
+def test_options_that_do_not_fit(make_bundle, compile_command, options, why):
     folder = make_bundle()
     before = content(folder)
     one_line_error(compile_command(folder, *options), why)
@@ -262,9 +260,8 @@ def test_wrong_usage(option):
     assert CliRunner().invoke(main, ["bundle", *option]).exit_code == 2
 
 
-def test_without_a_gpu_the_compute_capability_is_asked_for(
-    make_bundle, monkeypatch, one_line_error
-):
+def test_without_a_gpu_the_compute_capability_is_asked_for(make_bundle, monkeypatch):
+
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # also where there is one
     command = [
         sys.executable,
@@ -281,9 +278,8 @@ def test_without_a_gpu_the_compute_capability_is_asked_for(
     )
 
 
-def test_a_model_with_a_refused_node(
-    make_bundle, compile_command, one_line_error, content
-):
+def test_a_model_with_a_refused_node(make_bundle, compile_command):
+
     folder = make_bundle("unpool")
     before = content(folder)
     one_line_error(
@@ -294,7 +290,7 @@ def test_a_model_with_a_refused_node(
 
 @pytest.mark.parametrize("model", [b"", b"garbage", None], ids=["no", "other", "cut"])
 def test_a_damaged_model_with_the_right_hash(
-    make_bundle, set_model, compile_command, one_line_error, content, model
+    make_bundle, set_model, compile_command, model
 ):
     folder = make_bundle()
     if model is None:
@@ -305,9 +301,8 @@ def test_a_damaged_model_with_the_right_hash(
     assert content(folder) == before
 
 
-def test_a_foreign_model_with_the_right_hash(
-    make_bundle, set_model, compile_command, one_line_error
-):
+def test_a_foreign_model_with_the_right_hash(make_bundle, set_model, compile_command):
+
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper
 
@@ -324,15 +319,14 @@ def test_a_foreign_model_with_the_right_hash(
     one_line_error(compile_command(folder), r"got x FLOAT \(1, 3\), .*wanted one input")
 
 
-def test_a_changed_model_never_reaches_the_parser(
-    make_bundle, compile_command, one_line_error
-):
+def test_a_changed_model_never_reaches_the_parser(make_bundle, compile_command):
+
     folder = make_bundle()
     (folder / "model.onnx").write_bytes(b"garbage")
     one_line_error(compile_command(folder), r"model\.onnx has changed since the bundle")
 
 
-def test_no_bundle(tmp_path, compile_command, one_line_error):
+def test_no_bundle(tmp_path, compile_command):
     one_line_error(compile_command(tmp_path), r"is not a bundle: it has no manifest")
     one_line_error(compile_command(tmp_path / "x"), "is not a bundle: .*nothing there")
     (tmp_path / "file").touch()
@@ -363,7 +357,7 @@ main()
 """
 
 
-def test_too_little_memory(make_bundle, one_line_error, content):
+def test_too_little_memory(make_bundle):
     folder = make_bundle()
     before = content(folder)
     options = ["--backend", "tensorrt-rtx", "--compute-capability", "8.6", "--quiet"]
@@ -388,7 +382,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
-def test_an_unwritable_folder(make_bundle, one_line_error, content):
+def test_an_unwritable_folder(make_bundle):
     folder = make_bundle()
     before = content(folder)
     options = ["--backend", "tensorrt-rtx", "--compute-capability", "8.6", "--quiet"]
@@ -409,7 +403,7 @@ def test_an_unwritable_folder(make_bundle, one_line_error, content):
     assert content(folder) == before
 
 
-def test_a_full_disk(make_bundle, monkeypatch, content):
+def test_a_full_disk(make_bundle, monkeypatch):
     folder = make_bundle()
     before = content(folder)
 
@@ -425,9 +419,8 @@ def test_a_full_disk(make_bundle, monkeypatch, content):
     assert content(folder) == before
 
 
-def test_a_disk_that_is_full_when_the_engine_is_written(
-    make_bundle, monkeypatch, content
-):
+def test_a_disk_that_is_full_when_the_engine_is_written(make_bundle, monkeypatch):
+
     folder = make_bundle()
     before = content(folder)
     full = Path("/dev/full")  # has no room for a single byte

@@ -8,6 +8,7 @@ import pytest
 from derain.core.errors import EngineError
 from derain.runtime.tensorrt import preflight
 from derain.runtime.tensorrt.network_definition import RefusedNode
+from support.commands import content
 
 
 @pytest.mark.usefixtures("rtx")
@@ -42,7 +43,7 @@ def test_refused_nodes_as_json(make_bundle, compile_command):
 
 
 @pytest.mark.usefixtures("rtx")
-def test_nothing_is_written(make_bundle, compile_command, content):
+def test_nothing_is_written(make_bundle, compile_command):
     folder = make_bundle()
     before = content(folder)
     compile_command(folder, "--check")
@@ -163,7 +164,7 @@ def test_a_crash_is_not_taken_for_a_missing_parser(monkeypatch, tmp_path):
 @pytest.fixture
 def ask(monkeypatch, tmp_path, said):
     pytest.importorskip("torch", reason="the exporter needs derain[export]")
-    from derain.export import pipeline
+    from derain.export.model_file import ask_parser
 
     def run(answer):
         def check(model):
@@ -172,7 +173,7 @@ def ask(monkeypatch, tmp_path, said):
             return answer
 
         monkeypatch.setattr(preflight, "check", check)
-        return pipeline._ask_parser(tmp_path), said()
+        return ask_parser(tmp_path), said()
 
     return run
 

@@ -12,6 +12,7 @@ import pytest
 
 from derain.core.errors import EngineError
 from derain.runtime.tensorrt import process
+from support.commands import content, one_line_error
 
 REQUEST = {"action": "check", "backend": "tensorrt-rtx", "model": "m"}
 
@@ -135,9 +136,8 @@ def test_a_process_that_works_silently_is_waited_for(child, monkeypatch):
 
 
 @pytest.mark.usefixtures("rtx")
-def test_a_crash_of_the_real_compiler(
-    make_bundle, compile_command, one_line_error, content
-):
+def test_a_crash_of_the_real_compiler(make_bundle, compile_command):
+
     folder = make_bundle("attention")
     pytest.importorskip("onnx")
     before = content(folder)
@@ -182,9 +182,7 @@ def _alive(pid):
 
 @pytest.mark.usefixtures("rtx")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_an_interrupted_build_leaves_nothing(
-    make_bundle, content, name, tmp_path, until
-):
+def test_an_interrupted_build_leaves_nothing(make_bundle, name, tmp_path, until):
     folder = make_bundle()
     before = content(folder)
     options = ["--backend", "tensorrt-rtx", "--compute-capability", "8.6"]

@@ -37,7 +37,7 @@ from derain.benchmarks.latency.plan import usable_backends
 from derain.core.bundle import Bundle
 from derain.runtime.cli import main as derain_run
 from derain.runtime.doctor import bundle_fit, software
-from derain.runtime.doctor.machine import Answer, Patient
+from derain.runtime.doctor.machine import Answer, CheckContext
 
 class Machine:
     def run(self, *command):
@@ -50,7 +50,7 @@ def output(command, *arguments):
 
 bundle, source, sink = sys.argv[1:]
 run = ("--source", source, "--sink", sink, "--json", "--quiet")
-patient = Patient(Machine(), Bundle.open(bundle))
+context = CheckContext(Machine(), Bundle.open(bundle))
 def backend_of(*arguments):
     return json.loads(output(derain_run, bundle, *run, *arguments))["backend"]
 
@@ -60,8 +60,8 @@ print(json.dumps({
     "run": output(derain_run, "--help"),
     "bench": output(derain_bench, "run", "--help"),
     "rows": usable_backends(BenchmarkOptions())[0],
-    "doctor": software.check_backends(patient).found,
-    "precision": bundle_fit.check_bundle_precision(patient).found,
+    "doctor": software.check_backends(context).found,
+    "precision": bundle_fit.check_bundle_precision(context).found,
 }))
 """
 

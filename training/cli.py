@@ -68,11 +68,11 @@ def _queue(context: click.Context, runs: Path, slice_minutes: float) -> None:
 
     with requires("train"):
         from derain.models.allocator import keep_memory
-        from derain.training.queue import read_queue, work_off
+        from derain.training.queue import read_queue, run_queue
     chosen = read_queue(runs)
     keep_memory()
     with Interrupts() as interrupts:
-        for line in work_off(
+        for line in run_queue(
             chosen, slice_minutes, lambda: interrupts.received is not None
         ):
             click.echo(line)

@@ -78,7 +78,7 @@ def read_queue(path: Path) -> list[TrainingOptions]:
     return runs
 
 
-def work_off(
+def run_queue(
     runs: list[TrainingOptions], slice_minutes: float, stop: Callable[[], bool]
 ) -> Iterator[str]:
     """Train `runs` in turn, and say of each slice what it did, in a line.

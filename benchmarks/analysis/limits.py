@@ -114,7 +114,7 @@ def describe_counts(
     )
 
 
-def judge(
+def jetson_verdicts(
     counts: GraphCost, pixels: int, fps: int = VERDICT_FPS
 ) -> list[JetsonVerdict]:
     """Whether each Jetson would derain `fps` frames of `pixels` in a second, in FP16.

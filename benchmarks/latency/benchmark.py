@@ -19,7 +19,7 @@ from derain.benchmarks.analysis.limits import (
     GraphCost,
     NetworkLimits,
     describe_counts,
-    judge,
+    jetson_verdicts,
 )
 from derain.benchmarks.analysis.roofline import (
     RooflinePeak,
@@ -312,5 +312,5 @@ def _limits(
     return NetworkLimits(
         counts=described,
         roofline_ms=rooflines_ms(graphs, peaks),
-        verdicts=judge(described[0], graphs[0].pixels),
+        verdicts=jetson_verdicts(described[0], graphs[0].pixels),
     )

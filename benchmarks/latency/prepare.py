@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from derain.benchmarks.latency.candidates import Artefact
+from derain.core.atomic_files import write_text
 from derain.core.sizes import Size
 
 
@@ -84,7 +85,7 @@ def prepare(
         facts = {"request": request}
         if artefact == "plain":
             facts |= json.loads(done.stdout.splitlines()[-1])
-        facts_path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_text(facts_path, json.dumps(facts, indent=2) + "\n")
     into.files[artefact] = path
     if "parameters" in facts:
         into.parameters = int(facts["parameters"])

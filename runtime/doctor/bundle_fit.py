@@ -7,7 +7,7 @@ import json
 from derain.core.errors import EngineError
 from derain.runtime.backends import BACKENDS, REFERENCE
 from derain.runtime.cuda.device import DeviceFacts
-from derain.runtime.doctor.machine import Finding, Patient, last_line
+from derain.runtime.doctor.machine import CheckContext, Finding, last_line
 from derain.runtime.doctor.resources import available_bytes
 from derain.runtime.doctor.software import ask_backend
 from derain.runtime.tensorrt.engine_fit import read_plan
@@ -30,15 +30,15 @@ except EngineError as error:
 """
 
 
-def check_bundle_size(patient: Patient) -> Finding:
+def check_bundle_size(context: CheckContext) -> Finding:
     """Whether the bundle can fit into the memory at all."""
-    bundle = patient.bundle
+    bundle = context.bundle
     assert bundle is not None  # the table asks with a bundle only
     manifest = bundle.manifest
     size = manifest.sizes.maximum
     model = bundle.model_path.stat().st_size
     least = model + size.width * size.height * _CHANNELS * _FP32_BYTES
-    free = available_bytes(patient)
+    free = available_bytes(context)
     found = (
         f"{manifest.model}, {manifest.precision}, frames of {manifest.sizes}; at least "
         f"{least / 2**20:.0f} MiB"
@@ -52,16 +52,16 @@ def check_bundle_size(patient: Patient) -> Finding:
     return Finding("ok", found)
 
 
-def check_bundle_precision(patient: Patient) -> Finding:
+def check_bundle_precision(context: CheckContext) -> Finding:
     """Whether something here computes in the bundle's precision."""
-    bundle = patient.bundle
+    bundle = context.bundle
     assert bundle is not None  # the table asks with a bundle only
     precision = bundle.manifest.precision
     if precision in BACKENDS[REFERENCE].precisions:
         return Finding("ok", f"{precision} runs everywhere")
     for name, entry in BACKENDS.items():
         if precision in entry.precisions:
-            answer = ask_backend(patient, name)
+            answer = ask_backend(context, name)
             if answer.status == 0:
                 return Finding("ok", f"{precision}, as {last_line(answer)} computes")
     advice = BACKENDS[REFERENCE].advice(precision) or "nothing here computes in it"
@@ -69,13 +69,13 @@ def check_bundle_precision(patient: Patient) -> Finding:
     return Finding("warn", f"{precision}: {text}", fix)
 
 
-def check_bundle_engines(patient: Patient) -> Finding:
+def check_bundle_engines(context: CheckContext) -> Finding:
     """Whether one of the bundle's engines fits this GPU and TensorRT."""
-    bundle = patient.bundle
+    bundle = context.bundle
     assert bundle is not None  # the table asks with a bundle only
     reasons = []
     for backend in MODULES:
-        facts = _facts(patient, backend)
+        facts = _facts(context, backend)
         if facts is None:
             continue
         version, device = facts
@@ -92,9 +92,11 @@ def check_bundle_engines(patient: Patient) -> Finding:
     return Finding("warn" if bundle.manifest.engines else "absent", text, fix)
 
 
-def _facts(patient: Patient, backend: EngineBackend) -> tuple[str, DeviceFacts] | None:
+def _facts(
+    context: CheckContext, backend: EngineBackend
+) -> tuple[str, DeviceFacts] | None:
     """Version of the library and the GPU; None where one of them is not there."""
-    answer = patient.python(_FACTS.format(module=MODULES[backend]))
+    answer = context.python(_FACTS.format(module=MODULES[backend]))
     if answer.status:
         return None
     version, device = json.loads(answer.output.splitlines()[-1])

@@ -8,7 +8,7 @@ from typing import Any
 
 from derain.core.errors import BundleError
 from derain.core.lazy import load
-from derain.runtime.doctor.machine import Finding, Host, Patient, ThisHost
+from derain.runtime.doctor.machine import CheckContext, Finding, Host, ThisHost
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Check:
     Attributes:
         name: What it looks at.
         module: Module under `derain.runtime.doctor`.
-        function: Function in it: takes a `Patient`, returns a `Finding`.
+        function: Function in it: takes a `CheckContext`, returns a `Finding`.
         needed: Whether nothing works without what it looks at.
         of_bundle: Whether it looks at a bundle.
         slow: Whether it is left out unless asked for.
@@ -58,7 +58,7 @@ CHECKS = (
 )
 
 
-def examine_machine(
+def check_machine(
     folder: Path | None, *, slow: bool = False, machine: Host | None = None
 ) -> dict[str, Finding]:
     """What the checks find, by name.
@@ -70,7 +70,7 @@ def examine_machine(
     """
     machine = machine or ThisHost()
     if folder is None:
-        return examine(Patient(machine), slow=slow)
+        return run_checks(CheckContext(machine), slow=slow)
     try:
         from derain.core.bundle import Bundle
 
@@ -82,29 +82,29 @@ def examine_machine(
     except ImportError as error:
         bad = Finding("missing", f"{folder} cannot be checked: {error}")
     else:
-        return examine(Patient(machine, bundle), slow=slow)
-    return {**examine(Patient(machine), slow=slow), "bundle": bad}
+        return run_checks(CheckContext(machine, bundle), slow=slow)
+    return {**run_checks(CheckContext(machine), slow=slow), "bundle": bad}
 
 
-def examine(patient: Patient, *, slow: bool = False) -> dict[str, Finding]:
+def run_checks(context: CheckContext, *, slow: bool = False) -> dict[str, Finding]:
     """What each check that applies finds, by its name.
 
     A check that raises is a finding, too.
     """
     return {
-        check.name: _finding(check, patient)
+        check.name: _finding(check, context)
         for check in CHECKS
         if (slow or not check.slow)
-        and (patient.bundle is not None or not check.of_bundle)
+        and (context.bundle is not None or not check.of_bundle)
     }
 
 
-def _finding(check: Check, patient: Patient) -> Finding:
+def _finding(check: Check, context: CheckContext) -> Finding:
     try:
         function: Any = load(
             f"derain.runtime.doctor.{check.module}", check.function, ""
         )
-        finding: Finding = function(patient)
+        finding: Finding = function(context)
     # Of any type: a machine that is ill in a way nobody thought of is what this is for.
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from derain.runtime.doctor.machine import Finding, Patient, last_line, listed
+from derain.runtime.doctor.machine import CheckContext, Finding, last_line, listed
 
 FRAMES = 120
 _SIZE = "1280x720"
@@ -58,38 +58,38 @@ _FFMPEG = (
 _GSTREAMER = ("nvv4l2decoder", "vah264dec", "v4l2h264dec")
 
 
-def measure_decoders(patient: Patient) -> Finding:
+def measure_decoders(context: CheckContext) -> Finding:
     """Frames per second of each decoder that works, 1280x720, in memory afterwards."""
     width, height = _SIZE.split("x")
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.h264"
         code = _MAKE.format(width=width, height=height, frames=FRAMES)
-        made = patient.python(code, str(clip))
+        made = context.python(code, str(clip))
         if made.status:
             fix = "pip install 'derain[video]'"
             return Finding("absent", f"not measured: {last_line(made)}", fix)
         rates = {}
         for name, decoder, device in _FFMPEG:
-            answer = patient.python(_DECODE, str(clip), decoder, device)
+            answer = context.python(_DECODE, str(clip), decoder, device)
             if answer.status == 0:
                 count, seconds = answer.output.split()[-2:]
                 if int(count) >= FRAMES - 1:
                     rates[name] = int(count) / float(seconds)
         for element in _GSTREAMER:
-            seconds_taken = _gstreamer_seconds(patient, element, clip)
+            seconds_taken = _gstreamer_seconds(context, element, clip)
             if seconds_taken is not None:
                 rates[f"GStreamer's {element}"] = FRAMES / seconds_taken
     texts = [f"{name} {rate:.0f} frames/s" for name, rate in rates.items()]
     return Finding("ok" if rates else "warn", f"H.264 {_SIZE}: {listed(texts)}")
 
 
-def _gstreamer_seconds(patient: Patient, element: str, clip: Path) -> float | None:
+def _gstreamer_seconds(context: CheckContext, element: str, clip: Path) -> float | None:
     """Seconds for the clip, the start of the pipeline included; None: it fails."""
-    exists = patient.machine.run("gst-inspect-1.0", "--exists", element)
+    exists = context.machine.run("gst-inspect-1.0", "--exists", element)
     if exists is None or exists.status:
         return None
     pipeline = f"filesrc location={clip} ! h264parse ! {element} ! fakesink"
     started = time.perf_counter()
-    answer = patient.machine.run("gst-launch-1.0", "-q", *shlex.split(pipeline))
+    answer = context.machine.run("gst-launch-1.0", "-q", *shlex.split(pipeline))
     seconds = time.perf_counter() - started
     return seconds if answer is not None and answer.status == 0 else None

@@ -34,9 +34,9 @@ def main(ctx: click.Context, bundle: Path | None, measure: bool, as_json: bool) 
 
     Exit status: 1 when something needed is missing, else 0.
     """
-    from derain.runtime.doctor.checks import examine_machine
+    from derain.runtime.doctor.checks import check_machine
 
-    findings = examine_machine(bundle, slow=measure)
+    findings = check_machine(bundle, slow=measure)
     if as_json:
         rows = {name: asdict(finding) for name, finding in findings.items()}
         click.echo(json.dumps(rows, indent=2))

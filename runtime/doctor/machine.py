@@ -87,7 +87,7 @@ class ThisHost:
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class CheckContext:
     """What is looked at.
 
     Attributes:

@@ -10,7 +10,13 @@ from itertools import combinations
 from typing import Any
 
 from derain.runtime.backends import BACKENDS, REFERENCE
-from derain.runtime.doctor.machine import Answer, Finding, Patient, last_line, listed
+from derain.runtime.doctor.machine import (
+    Answer,
+    CheckContext,
+    Finding,
+    last_line,
+    listed,
+)
 
 _OLDEST = (3, 10)
 # What the runtime imports, and the packages that bring it.
@@ -52,7 +58,7 @@ except DerainError as error:
 """
 
 
-def check_python(patient: Patient) -> Finding:
+def check_python(context: CheckContext) -> Finding:
     """Its version, and where it is."""
     found = f"{platform.python_version()}, {sys.executable}"
     if sys.version_info < _OLDEST:
@@ -60,7 +66,7 @@ def check_python(patient: Patient) -> Finding:
     return Finding("ok", found)
 
 
-def check_derain(patient: Patient) -> Finding:
+def check_derain(context: CheckContext) -> Finding:
     """The version that is installed."""
     version = installed("derain")
     if version is None:
@@ -68,9 +74,9 @@ def check_derain(patient: Patient) -> Finding:
     return Finding("ok", version)
 
 
-def check_packages(patient: Patient) -> Finding:
+def check_packages(context: CheckContext) -> Finding:
     """What the runtime needs, each package imported in a process of its own."""
-    answer = patient.python(_IMPORT, *_NEEDED)
+    answer = context.python(_IMPORT, *_NEEDED)
     told: dict[str, tuple[str, str]] = {}
     for line in answer.output.splitlines():
         if line.startswith("["):
@@ -92,7 +98,7 @@ def check_packages(patient: Patient) -> Finding:
     return Finding("ok", ", ".join(versions))
 
 
-def check_conflicts(patient: Patient) -> Finding:
+def check_conflicts(context: CheckContext) -> Finding:
     """Packages that are installed over each other."""
     for names in _SAME_FOLDER.values():
         there = [name for name in names if installed(name) is not None]
@@ -105,9 +111,9 @@ def check_conflicts(patient: Patient) -> Finding:
     return Finding("ok", "none")
 
 
-def check_providers(patient: Patient) -> Finding:
+def check_providers(context: CheckContext) -> Finding:
     """What ONNX Runtime can run on."""
-    answer = patient.python(
+    answer = context.python(
         "import onnxruntime; print(*onnxruntime.get_available_providers())"
     )
     if answer.status:
@@ -115,9 +121,9 @@ def check_providers(patient: Patient) -> Finding:
     return Finding("ok", listed(answer.output.splitlines()[-1].split()))
 
 
-def check_backends(patient: Patient) -> Finding:
+def check_backends(context: CheckContext) -> Finding:
     """Which backends work here, and why."""
-    answers = {name: ask_backend(patient, name) for name in BACKENDS}
+    answers = {name: ask_backend(context, name) for name in BACKENDS}
     works = [
         f"{name} ({last_line(answer)})"
         for name, answer in answers.items()
@@ -132,14 +138,14 @@ def check_backends(patient: Patient) -> Finding:
     return Finding("ok", "; ".join(works))
 
 
-def ask_backend(patient: Patient, name: str) -> Answer:
+def ask_backend(context: CheckContext, name: str) -> Answer:
     """Why the backend called `name` works, or not: it may kill the Python it is in."""
-    return patient.python(_CHECK_BACKEND, name)
+    return context.python(_CHECK_BACKEND, name)
 
 
-def check_pyav(patient: Patient) -> Finding:
+def check_pyav(context: CheckContext) -> Finding:
     """PyAV, its FFmpeg, and the codecs that video needs."""
-    answer = patient.python(
+    answer = context.python(
         "import av, json\n"
         "from av.codec.hwaccel import hwdevices_available\n"
         "print(json.dumps([av.__version__, av.library_versions['libavcodec'],"

@@ -9,7 +9,7 @@ from derain.core.errors import ConfigError, TrainingError
 from derain.training.cli import main
 from derain.training.loop import Trainer
 from derain.training.options import TrainingOptions
-from derain.training.queue import read_queue, work_off
+from derain.training.queue import read_queue, run_queue
 from derain.training.run import train
 from derain.training.run_folder import read_state
 
@@ -58,7 +58,7 @@ def test_runs_take_turns_until_all_are_finished(queue):
 
 def test_run_in_slices_ends_as_an_uninterrupted_one(queue, pairs_folder):
     path = queue('output = "slices"\nsteps = 3')
-    list(work_off(read_queue(path), AT_ONCE, lambda: False))
+    list(run_queue(read_queue(path), AT_ONCE, lambda: False))
     train(
         TrainingOptions(
             model="qsnet",
@@ -79,8 +79,8 @@ def test_run_in_slices_ends_as_an_uninterrupted_one(queue, pairs_folder):
 
 def test_run_that_waits_longest_is_next_after_a_new_start(queue):
     path = queue('output = "a"\nsteps = 9', 'output = "b"\nsteps = 9')
-    first = next(work_off(read_queue(path), AT_ONCE, lambda: False))
-    second = next(work_off(read_queue(path), AT_ONCE, lambda: False))
+    first = next(run_queue(read_queue(path), AT_ONCE, lambda: False))
+    second = next(run_queue(read_queue(path), AT_ONCE, lambda: False))
     assert [first[0], second[0]] == ["a", "b"]
 
 
@@ -107,7 +107,7 @@ def test_run_that_fails_is_left_out_and_the_others_go_on(queue, said):
     )
     lines = []
     with pytest.raises(TrainingError, match="1 of 2 runs failed: b"):
-        lines.extend(work_off(read_queue(path), AT_ONCE, lambda: False))
+        lines.extend(run_queue(read_queue(path), AT_ONCE, lambda: False))
     assert any(line.startswith("b failed and is left out: nowhere") for line in said())
     assert read_state(path.parent / "a")["step"] == 1
 
@@ -116,9 +116,9 @@ def test_run_with_other_settings_is_not_taken_for_finished(queue, said):
     for steps in (1, 2):
         runs = read_queue(queue(f'output = "a"\nsteps = {steps}'))
         if steps == 1:
-            list(work_off(runs, AT_ONCE, lambda: False))
+            list(run_queue(runs, AT_ONCE, lambda: False))
     with pytest.raises(TrainingError, match="1 of 1 runs failed: a"):
-        list(work_off(runs, AT_ONCE, lambda: False))
+        list(run_queue(runs, AT_ONCE, lambda: False))
     assert any("with other settings" in line for line in said())
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from derain.benchmarks.analysis.graph_counts import GraphCounts, NodeCost
-from derain.benchmarks.analysis.limits import describe_counts, judge
+from derain.benchmarks.analysis.limits import describe_counts, jetson_verdicts
 from derain.benchmarks.analysis.roofline import (
     RooflinePeak,
     best_peak,
@@ -47,7 +47,7 @@ def test_the_verdict_is_that_of_the_table():
     """64.6 kMAC/px are all that 720p30 leaves on an Orin Nano at 15 W."""
     pixels = 1280 * 720
     counts = describe_counts(graph((64_600 * pixels, 0)), "plain")
-    verdicts = {v.module: v for v in judge(counts, pixels)}
+    verdicts = {v.module: v for v in jetson_verdicts(counts, pixels)}
     assert verdicts["Orin Nano 8GB 15 W"].arithmetic_percent == pytest.approx(
         100, abs=1
     )
@@ -57,7 +57,7 @@ def test_the_verdict_is_that_of_the_table():
 
 def test_memory_alone_can_be_too_much():
     counts = describe_counts(graph((1, 4 * 10**9)), "plain")
-    verdict = judge(counts, 1280 * 720)[0]
+    verdict = jetson_verdicts(counts, 1280 * 720)[0]
     # 2 GB a frame in FP16, thirty times a second, of 51 GB/s.
     assert verdict.memory_percent == pytest.approx(117.6, abs=0.1)
     assert not verdict.fits

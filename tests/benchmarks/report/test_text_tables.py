@@ -1,6 +1,11 @@
 import pytest
 
-from derain.benchmarks.analysis.limits import JETSONS, GraphCost, NetworkLimits, judge
+from derain.benchmarks.analysis.limits import (
+    JETSONS,
+    GraphCost,
+    NetworkLimits,
+    jetson_verdicts,
+)
 from derain.benchmarks.analysis.roofline import RooflinePeak
 from derain.benchmarks.latency.percentiles import SpeedUp
 from derain.benchmarks.report.record import Quality, read_record, write_record
@@ -33,7 +38,7 @@ def record(make_record, make_case, make_row):
     quality = Quality(psnr_db=None, identical=1.0, max_levels=0)
     ours = make_row("bundle-fp32/onnxruntime", speed_up=speed, quality=quality)
     failed = make_row("compile", (), error="no compiler", error_detail="Traceback")
-    verdicts = judge(COST, 1280 * 720)
+    verdicts = jetson_verdicts(COST, 1280 * 720)
     limits = NetworkLimits(counts=[COST], roofline_ms={}, verdicts=verdicts)
     case = make_case(
         make_row(), failed, ours, left_out={"eager-fp16": "no GPU"}, limits=limits

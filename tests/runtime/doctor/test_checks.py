@@ -16,8 +16,8 @@ from derain.runtime.doctor import (
     resources,
     software,
 )
-from derain.runtime.doctor.checks import CHECKS, examine
-from derain.runtime.doctor.machine import Answer, Patient
+from derain.runtime.doctor.checks import CHECKS, run_checks
+from derain.runtime.doctor.machine import Answer, CheckContext
 
 GPU = {
     "name": "Orin",
@@ -55,14 +55,14 @@ class FakeMachine:
 
 
 @pytest.fixture
-def patient(tmp_path):
-    """Makes a machine: ``patient(files={...}, answers={...}, bundle=path)``."""
+def context(tmp_path):
+    """Makes a machine: ``context(files={...}, answers={...}, bundle=path)``."""
 
     def make(files=None, answers=None, bundle=None):
         root = tmp_path / "root"
         root.mkdir(exist_ok=True)
         opened = Bundle.open(bundle) if bundle else None
-        return Patient(FakeMachine(root, files, answers), opened)
+        return CheckContext(FakeMachine(root, files, answers), opened)
 
     return make
 
@@ -70,53 +70,53 @@ def patient(tmp_path):
 L4T = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
 
 
-def test_no_check_fails_on_a_machine_with_nothing(patient):
-    findings = examine(patient(), slow=True)
+def test_no_check_fails_on_a_machine_with_nothing(context):
+    findings = run_checks(context(), slow=True)
     assert len(findings) == len([check for check in CHECKS if not check.of_bundle])
     assert not [name for name, f in findings.items() if "the check fails" in f.found]
     assert findings["packages"].status == "missing"
     assert findings["Python"].status == "ok"
 
 
-def test_no_check_fails_with_a_bundle(patient, bundles):
-    findings = examine(patient(bundle=bundles("darken")))
+def test_no_check_fails_with_a_bundle(context, bundles):
+    findings = run_checks(context(bundle=bundles("darken")))
     assert {"bundle", "precision", "engines"} <= findings.keys()
     assert not [name for name, f in findings.items() if "the check fails" in f.found]
 
 
 @pytest.mark.parametrize(("needed", "status"), [(True, "missing"), (False, "warn")])
-def test_a_check_that_raises_is_a_finding(patient, monkeypatch, needed, status):
+def test_a_check_that_raises_is_a_finding(context, monkeypatch, needed, status):
     from derain.runtime.doctor import checks
 
-    def broken(patient):
+    def broken(context):
         raise ZeroDivisionError("of\nall things")
 
     monkeypatch.setattr(resources, "check_disk", broken)
     row = checks.Check("disk", "resources", "check_disk", needed=needed)
     monkeypatch.setattr(checks, "CHECKS", (row,))
-    finding = examine(patient())["disk"]
+    finding = run_checks(context())["disk"]
     assert finding.status == status
     assert finding.found == "the check fails: ZeroDivisionError: of all things"
 
 
-def test_every_fix_of_a_bare_machine_is_told(patient):
-    for name, finding in examine(patient()).items():
+def test_every_fix_of_a_bare_machine_is_told(context):
+    for name, finding in run_checks(context()).items():
         assert finding.status != "missing" or finding.fix, name
 
 
-def test_packages_that_are_there(patient):
+def test_packages_that_are_there(context):
     lines = "\n".join(
         json.dumps([name, "1.0", ""]) for name in ("click", "cv2", "numpy")
     )
     told = f'{lines}\n["onnxruntime", "1.20", ""]'
-    finding = software.check_packages(patient(answers={"import_module": told}))
+    finding = software.check_packages(context(answers={"import_module": told}))
     assert finding.status == "ok"
     assert finding.found == "click 1.0, cv2 1.0, numpy 1.0, onnxruntime 1.20"
 
 
-def test_a_package_that_kills_python(patient):
+def test_a_package_that_kills_python(context):
     died = Answer(-11, '["click", "8.0", ""]', "")
-    finding = software.check_packages(patient(answers={"import_module": died}))
+    finding = software.check_packages(context(answers={"import_module": died}))
     assert finding.status == "missing"
     assert "click:" not in finding.found
     assert finding.fix.startswith(
@@ -124,10 +124,10 @@ def test_a_package_that_kills_python(patient):
     )
 
 
-def test_packages_over_each_other(patient, monkeypatch):
+def test_packages_over_each_other(context, monkeypatch):
     there = {"onnxruntime": "1.20", "onnxruntime-gpu": "1.20"}
     monkeypatch.setattr(software, "installed", there.get)
-    finding = software.check_conflicts(patient())
+    finding = software.check_conflicts(context())
     assert finding.status == "warn"
     assert finding.found == (
         "onnxruntime and onnxruntime-gpu are installed over each other"
@@ -137,15 +137,15 @@ def test_packages_over_each_other(patient, monkeypatch):
     )
 
 
-def test_ffmpeg_without_an_encoder(patient):
+def test_ffmpeg_without_an_encoder(context):
     told = '["15.0", [61, 19, 101], ["h264"], []]'
-    finding = software.check_pyav(patient(answers={"import av": told}))
+    finding = software.check_pyav(context(answers={"import av": told}))
     assert finding.status == "warn"
     assert finding.found.endswith("it cannot encode H.264")
 
 
-def test_jetpack(patient):
-    machine = patient(
+def test_jetpack(context):
+    machine = context(
         files={
             "etc/nv_tegra_release": L4T,
             "proc/device-tree/model": "NVIDIA Jetson Orin Nano\0",
@@ -160,57 +160,57 @@ def test_jetpack(patient):
 @pytest.mark.parametrize(
     ("release", "jetpack"), [("R38", "JetPack 7;"), ("R39", "JetPack 7.2;")]
 )
-def test_newer_jetpacks_are_known(patient, release, jetpack):
+def test_newer_jetpacks_are_known(context, release, jetpack):
     text = L4T.replace("R36", release)
-    finding = nvidia.check_jetpack(patient(files={"etc/nv_tegra_release": text}))
+    finding = nvidia.check_jetpack(context(files={"etc/nv_tegra_release": text}))
     assert jetpack in finding.found
 
 
-def test_a_jetson_without_jetpack(patient):
-    finding = nvidia.check_jetpack(patient(files={"etc/nv_tegra_release": L4T}))
+def test_a_jetson_without_jetpack(context):
+    finding = nvidia.check_jetpack(context(files={"etc/nv_tegra_release": L4T}))
     assert (finding.status, finding.fix) == ("warn", "sudo apt install nvidia-jetpack")
 
 
-def test_an_old_jetpack(patient):
+def test_an_old_jetpack(context):
     old = L4T.replace("R36", "R35")
-    machine = patient(
+    machine = context(
         files={"etc/nv_tegra_release": old}, answers={"dpkg-query": "5.1.2"}
     )
     assert nvidia.check_jetpack(machine).fix == "flash JetPack 6: TensorRT 10 is needed"
 
 
-def test_no_jetson(patient):
-    assert nvidia.check_jetpack(patient()).status == "absent"
+def test_no_jetson(context):
+    assert nvidia.check_jetpack(context()).status == "absent"
 
 
-def test_tensorrt_that_the_environment_does_not_see(patient, monkeypatch):
+def test_tensorrt_that_the_environment_does_not_see(context, monkeypatch):
     monkeypatch.setattr(nvidia, "_is_there", lambda module: False)
     where = "usr/lib/python3.10/dist-packages/tensorrt"
-    finding = nvidia.check_tensorrt(patient(files={f"{where}/__init__.py": ""}))
+    finding = nvidia.check_tensorrt(context(files={f"{where}/__init__.py": ""}))
     assert finding.status == "warn"
     assert where in finding.found
     assert finding.fix.startswith("python3 -m venv --system-site-packages")
 
 
-def test_tensorrt_that_is_there(patient):
+def test_tensorrt_that_is_there(context):
     told = "10.3.0, /usr/lib/python3.10/dist-packages/tensorrt/__init__.py"
-    finding = nvidia.check_tensorrt(patient(answers={"import tensorrt as": told}))
+    finding = nvidia.check_tensorrt(context(answers={"import tensorrt as": told}))
     assert (finding.status, finding.found) == ("ok", told)
 
 
-def test_tensorrt_that_does_not_load(patient, monkeypatch):
+def test_tensorrt_that_does_not_load(context, monkeypatch):
     monkeypatch.setattr(nvidia, "_is_there", lambda module: True)
     error = Answer(1, "", "Traceback\nImportError: libnvinfer.so.10: cannot open")
-    finding = nvidia.check_tensorrt(patient(answers={"import tensorrt as": error}))
+    finding = nvidia.check_tensorrt(context(answers={"import tensorrt as": error}))
     assert finding.status == "warn"
     assert finding.found.endswith("ImportError: libnvinfer.so.10: cannot open")
 
 
 @pytest.mark.parametrize(("files", "status"), [({}, "absent"), (1, "warn")])
-def test_a_gpu_is_missed_on_a_jetson_only(patient, files, status):
+def test_a_gpu_is_missed_on_a_jetson_only(context, files, status):
     files = files and {"etc/nv_tegra_release": L4T}
     error = Answer(1, "", "no GPU: no driver; install NVIDIA's driver, or a newer one")
-    finding = nvidia.check_gpu(patient(files, {"import probe": error}))
+    finding = nvidia.check_gpu(context(files, {"import probe": error}))
     assert finding.status == status
     assert finding.found == "no GPU: no driver"
     assert finding.fix == "install NVIDIA's driver, or a newer one"
@@ -238,15 +238,15 @@ CPU_ONLINE CORE_0 1
     ],
     ids=["Orin Nano Super", "AGX Orin", "Orin Nano", "no table"],
 )
-def test_the_number_of_the_fastest_mode_is_read(patient, table, fastest):
-    assert nvidia._fastest_mode(patient({"etc/nvpmodel.conf": table})) == fastest
+def test_the_number_of_the_fastest_mode_is_read(context, table, fastest):
+    assert nvidia._fastest_mode(context({"etc/nvpmodel.conf": table})) == fastest
 
 
-def test_the_fastest_mode_there_is_needs_no_other(patient):
+def test_the_fastest_mode_there_is_needs_no_other(context):
     table = "< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=7W >"
     files = {GOVERNOR.format(0): "schedutil\n", "etc/nvpmodel.conf": table}
     answers = {"nvpmodel": "NV Power Mode: 15W\n0"}
-    finding = nvidia.check_power(patient(files=files, answers=answers))
+    finding = nvidia.check_power(context(files=files, answers=answers))
     assert finding.fix == "sudo jetson_clocks"
 
 
@@ -266,36 +266,36 @@ def test_the_fastest_mode_there_is_needs_no_other(patient):
     ],
     ids=["JetPack 6", "JetPack 7.2", "PC with a GPU", "PC", "ARM board"],
 )
-def test_advice_is_by_architecture(patient, files, architecture, smi, fix):
+def test_advice_is_by_architecture(context, files, architecture, smi, fix):
     answers = {"nvidia-smi -L": smi} if smi else {}
-    machine = dataclasses.replace(patient(files, answers), architecture=architecture)
+    machine = dataclasses.replace(context(files, answers), architecture=architecture)
     finding = nvidia.check_fastest_backend(machine)
     assert fix in finding.fix
     assert (finding.fix == "") == (fix == "")
     there = {**answers, "import ": ""}
-    machine = dataclasses.replace(patient(files, there), architecture=architecture)
+    machine = dataclasses.replace(context(files, there), architecture=architecture)
     assert nvidia.check_fastest_backend(machine).status == "ok"
 
 
-def test_int8_is_for_what_computes_in_it(patient, bundles, monkeypatch):
+def test_int8_is_for_what_computes_in_it(context, bundles, monkeypatch):
     row = dataclasses.replace(BACKENDS["openvino"], precisions=("fp32", "int8"))
     monkeypatch.setitem(BACKENDS, "openvino", row)
-    finding = bundle_fit.check_bundle_precision(patient(bundle=bundles("int8")))
+    finding = bundle_fit.check_bundle_precision(context(bundle=bundles("int8")))
     assert finding.status == "warn"
     assert "derain[openvino]" in finding.fix
-    machine = patient(answers={" openvino": "openvino 1.0"}, bundle=bundles("int8"))
+    machine = context(answers={" openvino": "openvino 1.0"}, bundle=bundles("int8"))
     finding = bundle_fit.check_bundle_precision(machine)
     assert (finding.status, finding.found) == ("ok", "int8, as openvino 1.0 computes")
 
 
-def test_backends_that_work_and_that_do_not(patient):
+def test_backends_that_work_and_that_do_not(context):
     told = {" openvino": "openvino 2.0", " onnxruntime": "onnxruntime 1.0"}
-    machine = patient(answers=told)
+    machine = context(answers=told)
     finding = software.check_backends(machine)
     assert finding.status == "ok"
     assert finding.found.startswith("onnxruntime (onnxruntime 1.0); ")
     assert "; openvino (openvino 2.0); not tensorrt, tensorrt-rtx" in finding.found
-    finding = software.check_backends(patient())
+    finding = software.check_backends(context())
     assert (finding.status, finding.fix) == ("missing", "pip install onnxruntime")
     assert finding.found == "none: ModuleNotFoundError: No module named 'x'"
 
@@ -303,9 +303,9 @@ def test_backends_that_work_and_that_do_not(patient):
 GOVERNOR = "sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor"
 
 
-def test_a_power_mode_below_the_fastest(patient):
+def test_a_power_mode_below_the_fastest(context):
     finding = nvidia.check_power(
-        patient(
+        context(
             files={
                 GOVERNOR.format(0): "schedutil\n",
                 GOVERNOR.format(1): "schedutil\n",
@@ -315,7 +315,7 @@ def test_a_power_mode_below_the_fastest(patient):
     )
     assert finding.fix.startswith("choose a mode from /etc/nvpmodel.conf")
     finding = nvidia.check_power(
-        patient(
+        context(
             files={"etc/nvpmodel.conf": SUPER},
             answers={"nvpmodel": "NV Power Mode: 15W\n0"},
         )
@@ -327,9 +327,9 @@ def test_a_power_mode_below_the_fastest(patient):
     assert finding.fix == "sudo nvpmodel -m 2 && sudo jetson_clocks"
 
 
-def test_the_fastest_power_mode(patient):
+def test_the_fastest_power_mode(context):
     finding = nvidia.check_power(
-        patient(
+        context(
             files={GOVERNOR.format(0): "performance\n"},
             answers={"nvpmodel": "NV Power Mode: MAXN_SUPER\n2"},
         )
@@ -337,7 +337,7 @@ def test_the_fastest_power_mode(patient):
     assert finding.status == "ok"
 
 
-def test_gstreamer_and_its_hardware(patient):
+def test_gstreamer_and_its_hardware(context):
     answers = {
         "gst-launch-1.0 --version": "gst-launch-1.0 version 1.20.3\nGStreamer 1.20.3",
         "--exists nvv4l2decoder": "",
@@ -347,17 +347,17 @@ def test_gstreamer_and_its_hardware(patient):
         "--exists y4menc": "",
         "gst-inspect-1.0": Answer(1, ""),
     }
-    finding = media.check_gstreamer(patient(answers=answers))
+    finding = media.check_gstreamer(context(answers=answers))
     assert finding.status == "ok"
     assert finding.found == (
         "1.20.3; hardware elements: nvarguscamerasrc, nvv4l2decoder"
     )
     del answers["--exists y4menc"]
-    assert "without y4menc" in media.check_gstreamer(patient(answers=answers)).found
+    assert "without y4menc" in media.check_gstreamer(context(answers=answers)).found
 
 
-def test_cameras(patient, monkeypatch):
-    machine = patient(
+def test_cameras(context, monkeypatch):
+    machine = context(
         files={
             "dev/video0": "",
             "dev/video2": "",
@@ -384,15 +384,15 @@ MEMORY = "MemTotal:  {} kB\nMemFree: 1 kB\nMemAvailable: {} kB\n"
 @pytest.mark.parametrize(
     ("free_gib", "status"), [(4, "ok"), (0.5, "warn")], ids=["enough", "little"]
 )
-def test_memory(patient, free_gib, status):
+def test_memory(context, free_gib, status):
     text = MEMORY.format(8 << 20, int(free_gib * (1 << 20)))
-    finding = resources.check_memory(patient(files={"proc/meminfo": text}))
+    finding = resources.check_memory(context(files={"proc/meminfo": text}))
     assert finding.status == status
     assert finding.found == f"{free_gib:.1f} GiB free of 8.0"
 
 
-def test_a_bundle_that_cannot_fit(patient, bundles):
-    machine = patient(
+def test_a_bundle_that_cannot_fit(context, bundles):
+    machine = context(
         {"proc/meminfo": MEMORY.format(100, 40)}, bundle=bundles("darken")
     )
     finding = bundle_fit.check_bundle_size(machine)
@@ -400,36 +400,36 @@ def test_a_bundle_that_cannot_fit(patient, bundles):
     assert "smaller --size" in finding.fix
 
 
-def test_a_bundle_that_fits(patient, bundles):
+def test_a_bundle_that_fits(context, bundles):
     text = MEMORY.format(8 << 20, 4 << 20)
-    machine = patient({"proc/meminfo": text}, bundle=bundles("darken"))
+    machine = context({"proc/meminfo": text}, bundle=bundles("darken"))
     finding = bundle_fit.check_bundle_size(machine)
     assert finding.status == "ok"
     assert finding.found.startswith("qsnet, fp32, frames of 64x48; at least ")
 
 
-def test_half_precision_without_a_gpu(patient, bundles):
-    finding = bundle_fit.check_bundle_precision(patient(bundle=bundles("fp16")))
+def test_half_precision_without_a_gpu(context, bundles):
+    finding = bundle_fit.check_bundle_precision(context(bundle=bundles("fp16")))
     assert finding.status == "warn"
     assert "--fp32" in finding.fix
 
 
-def test_half_precision_with_a_gpu(patient, bundles):
+def test_half_precision_with_a_gpu(context, bundles):
     answers = {"check_backend(sys.argv[1])": "tensorrt 10.3.0 on Orin"}
-    machine = patient(answers=answers, bundle=bundles("fp16"))
+    machine = context(answers=answers, bundle=bundles("fp16"))
     assert bundle_fit.check_bundle_precision(machine).status == "ok"
 
 
-def test_a_bundle_without_an_engine_where_one_could_be(patient, bundles):
+def test_a_bundle_without_an_engine_where_one_could_be(context, bundles):
     answers = {"import tensorrt as library": json.dumps(["10.3.0", GPU])}
-    machine = patient(answers=answers, bundle=bundles("darken"))
+    machine = context(answers=answers, bundle=bundles("darken"))
     finding = bundle_fit.check_bundle_engines(machine)
     assert finding.status == "absent"
     assert finding.found.endswith("has no tensorrt engine")
     assert finding.fix == f"derain-compile {bundles('darken')} --backend tensorrt"
 
 
-def test_a_bundle_whose_engine_is_for_another_gpu(patient, bundles, tmp_path):
+def test_a_bundle_whose_engine_is_for_another_gpu(context, bundles, tmp_path):
     import shutil
 
     from derain.core.bundle import MODEL_FILE
@@ -455,19 +455,19 @@ def test_a_bundle_whose_engine_is_for_another_gpu(patient, bundles, tmp_path):
     ]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     answers = {"import tensorrt as library": json.dumps(["10.3.0", GPU])}
-    finding = bundle_fit.check_bundle_engines(patient(answers=answers, bundle=folder))
+    finding = bundle_fit.check_bundle_engines(context(answers=answers, bundle=folder))
     assert finding.status == "warn"
     assert "was built for tensorrt 10.3.0, Thor (11.0)" in finding.found
     assert "this is tensorrt 10.3.0, Orin (8.7)" in finding.found
     assert finding.fix.startswith("derain-compile ")
 
 
-def test_decoders_that_work_are_measured(patient):
+def test_decoders_that_work_are_measured(context):
     answers = {
         "with av.open(sys.argv[1]": "",  # makes the clip
         "clip.h264  cuda": f"{decoders.FRAMES} 0.5",
         "clip.h264  vaapi": Answer(1, "", "RuntimeError: no device"),
         "clip.h264  ": f"{decoders.FRAMES} 2.0",
     }
-    finding = decoders.measure_decoders(patient(answers=answers))
+    finding = decoders.measure_decoders(context(answers=answers))
     assert finding.found == ("H.264 1280x720: processor 60 frames/s, cuda 240 frames/s")

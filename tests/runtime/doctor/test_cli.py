@@ -35,7 +35,7 @@ def findings(monkeypatch):
     """Makes the checks find what is given."""
 
     def find(**findings):
-        monkeypatch.setattr(checks, "examine", lambda patient, slow: dict(findings))
+        monkeypatch.setattr(checks, "run_checks", lambda context, slow: dict(findings))
 
     return find
 

@@ -66,7 +66,9 @@ def write_bundle(folder, model, sizes, golden, expected, **fields):
     Manifest(
         **{**defaults, **fields},
         sizes=sizes if isinstance(sizes, SizeRange) else SizeRange.parse(sizes),
-        golden=Golden(input=GOLDEN_INPUT, output=GOLDEN_OUTPUT, min_psnr_db=limit),
+        golden=Golden(
+            inputs=(GOLDEN_INPUT,), outputs=(GOLDEN_OUTPUT,), min_psnr_db=limit
+        ),
         files={name: sha256(folder / name) for name in names},
     ).write(folder)
     return folder

@@ -110,6 +110,7 @@ class Derainer:
     def _open(self, name: str, threads: int) -> None:
         self.backend = name
         self._backend: Backend = open_backend(name, self.bundle, threads)
+        self._memory = self._backend.new_memory()
         try:
             self.golden_psnr_db = self._test_itself()
         except BaseException:
@@ -155,7 +156,7 @@ class Derainer:
             ShapeError: The frame is of another size, shape or dtype.
             EngineError: The backend failed.
         """
-        derained = self._backend.infer(self._checked(frame))
+        derained = self._backend.infer(self._checked(frame), self._memory)
         return derained.reshape(frame.shape)
 
     def stream(
@@ -174,16 +175,18 @@ class Derainer:
             ShapeError: A frame is of another size, shape or dtype.
             EngineError: The backend failed, or another stream is running.
         """
-        with closing(self._backend.stream(map(self._checked, frames))) as derained:
+        self.reset()
+        checked = map(self._checked, frames)
+        with closing(self._backend.stream(checked, self._memory)) as derained:
             for frame in derained:
                 yield frame[0]
 
     def reset(self) -> None:
         """Forget the frames so far: the next one begins another clip.
 
-        It clears the memory of a bundle that has states. One without, as all are today,
-        remembers nothing, and nothing is done.
+        A bundle without states remembers nothing, and nothing is done.
         """
+        self._memory.reset()
 
     def close(self) -> None:
         """Free the backend. Calling it twice is harmless."""

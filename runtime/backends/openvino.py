@@ -22,7 +22,7 @@ from openvino import opset13 as ops
 
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError
-from derain.runtime.backends.protocol import StageTimes
+from derain.runtime.backends.protocol import Memory, NoMemory, StageTimes
 
 _ERRORS_ONLY = 3  # severity of ONNX Runtime's messages
 
@@ -77,7 +77,11 @@ class OpenVinoBackend:
         if threads:
             self.description += f", {threads} thread{'s' if threads > 1 else ''}"
 
-    def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def new_memory(self) -> Memory:
+        """See `Backend.new_memory`."""
+        return NoMemory()
+
+    def infer(self, frame: NDArray[np.uint8], memory: Memory) -> NDArray[np.uint8]:
         """See `Backend.infer`."""
         started = time.perf_counter()
         try:
@@ -91,11 +95,11 @@ class OpenVinoBackend:
         return cast(NDArray[np.uint8], results[0])
 
     def stream(
-        self, frames: Iterable[NDArray[np.uint8]]
+        self, frames: Iterable[NDArray[np.uint8]], memory: Memory
     ) -> Generator[NDArray[np.uint8], None, None]:
         """See `Backend.stream`. One frame after the other: each takes every core."""
         for frame in frames:
-            yield self.infer(frame)
+            yield self.infer(frame, memory)
 
     def close(self) -> None:
         """See `Backend.close`. OpenVINO frees a request when it is collected."""

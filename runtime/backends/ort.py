@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError
-from derain.runtime.backends.protocol import StageTimes
+from derain.runtime.backends.protocol import Memory, NoMemory, StageTimes
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,11 @@ class OnnxRuntimeBackend:
         self.times: StageTimes | None = None
         self.description = _description(_CPU, threads)
 
-    def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def new_memory(self) -> Memory:
+        """See `Backend.new_memory`."""
+        return NoMemory()
+
+    def infer(self, frame: NDArray[np.uint8], memory: Memory) -> NDArray[np.uint8]:
         """See `Backend.infer`."""
         started = time.perf_counter()
         try:
@@ -89,11 +93,11 @@ class OnnxRuntimeBackend:
         return cast(NDArray[np.uint8], derained)
 
     def stream(
-        self, frames: Iterable[NDArray[np.uint8]]
+        self, frames: Iterable[NDArray[np.uint8]], memory: Memory
     ) -> Generator[NDArray[np.uint8], None, None]:
         """See `Backend.stream`. ONNX Runtime runs one frame after the other."""
         for frame in frames:
-            yield self.infer(frame)
+            yield self.infer(frame, memory)
 
     def close(self) -> None:
         """See `Backend.close`. ONNX Runtime frees a session when it is collected."""
@@ -133,7 +137,11 @@ class OnnxRuntimeCudaBackend:
         self.times: StageTimes | None = None
         self.description = _description(_CUDA, threads)
 
-    def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def new_memory(self) -> Memory:
+        """See `Backend.new_memory`."""
+        return NoMemory()
+
+    def infer(self, frame: NDArray[np.uint8], memory: Memory) -> NDArray[np.uint8]:
         """See `Backend.infer`."""
         clock = [time.perf_counter()]
         try:
@@ -157,11 +165,11 @@ class OnnxRuntimeCudaBackend:
         return cast(NDArray[np.uint8], derained)
 
     def stream(
-        self, frames: Iterable[NDArray[np.uint8]]
+        self, frames: Iterable[NDArray[np.uint8]], memory: Memory
     ) -> Generator[NDArray[np.uint8], None, None]:
         """See `Backend.stream`. ONNX Runtime runs one frame after the other."""
         for frame in frames:
-            yield self.infer(frame)
+            yield self.infer(frame, memory)
 
     def close(self) -> None:
         """See `Backend.close`. ONNX Runtime frees what is collected."""

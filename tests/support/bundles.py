@@ -72,3 +72,8 @@ def write_bundle(folder, model, sizes, golden, expected, **fields):
         files={name: sha256(folder / name) for name in names},
     ).write(folder)
     return folder
+
+
+def infer_once(backend, frame):
+    """What a backend makes of one frame, `(1, H, W, 3)`, with nothing before it."""
+    return backend.infer(frame, backend.new_memory())

@@ -8,6 +8,7 @@ import pytest
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError, MissingDependencyError
 from derain.runtime.backends import BACKENDS, open_backend
+from support.bundles import infer_once
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -39,7 +40,7 @@ def test_every_row_derains_or_says_why_not(name, bundles, image):
         backend = open_backend(name, Bundle.open(bundles("darken")))
     except (EngineError, MissingDependencyError) as error:
         pytest.skip(str(error))
-    got = backend.infer(image()[None])
+    got = infer_once(backend, image()[None])
     np.testing.assert_array_equal(got[0], image() >> 1)
     backend.close()
     backend.close()
@@ -71,7 +72,7 @@ def test_a_failure_of_the_engine_is_one_line(bundles, image):
 
     backend = open_backend("onnxruntime", Bundle.open(bundles("darken")))
     with pytest.raises(EngineError, match=r"^onnxruntime failed: .*") as caught:
-        backend.infer(image(Size(8, 8))[None])
+        infer_once(backend, image(Size(8, 8))[None])
     assert "\n" not in str(caught.value)
     backend.close()
 
@@ -80,7 +81,9 @@ def test_onnxruntime_streams_in_order_and_says_how_long_it_took(bundles, image):
     backend = open_backend("onnxruntime", Bundle.open(bundles("darken")))
     assert backend.times is None
     frames = [image(shift=shift)[None] for shift in range(4)]
-    for frame, derained in zip(frames, backend.stream(frames), strict=True):
+    for frame, derained in zip(
+        frames, backend.stream(frames, backend.new_memory()), strict=True
+    ):
         np.testing.assert_array_equal(derained, frame >> 1)
         times = backend.times
         assert times.compute_ms > 0
@@ -98,8 +101,12 @@ def test_the_cuda_provider_agrees_with_the_processor(bundles, image):
     except EngineError as error:
         pytest.skip(str(error))
     cpu = open_backend("onnxruntime", bundle)
-    np.testing.assert_array_equal(gpu.infer(image()[None]), cpu.infer(image()[None]))
+    np.testing.assert_array_equal(
+        infer_once(gpu, image()[None]), infer_once(cpu, image()[None])
+    )
     assert gpu.times.upload_ms > 0
-    np.testing.assert_array_equal(gpu.infer(image()[None]), cpu.infer(image()[None]))
+    np.testing.assert_array_equal(
+        infer_once(gpu, image()[None]), infer_once(cpu, image()[None])
+    )
     gpu.close()
     cpu.close()

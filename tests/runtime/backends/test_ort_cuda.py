@@ -11,6 +11,7 @@ from derain.core.bundle import Bundle
 from derain.core.errors import EngineError
 from derain.core.sizes import Size
 from derain.runtime.backends import open_backend
+from support.bundles import infer_once
 
 CUDA = "CUDAExecutionProvider"
 
@@ -101,7 +102,9 @@ def test_frames_of_one_size_go_through_the_same_buffers(opened, image):
     backend = opened()
     assert Session.opened == ({"enable_cuda_graph": "1"},)
     frames = [image(shift=shift)[None] for shift in range(4)]
-    for frame, derained in zip(frames, backend.stream(frames), strict=True):
+    for frame, derained in zip(
+        frames, backend.stream(frames, backend.new_memory()), strict=True
+    ):
         np.testing.assert_array_equal(derained, 255 - frame)
         assert min(backend.times.upload_ms, backend.times.download_ms) >= 0
         assert backend.times.compute_ms > 0
@@ -116,7 +119,7 @@ def test_a_range_of_sizes_has_no_graph_and_buffers_for_one_at_a_time(opened, ima
     assert Session.opened == ({},)
     for size in (Size(64, 48), Size(64, 48), Size(32, 32), Size(64, 48)):
         frame = image(size)[None]
-        np.testing.assert_array_equal(backend.infer(frame), 255 - frame)
+        np.testing.assert_array_equal(infer_once(backend, frame), 255 - frame)
     assert Value.made == 6
     backend.close()
 
@@ -129,7 +132,7 @@ def test_a_graph_that_cannot_be_captured_costs_a_note(opened, image, monkeypatch
     assert note.startswith("no CUDA graph, each kernel is started alone: ")
     assert "\n" not in note
     frame = image()[None]
-    np.testing.assert_array_equal(backend.infer(frame), 255 - frame)
+    np.testing.assert_array_equal(infer_once(backend, frame), 255 - frame)
 
 
 def test_cuda_from_pip_is_loaded_and_what_it_prints_is_a_detail(opened, capsys, caplog):
@@ -145,7 +148,7 @@ def test_a_failure_on_the_device_is_one_line(opened, image, monkeypatch):
 
     monkeypatch.setattr(Session, "run_with_iobinding", fail)
     with pytest.raises(EngineError, match=r"^onnxruntime failed: CUDA failure 700: an"):
-        opened().infer(image()[None])
+        infer_once(opened(), image()[None])
 
 
 def test_on_a_jetson_there_is_nothing_to_install(bundles, monkeypatch):

@@ -22,7 +22,9 @@ from openvino import opset13 as ops
 
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError
-from derain.runtime.backends.protocol import Memory, NoMemory, StageTimes
+from derain.core.manifest import Manifest
+from derain.runtime.backends.protocol import Memory, StageTimes
+from derain.runtime.backends.states import HEALTH, SwappedStates, check_names
 
 _ERRORS_ONLY = 3  # severity of ONNX Runtime's messages
 
@@ -64,7 +66,7 @@ class OpenVinoBackend:
             model = _read(core, bundle.model_path)
             _shield_concatenations(model)
             compiled = core.compile_model(model, "CPU", settings)
-            self._request = compiled.create_infer_request()
+            self._request: Any = compiled.create_infer_request()
         except _ANY_ERROR as error:
             what_to_do = ""
             if bundle.manifest.target == "onnxruntime":
@@ -72,26 +74,40 @@ class OpenVinoBackend:
             raise EngineError(
                 f"{bundle.model_path} does not load: {_line(error)}{what_to_do}"
             ) from error
+        self._manifest = bundle.manifest
+        names = [
+            [port.get_any_name() for port in ports]
+            for ports in (compiled.inputs, compiled.outputs)
+        ]
+        check_names(bundle, *names)
+        self._has_health = HEALTH in names[1]
         self.times: StageTimes | None = None
         self.description = f"openvino {_version()}, processor"
         if threads:
             self.description += f", {threads} thread{'s' if threads > 1 else ''}"
 
-    def new_memory(self) -> Memory:
+    def new_memory(self) -> TensorMemory:
         """See `Backend.new_memory`."""
-        return NoMemory()
+        return TensorMemory(self._request, self._manifest)
 
     def infer(self, frame: NDArray[np.uint8], memory: Memory) -> NDArray[np.uint8]:
         """See `Backend.infer`."""
+        if not isinstance(memory, TensorMemory) or memory.request is not self._request:
+            raise EngineError(f"{self.description}: this memory is of another backend")
         started = time.perf_counter()
         try:
+            memory.bind(frame)
             results = self._request.infer(
                 [frame], share_inputs=True, share_outputs=True
             )
+            health = float(results[HEALTH]) if self._has_health else 0.0
+        except EngineError:
+            raise
         except _ANY_ERROR as error:
             raise EngineError(f"openvino failed: {_line(error)}") from error
         compute_ms = (time.perf_counter() - started) * 1000
         self.times = StageTimes(upload_ms=0.0, compute_ms=compute_ms, download_ms=0.0)
+        memory.end(health)
         return cast(NDArray[np.uint8], results[0])
 
     def stream(
@@ -103,7 +119,45 @@ class OpenVinoBackend:
 
     def close(self) -> None:
         """See `Backend.close`. OpenVINO frees a request when it is collected."""
-        self.__dict__.pop("_request", None)
+        self._request = None
+
+
+class TensorMemory(SwappedStates[Any]):
+    """See `Memory`: tensors that are set as the request's inputs and outputs, in turns.
+
+    OpenVINO's own states (`MakeStateful`) belong to a request: each stream of frames
+    would take one, with all that the network needs in between. They save a copy of each
+    state into the layout that convolutions have: 1 % of a frame (16 channels at half
+    size, 9 convolutions of 32, 1280x720, 2026.4 on one busy core, least time of 12:
+    499 ms bound, 495 ms with its states, 488 ms the graph without them).
+
+    Args:
+        request: Of OpenVINO.
+        manifest: Of its bundle.
+    """
+
+    def __init__(self, request: Any, manifest: Manifest) -> None:
+        super().__init__(
+            manifest,
+            lambda shape, dtype: ov.Tensor(ov.Type(dtype), ov.Shape(shape)),
+            lambda tensor, array: np.copyto(tensor.data, array),
+        )
+        self.request = request
+        self._turns: list[list[tuple[str, Any]]] = []
+
+    def bind(self, frame: NDArray[np.uint8]) -> None:
+        """Let the request read and write the states as it is `frame`'s turn."""
+        if self.begin(frame):
+            self._turns = [
+                [pair for side in self.bindings(turn) for pair in side.items()]
+                for turn in range(2)
+            ]
+        for name, tensor in self._turns[self.turn]:
+            self.request.set_tensor(name, tensor)
+
+    def _free(self) -> None:
+        self._turns = []
+        super()._free()
 
 
 def _version() -> str:

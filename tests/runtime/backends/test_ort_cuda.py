@@ -72,7 +72,7 @@ class Session:
         bound.bind_ortvalue_output = lambda name, value: setattr(bound, name, value)
         return bound
 
-    def run_with_iobinding(self, bound):
+    def run_with_iobinding(self, bound, options):
         if not self.graph or self.captured is None:
             self.captured = bound
         self.captured.derained.array[:] = 255 - self.captured.frame.array
@@ -117,9 +117,10 @@ def test_frames_of_one_size_go_through_the_same_buffers(opened, image):
 def test_a_range_of_sizes_has_no_graph_and_buffers_for_one_at_a_time(opened, image):
     backend = opened("dynamic")
     assert Session.opened == ({},)
+    memory = backend.new_memory()
     for size in (Size(64, 48), Size(64, 48), Size(32, 32), Size(64, 48)):
         frame = image(size)[None]
-        np.testing.assert_array_equal(infer_once(backend, frame), 255 - frame)
+        np.testing.assert_array_equal(backend.infer(frame, memory), 255 - frame)
     assert Value.made == 6
     backend.close()
 
@@ -143,7 +144,7 @@ def test_cuda_from_pip_is_loaded_and_what_it_prints_is_a_detail(opened, capsys, 
 
 
 def test_a_failure_on_the_device_is_one_line(opened, image, monkeypatch):
-    def fail(self, bound):
+    def fail(self, bound, options):
         raise RuntimeError("CUDA failure 700:\nan illegal access")
 
     monkeypatch.setattr(Session, "run_with_iobinding", fail)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import tempfile
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -75,12 +75,14 @@ class OpenVinoBackend:
                 f"{bundle.model_path} does not load: {_line(error)}{what_to_do}"
             ) from error
         self._manifest = bundle.manifest
-        names = [
-            [port.get_any_name() for port in ports]
-            for ports in (compiled.inputs, compiled.outputs)
-        ]
-        check_names(bundle, *names)
-        self._has_health = HEALTH in names[1]
+        states = bundle.manifest.states
+        inputs = _ports(compiled.inputs, [state.input for state in states])
+        outputs = _ports(
+            compiled.outputs, [state.output for state in states] + [HEALTH]
+        )
+        check_names(bundle, list(inputs), list(outputs))
+        self._health = outputs.get(HEALTH)
+        self._states = inputs | outputs
         self.times: StageTimes | None = None
         self.description = f"openvino {_version()}, processor"
         if threads:
@@ -88,7 +90,7 @@ class OpenVinoBackend:
 
     def new_memory(self) -> TensorMemory:
         """See `Backend.new_memory`."""
-        return TensorMemory(self._request, self._manifest)
+        return TensorMemory(self._request, self._manifest, self._states)
 
     def infer(self, frame: NDArray[np.uint8], memory: Memory) -> NDArray[np.uint8]:
         """See `Backend.infer`."""
@@ -100,7 +102,7 @@ class OpenVinoBackend:
             results = self._request.infer(
                 [frame], share_inputs=True, share_outputs=True
             )
-            health = float(results[HEALTH]) if self._has_health else 0.0
+            health = 0.0 if self._health is None else float(results[self._health])
         except EngineError:
             raise
         except _ANY_ERROR as error:
@@ -134,26 +136,34 @@ class TensorMemory(SwappedStates[Any]):
     Args:
         request: Of OpenVINO.
         manifest: Of its bundle.
+        ports: The request's inputs and outputs by their names in the graph.
     """
 
-    def __init__(self, request: Any, manifest: Manifest) -> None:
+    def __init__(
+        self, request: Any, manifest: Manifest, ports: Mapping[str, Any]
+    ) -> None:
         super().__init__(
             manifest,
             lambda shape, dtype: ov.Tensor(ov.Type(dtype), ov.Shape(shape)),
             lambda tensor, array: np.copyto(tensor.data, array),
         )
         self.request = request
-        self._turns: list[list[tuple[str, Any]]] = []
+        self._ports = ports
+        self._turns: list[list[tuple[Any, Any]]] = []
 
     def bind(self, frame: NDArray[np.uint8]) -> None:
         """Let the request read and write the states as it is `frame`'s turn."""
         if self.begin(frame):
             self._turns = [
-                [pair for side in self.bindings(turn) for pair in side.items()]
+                [
+                    (self._ports[name], tensor)
+                    for side in self.bindings(turn)
+                    for name, tensor in side.items()
+                ]
                 for turn in range(2)
             ]
-        for name, tensor in self._turns[self.turn]:
-            self.request.set_tensor(name, tensor)
+        for port, tensor in self._turns[self.turn]:
+            self.request.set_tensor(port, tensor)
 
     def _free(self) -> None:
         self._turns = []
@@ -177,6 +187,21 @@ def _saturates(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         return "vnni" not in cpuinfo.read_text(encoding="utf-8")
     except OSError:
         return True
+
+
+def _ports(ports: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+    """Ports by those of `names` that they bear; the others, by any name, come first.
+
+    A port bears the names of all tensors that OpenVINO makes one of, in no order.
+    """
+    found, rest = {}, list(ports)
+    for name in names:
+        bearers = [
+            number for number, port in enumerate(rest) if name in port.get_names()
+        ]
+        if bearers:
+            found[name] = rest.pop(bearers[0])
+    return {port.get_any_name(): port for port in rest} | found
 
 
 def _read(core: Any, path: Path) -> Any:

@@ -111,13 +111,11 @@ class SwappedStates(Generic[Buffer]):
         self._free()
 
     def _make_room(self, frame: NDArray[np.uint8]) -> None:
-        states = self._manifest.states
+        states, size = self._manifest.states, Size(frame.shape[2], frame.shape[1])
         try:
-            shapes = self._manifest.state_shapes(Size(frame.shape[2], frame.shape[1]))
+            shapes = self._manifest.state_shapes(size)
         except ValueError as error:
-            raise EngineError(
-                f"the bundle's states fit no such frame: {error}"
-            ) from error
+            raise EngineError(f"no states fit a frame of {size}: {error}") from error
         first, second = (
             [
                 self._allocate(shape, np.dtype(state.dtype))

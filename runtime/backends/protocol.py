@@ -35,7 +35,7 @@ class Memory(Protocol):
     """
 
     def reset(self) -> None:
-        """Forget all frames: the next one is a first one."""
+        """Forget all frames: the next one is a first one. Harmless once closed."""
         ...
 
     def close(self) -> None:

@@ -7,8 +7,10 @@ import pytest
 
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError, MissingDependencyError
+from derain.core.sizes import Size
 from derain.runtime.backends import BACKENDS, open_backend
 from support.bundles import infer_once
+from support.memory_network import Fading, clip_of
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -68,8 +70,6 @@ def test_a_provider_that_falls_back_is_an_error(bundles, monkeypatch):
 
 
 def test_a_failure_of_the_engine_is_one_line(bundles, image):
-    from derain.core.sizes import Size
-
     backend = open_backend("onnxruntime", Bundle.open(bundles("darken")))
     with pytest.raises(EngineError, match=r"^onnxruntime failed: .*") as caught:
         infer_once(backend, image(Size(8, 8))[None])
@@ -110,3 +110,23 @@ def test_the_cuda_provider_agrees_with_the_processor(bundles, image):
     )
     gpu.close()
     cpu.close()
+
+
+@pytest.mark.gpu
+def test_states_on_the_cuda_provider_agree_with_numpy(tmp_path):
+    """On a GPU with onnxruntime-gpu: two streams, the second one after a reset."""
+    network, clip = Fading("61x45", multiple_of=4), clip_of(6, Size(61, 45))
+    bundle = Bundle.open(network.bundle(tmp_path / "bundle", clip))
+    try:
+        backend = open_backend("onnxruntime-cuda", bundle)
+    except EngineError as error:
+        pytest.skip(str(error))
+    memories = [backend.new_memory(), backend.new_memory()]
+    for _ in range(2):
+        for frame, wanted in zip(clip, network.derain(clip), strict=True):
+            for memory in memories:
+                got = backend.infer(frame[None], memory)[0]
+                assert np.abs(got.astype(int) - wanted).max() <= 1
+        for memory in memories:
+            memory.reset()
+    backend.close()

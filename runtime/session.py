@@ -20,8 +20,8 @@ class Session:
     """Derains the frames of one camera, clip or caller; see `Derainer.session`.
 
     What a network with states remembers is kept from call to call. Another session of
-    the same derainer knows nothing of it, and one session's pictures stay as they are
-    when another one is called.
+    the same derainer knows nothing of it; but sessions may share the place of their
+    pictures: each is valid until the next call of any of them.
 
     Args:
         backend: What derains; shared, and not closed by this.

@@ -178,6 +178,36 @@ class Seeing(Fading):
         return [np.minimum.reduce(shown[k : k + 3]) for k in range(len(frames))]
 
 
+class Feedback(Fading):
+    """Its own picture of the frame before comes in again: one tensor, two outputs."""
+
+    def __init__(self, sizes):
+        super().__init__(sizes, multiple_of=1)
+        self.states = (PREVIOUS,)
+
+    def model(self):
+        """The ONNX graph."""
+        pytest.importorskip("onnx", reason="bundles need derain[export]")
+        from onnx import helper, numpy_helper
+
+        one = numpy_helper.from_array(np.array([1], np.uint8), "one")
+        half = {"direction": "RIGHT"}
+        nodes = [
+            helper.make_node("BitShift", ["frame", "one"], ["a"], **half),
+            helper.make_node("BitShift", ["state_0_in", "one"], ["b"], **half),
+            helper.make_node("Add", ["a", "b"], ["derained"]),
+            helper.make_node("Identity", ["derained"], ["state_0_out"]),
+        ]
+        return frame_model(nodes, self.sizes, [one], name="echo", states=self.states)
+
+    def derain(self, frames):
+        """What it makes of a clip, in NumPy: as many frames."""
+        derained = [frames[0]]
+        for frame in frames:
+            derained.append((frame >> 1) + (derained[-1] >> 1))
+        return derained[1:]
+
+
 def clip_of(count, size, seed=0):
     """`count` frames of noise, each `(H, W, 3)` uint8, none of them white."""
     generator = np.random.default_rng(seed)

@@ -27,7 +27,7 @@ from derain.calibration.layers import (
     values_by_name,
 )
 from derain.calibration.observer_outputs import ObserverOutputs
-from derain.calibration.session import Frame, Session
+from derain.calibration.session import Frame, GraphSession
 from derain.core.errors import CalibrationError
 
 # Positively homogeneous: a channel's positive factor goes through.
@@ -173,7 +173,7 @@ def _reach(
     for index, tensor in enumerate(tensors):
         outputs.largest(f"{index}", values[tensor])
     outputs.finish()
-    session = Session(copy)
+    session = GraphSession(copy)
     reach: dict[str, NDArray[np.float64]] = {}
     for frame in frames:
         for name, ends in session.run(frame).items():

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from derain.calibration.histograms import Histogram
 from derain.calibration.layers import Layer, constant, nodes_by_name, values_by_name
 from derain.calibration.observer_outputs import ObserverOutputs
-from derain.calibration.session import Frame, Session
+from derain.calibration.session import Frame, GraphSession
 from derain.core.errors import CalibrationError
 from derain.core.progress import Progress, frames_line
 
@@ -109,11 +109,11 @@ def observe(
     observations = {tensor: Observation() for tensor in tensors}
     macs: dict[str, int] = {}
     progress = Progress()
-    session: Session | None = None
+    session: GraphSession | None = None
     for done, frame in enumerate(frames, 1):
         if session is None:
             outputs = _instrumented(model, layers, tensors, frame.shape[:2])
-            session = Session(outputs)
+            session = GraphSession(outputs)
         seen = session.run(frame)
         for index, tensor in enumerate(tensors):
             ends = (seen.get(f"largest_{index}{end}") for end in ("", "_below"))

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from derain.calibration.session import Frame, Session
+from derain.calibration.session import Frame, GraphSession
 from derain.core.errors import CalibrationError
 from derain.core.metrics import CEILING_DB, psnr_of_mse
 from derain.core.synthetic.rain import LINES, PRESETS, rain_on_clip
@@ -91,14 +91,14 @@ class Scorer:
             )
         self.frames = tuple(frames)
         self._model = model
-        session = Session(model)  # not kept: two sessions' memory is a lot
+        session = GraphSession(model)  # not kept: two sessions' memory is a lot
         self._wanted = [session.derain(frame.rainy) for frame in frames]
         self._clip: list[Frame] = []
         self._float_unrest = 0.0
 
     def score(self, model: ir.Model) -> Accuracy:
         """How good `model` is on the held-out frames."""
-        session = Session(model)
+        session = GraphSession(model)
         errors: list[float] = []
         against_truth: list[tuple[float, float]] = []
         for frame, wanted in zip(self.frames, self._wanted, strict=True):
@@ -129,10 +129,10 @@ class Scorer:
             scene = first.rainy if first.clean is None else first.clean
             settings = PRESETS["moderate"].scaled(scene.shape[0] / LINES)
             self._clip = list(rain_on_clip([scene] * _FLICKER_FRAMES, settings))
-            self._float_unrest = self._unrest(Session(self._model))
-        return self._float_unrest, self._unrest(Session(model))
+            self._float_unrest = self._unrest(GraphSession(self._model))
+        return self._float_unrest, self._unrest(GraphSession(model))
 
-    def _unrest(self, session: Session) -> float:
+    def _unrest(self, session: GraphSession) -> float:
         part = self.frames[0].part
         pictures = np.stack([part(session.derain(frame)) for frame in self._clip])
         return float(np.mean(np.std(pictures, axis=0)))

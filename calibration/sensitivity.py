@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from derain.calibration.layers import Layer, nodes_by_name, values_by_name
 from derain.calibration.qdq import insert_qdq
-from derain.calibration.session import Frame, Session
+from derain.calibration.session import Frame, GraphSession
 
 Means = Mapping[str, NDArray[np.float32]]
 
@@ -30,7 +30,7 @@ def local_errors(
     Returns:
         Squared error over squared result, 0 for a layer whose result is all zero.
     """
-    session = Session(_beside(model, layers, ranges, means))
+    session = GraphSession(_beside(model, layers, ranges, means))
     errors = np.zeros(len(layers))
     powers = np.zeros(len(layers))
     for frame in frames:
@@ -96,7 +96,7 @@ def _pictures(
     copy = model.clone()
     value = values_by_name(copy)[picture]
     copy.graph.outputs[:] = [value]
-    session = Session(copy)
+    session = GraphSession(copy)
     return [session.run(frame)[picture] for frame in frames]
 
 

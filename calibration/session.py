@@ -16,7 +16,7 @@ from derain.core.errors import CalibrationError
 Frame = NDArray[np.uint8]
 
 
-class Session:
+class GraphSession:
     """Runs a frame-to-frame graph; Q/DQ is computed as it is written, in FP32.
 
     INT8 kernels of processors differ (without VNNI their 16-bit sums saturate), and a

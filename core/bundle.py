@@ -5,6 +5,8 @@ model.onnx          opens in Netron, onnx.checker, onnxruntime and trtexec
 manifest.json       what it is, how it was made, the hash of every file
 golden-input.png    a rainy frame ...
 golden-output.png   ... and what the graph must make of it
+
+A bundle with states has a golden clip: golden-input-0.png and so on.
 """
 
 from __future__ import annotations
@@ -13,10 +15,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from derain.core.errors import BundleError
+from derain.core.frame_tensors import Frame
 from derain.core.manifest import Manifest
 from derain.core.pictures import read_picture
 
@@ -62,7 +62,8 @@ class Bundle:
                 f"got {'a file' if folder.exists() else 'nothing there'}"
             )
         manifest = Manifest.read(folder)
-        needed = {MODEL_FILE, manifest.golden.input, manifest.golden.output}
+        golden = manifest.golden
+        needed = {MODEL_FILE, *golden.inputs, *golden.outputs}
         if unlisted := sorted(needed - manifest.files.keys()):
             raise BundleError(
                 f"{folder} is damaged: its manifest has no hash for "
@@ -88,10 +89,18 @@ class Bundle:
         """The ONNX file."""
         return self.folder / MODEL_FILE
 
-    def golden_frames(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The self-test: input and expected output, each `(H, W, 3)` uint8 BGR."""
+    def golden_clip(self) -> tuple[list[Frame], list[Frame]]:
+        """The self-test: inputs and expected outputs, each `(H, W, 3)` uint8 BGR.
+
+        As many of both: one where the bundle has no states.
+        """
         golden = self.manifest.golden
         return (
-            read_picture(self.folder / golden.input),
-            read_picture(self.folder / golden.output),
+            [read_picture(self.folder / name) for name in golden.inputs],
+            [read_picture(self.folder / name) for name in golden.outputs],
         )
+
+    def golden_frames(self) -> tuple[Frame, Frame]:
+        """The first frame of the golden clip, and what is expected of it."""
+        inputs, outputs = self.golden_clip()
+        return inputs[0], outputs[0]

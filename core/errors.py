@@ -14,6 +14,7 @@ A message says what, got, wanted and what to do, on one line.
     ├── BundleError(ValueError)               not a bundle, or damaged, or too new
     ├── ShapeError(ValueError)                an array has the wrong shape or dtype
     ├── EngineError(RuntimeError)             a backend could not load or run a bundle
+    │   └── StateError                        a state is not finite; it was reset
     ├── MediaError(OSError)                   a picture or video fails
     ├── SourceLostError(MediaError)           a live source stopped; it may come back
     ├── ConfigError(ValueError)               an option or a configuration file is wrong
@@ -76,6 +77,13 @@ class ShapeError(DerainError, ValueError):
 
 class EngineError(DerainError, RuntimeError):
     """A backend could not load or run a bundle."""
+
+
+class StateError(EngineError):
+    """What a network remembers became NaN or infinite, and was reset.
+
+    The picture that came with it is not to be used.
+    """
 
 
 class MediaError(DerainError, OSError):

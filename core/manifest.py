@@ -3,39 +3,78 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from derain.core.atomic_files import write_text
 from derain.core.errors import BundleError
+from derain.core.frame_contract import FrameContract
 from derain.core.sizes import Size, SizeRange
+from derain.core.states import StateSpec
 
 Precision = Literal["fp32", "fp16", "int8"]
 Target = Literal["any", "onnxruntime", "tensorrt"]
 
-SCHEMA = 1  # raise it when a field changes meaning, never when one is added
+# Raise it when a field changes meaning, never when one is added. What needs no states
+# is still written as 1.
+SCHEMA = 1
+SCHEMA_WITH_STATES = 2
 FILE_NAME = "manifest.json"
 CONTRACT = "uint8 NHWC BGR frame in, uint8 NHWC BGR frame of the same size out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Golden:
-    """A frame and the frame the bundle must make of it, as PNG files.
+    """Frames and what the bundle must make of them, as PNG files.
+
+    One frame; a clip of at least four where the bundle has states.
 
     Attributes:
-        input: File name of the rainy frame.
-        output: File name of the derained frame, computed when the bundle was made.
-        min_psnr_db: A backend whose result is further from `output` is broken.
+        inputs: File names of the rainy frames, in order.
+        outputs: File names of the derained frames, one for each of `inputs`, computed
+            when the bundle was made. With look-ahead, the last ones are what is
+            flushed.
+        min_psnr_db: A backend with a result further from one of `outputs` is broken.
     """
 
-    input: str
-    output: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     min_psnr_db: float
 
     def __post_init__(self) -> None:
         if not self.min_psnr_db > 0:  # also where it is not a number
             raise ValueError(f"golden.min_psnr_db {self.min_psnr_db} is not above 0")
+        if not self.inputs or len(self.inputs) != len(self.outputs):
+            raise ValueError(
+                f"golden: {len(self.inputs)} inputs and {len(self.outputs)} outputs"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written: one frame by schema 1, a clip by schema 2."""
+        if len(self.inputs) == 1:
+            names: dict[str, Any] = {"input": self.inputs[0], "output": self.outputs[0]}
+        else:
+            names = {"inputs": list(self.inputs), "outputs": list(self.outputs)}
+        return {**names, "min_psnr_db": self.min_psnr_db}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Golden:
+        """What `to_json` wrote.
+
+        Raises:
+            KeyError: A field is missing.
+            ValueError: A value makes no sense.
+        """
+        clip = "inputs" in fields
+        inputs = fields["inputs"] if clip else [fields["input"]]
+        outputs = fields["outputs"] if clip else [fields["output"]]
+        return cls(
+            inputs=tuple(map(str, inputs)),
+            outputs=tuple(map(str, outputs)),
+            min_psnr_db=float(fields["min_psnr_db"]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +99,9 @@ class Manifest:
         engines: Records of the engines compiled from it, for
             `derain.runtime.tensorrt.engine_record`; kept as they are here, so that
             a damaged one stops no other backend.
+        states: What the graph remembers between frames, in order.
+        look_ahead: Frames of the future that the network sees: what it makes of frame
+            k belongs to frame k - `look_ahead`.
     """
 
     model: str
@@ -77,12 +119,38 @@ class Manifest:
     tools: dict[str, str] = field(default_factory=dict)
     created: str = ""
     engines: tuple[Any, ...] = ()
+    states: tuple[StateSpec, ...] = ()
+    look_ahead: int = 0
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision {self.precision!r} is not known")
         if self.target not in get_args(Target):
             raise ValueError(f"target {self.target!r} is not known")
+        names = [state.name for state in self.states]
+        if sorted(set(names)) != names:
+            raise ValueError(f"states {', '.join(names)} are not in order")
+        if self.look_ahead < 0 or (self.look_ahead and not self.states):
+            raise ValueError(
+                f"look_ahead {self.look_ahead} with {len(self.states)} states"
+            )
+
+    def padded(self, size: Size) -> Size:
+        """The size at which the network sees a frame of `size`."""
+        contract = FrameContract(
+            multiple_of=int(self.network.get("multiple_of", 1)),
+            minimum=int(self.network.get("minimum", 1)),
+        )
+        return contract.padded(size)
+
+    def state_shapes(self, size: Size) -> list[tuple[int, ...]]:
+        """Shapes of the states for frames of `size`.
+
+        Raises:
+            ValueError: A length does not come out whole.
+        """
+        padded = self.padded(size)
+        return [state.shape_for(size, padded) for state in self.states]
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as the JSON object that is written to disk."""
@@ -90,14 +158,19 @@ class Manifest:
             name: str(getattr(self.sizes, name))
             for name in ("minimum", "optimum", "maximum")
         }
-        return {
-            "schema": SCHEMA,
+        fields = {
+            "schema": SCHEMA_WITH_STATES if self.states else SCHEMA,
             "contract": CONTRACT,
             **asdict(self),
             "sizes": sizes,
+            "golden": self.golden.to_json(),
             "fp32_nodes": list(self.fp32_nodes),
             "engines": list(self.engines),
+            "states": [state.to_json() for state in self.states],
         }
+        if not self.states:
+            del fields["states"], fields["look_ahead"]
+        return fields
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json`` into `folder`, whole or not at all."""
@@ -135,13 +208,13 @@ class Manifest:
     @classmethod
     def _from_json(cls, fields: dict[str, Any]) -> Manifest:
         schema = fields["schema"]
-        if schema != SCHEMA:
+        if schema not in (SCHEMA, SCHEMA_WITH_STATES):
             raise ValueError(
-                f"schema {schema}, this version of derain reads {SCHEMA}; export again"
+                f"schema {schema}, this version of derain reads {SCHEMA} and "
+                f"{SCHEMA_WITH_STATES}; export again"
             )
         names = cls.__dataclass_fields__
         known = {name: value for name, value in fields.items() if name in names}
-        golden = known["golden"]
         return cls(
             **{
                 **known,
@@ -151,13 +224,11 @@ class Manifest:
                         for name in ("minimum", "optimum", "maximum")
                     )
                 ),
-                "golden": Golden(
-                    input=str(golden["input"]),
-                    output=str(golden["output"]),
-                    min_psnr_db=float(golden["min_psnr_db"]),
-                ),
+                "golden": Golden.from_json(known["golden"]),
                 "files": {str(k): str(v) for k, v in known["files"].items()},
                 "fp32_nodes": tuple(known.get("fp32_nodes", ())),
                 "engines": tuple(known.get("engines", ())),
+                "states": tuple(map(StateSpec.from_json, known.get("states", ()))),
+                "look_ahead": int(known.get("look_ahead", 0)),
             }
         )

@@ -12,7 +12,7 @@ from derain.calibration.calibration_file import Calibration
 from derain.calibration.data import CalibrationData, read_data
 from derain.calibration.frame_store import FrameSource
 from derain.calibration.options import CalibrationOptions
-from derain.calibration.session import Frame, Session
+from derain.calibration.session import Frame, GraphSession
 from derain.core.errors import ExportError
 from derain.core.metrics import CEILING_DB, mse_of_psnr, psnr_of_mse
 from derain.core.sizes import Size
@@ -103,7 +103,7 @@ def run_as_measured(core: CoreGraph, frames: Sequence[Frame]) -> list[Frame]:
     """
     model = core.model.clone()
     lower_operators(model, "any", core.maps)
-    session = Session(model)
+    session = GraphSession(model)
     return [session.derain(frame) for frame in frames]
 
 

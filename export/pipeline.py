@@ -287,8 +287,8 @@ def _manifest(
         target=options.target,
         sizes=options.sizes,
         golden=Golden(
-            input=GOLDEN_INPUT,
-            output=GOLDEN_OUTPUT,
+            inputs=(GOLDEN_INPUT,),
+            outputs=(GOLDEN_OUTPUT,),
             min_psnr_db=_GOLDEN_MIN_PSNR_DB[options.precision],
         ),
         files={

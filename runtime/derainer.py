@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
 from derain.core.bundle import Bundle
-from derain.core.errors import EngineError, MissingDependencyError, ShapeError
+from derain.core.errors import (
+    EngineError,
+    MissingDependencyError,
+    ShapeError,
+    StateError,
+)
 from derain.core.metrics import psnr_db
-from derain.core.sizes import Size
 from derain.runtime.backends import (
     AUTO,
     BACKENDS,
@@ -21,7 +27,8 @@ from derain.runtime.backends import (
     check_backend,
     open_backend,
 )
-from derain.runtime.backends.protocol import Backend, StageTimes
+from derain.runtime.backends.protocol import StageTimes
+from derain.runtime.session import Session
 
 _log = logging.getLogger(__name__)
 
@@ -56,18 +63,22 @@ def load(
     return Derainer(bundle, backend, threads)
 
 
-class Derainer:
+class Derainer(Session):
     """Derains frames with a bundle; what `load` returns.
 
-    The bundle's golden frame is run first, so that a broken engine is found before the
+    The bundle's golden clip is run first, so that a broken engine is found before the
     first real frame (silent zeros and NaNs happen in practice).
+
+    Its calls are a `Session` by themselves; `session` opens more of them, each with a
+    memory of its own: several cameras, one network.
 
     It belongs to the thread that opened it: use one per thread.
 
     Attributes:
         bundle: What is running.
         backend: What runs it, a key of `derain.runtime.backends.BACKENDS`.
-        golden_psnr_db: How close the golden frame came to the expected picture.
+        golden_psnr_db: How close the golden clip came to the expected pictures; its
+            worst frame.
 
     Raises:
         DerainError: See `load`, `derain` and `stream`.
@@ -88,7 +99,7 @@ class Derainer:
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(Path(bundle))
         self.bundle = bundle
-        self._sizes = bundle.manifest.sizes
+        self._sessions: WeakSet[Session] = WeakSet()
         if backend == AUTO:
             self._open_fastest(threads)
         else:
@@ -125,22 +136,16 @@ class Derainer:
 
     def _open(self, name: str, threads: int) -> None:
         self.backend = name
-        self._backend: Backend = open_backend(name, self.bundle, threads)
-        try:
+        backend = open_backend(name, self.bundle, threads)
+        with ExitStack() as stack:
+            stack.callback(backend.close)
+            super().__init__(backend, self.bundle.manifest)
+            stack.callback(super().close)
             self.golden_psnr_db = self._test_itself()
-        except BaseException:
-            self._backend.close()
-            raise
+            stack.pop_all()
 
     def __enter__(self) -> Derainer:
         return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """See `derain`."""
-        return self.derain(frame)
 
     @property
     def description(self) -> str:
@@ -157,75 +162,45 @@ class Derainer:
         """How long the last frame took, stage by stage."""
         return self._backend.times
 
-    def derain(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Remove the rain from `frame`.
+    def session(self) -> Session:
+        """Open a stream of frames of its own, with its own memory, on this network.
 
-        Args:
-            frame: `(H, W, 3)` uint8 BGR, of a size in ``bundle.manifest.sizes``.
-
-        Returns:
-            The derained frame, same shape and dtype; valid until the next call, and not
-            after `close`.
-
-        Raises:
-            ShapeError: The frame is of another size, shape or dtype.
-            EngineError: The backend failed.
+        It ends with its `Session.close`, or with this derainer's `close`.
         """
-        derained = self._backend.infer(self._checked(frame))
-        return derained.reshape(frame.shape)
-
-    def stream(
-        self, frames: Iterable[NDArray[np.uint8]]
-    ) -> Generator[NDArray[np.uint8], None, None]:
-        """Remove the rain from many frames, several at a time where that is faster.
-
-        Args:
-            frames: Each as for `derain`. Up to three are asked for ahead.
-
-        Yields:
-            The derained frames, in order; each is valid until the next one is asked
-            for. If `frames` raises, what came before is yielded first.
-
-        Raises:
-            ShapeError: A frame is of another size, shape or dtype.
-            EngineError: The backend failed, or another stream is running.
-        """
-        with closing(self._backend.stream(map(self._checked, frames))) as derained:
-            for frame in derained:
-                yield frame[0]
-
-    def reset(self) -> None:
-        """Forget the frames so far: the next one begins another clip.
-
-        It clears the memory of a bundle that has states. One without, as all are today,
-        remembers nothing, and nothing is done.
-        """
+        session = Session(self._backend, self.bundle.manifest)
+        self._sessions.add(session)
+        return session
 
     def close(self) -> None:
-        """Free the backend. Calling it twice is harmless."""
+        """Free the sessions and the backend. Calling it twice is harmless."""
+        for session in list(self._sessions):
+            session.close()
+        super().close()
         self._backend.close()
 
-    def _checked(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """`frame` as the backend takes it, `(1, H, W, 3)`."""
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-            raise ShapeError(
-                f"frame: got {frame.shape} {frame.dtype}, wanted (H, W, 3) uint8 BGR"
-            )
-        size = Size(frame.shape[1], frame.shape[0])
-        if size not in self._sizes:
-            raise ShapeError(
-                f"frame is {size}, the bundle takes {self._sizes}; "
-                f"run: derain-export --model {self.bundle.manifest.model} "
-                f"--{self.bundle.manifest.precision} --size {size} (or use --resize)"
-            )
-        return np.ascontiguousarray(frame)[np.newaxis]
-
     def _test_itself(self) -> float:
-        rainy, expected = self.bundle.golden_frames()
+        rainy, expected = self.bundle.golden_clip()
+        worst = math.inf
         try:
-            got = self.derain(rainy)
+            for got, wanted in zip(self._clip(rainy), expected, strict=True):
+                worst = min(worst, self._compare(got, wanted))
         except ShapeError as error:
             raise EngineError(f"self-test failed: golden {error}") from error
+        except StateError as error:
+            raise EngineError(f"self-test failed: {error}") from error
+        self.reset()
+        return worst
+
+    def _clip(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+        """The derained `frames`, one call of `derain` after the other."""
+        for frame in frames:
+            derained = self.derain(frame)
+            if derained is not None:
+                yield derained
+        yield from self.flush()
+
+    def _compare(self, got: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
+        """How close a golden frame came, in dB."""
         if got.shape != expected.shape:
             raise EngineError(
                 f"self-test failed: {self.description} returned {got.shape}, "

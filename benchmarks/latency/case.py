@@ -25,7 +25,7 @@ from derain.benchmarks.latency.prepare import model_bytes
 from derain.benchmarks.latency.rounds import Outcome, Pace, WarmUp, interleave, warm_up
 from derain.benchmarks.latency.runners import (
     LocalRunner,
-    Memory,
+    PeakMemory,
     RemoteRunner,
     Runner,
     error_arguments,
@@ -55,7 +55,7 @@ class Measurement:
     typical_ms: float = 0.0
     outcome: Outcome | None = None
     streamed_fps: float | None = None
-    memory: Memory | None = None
+    memory: PeakMemory | None = None
     device_bytes: int | None = None
     quality: Quality | None = None
     truth: Truth | None = None

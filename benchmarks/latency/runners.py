@@ -45,7 +45,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class PeakMemory:
     """Most memory so far, of the row's process; None where it cannot be told."""
 
     host_bytes: int | None
@@ -69,7 +69,7 @@ class Runner(Protocol):
         """The derained `frames`, untimed."""
         ...
 
-    def memory(self) -> Memory:
+    def memory(self) -> PeakMemory:
         """Most memory so far."""
         ...
 
@@ -120,9 +120,9 @@ class LocalRunner:
             derained.append(result.copy())
         return derained
 
-    def memory(self) -> Memory:
+    def memory(self) -> PeakMemory:
         """See `Runner.memory`; a process that others share has no figure."""
-        return Memory(None, self._candidate.device_bytes())
+        return PeakMemory(None, self._candidate.device_bytes())
 
     def close(self) -> None:
         """See `Runner.close`."""
@@ -185,10 +185,10 @@ class RemoteRunner:
         derained: list[Frame] = self._ask("derain", list(frames))
         return derained
 
-    def memory(self) -> Memory:
+    def memory(self) -> PeakMemory:
         """See `Runner.memory`: all of the process, interpreter and libraries too."""
-        memory: Memory = self._ask("memory")
-        return Memory(_peak_bytes(self._process.pid), memory.device_bytes)
+        memory: PeakMemory = self._ask("memory")
+        return PeakMemory(_peak_bytes(self._process.pid), memory.device_bytes)
 
     def close(self) -> None:
         """See `Runner.close`."""

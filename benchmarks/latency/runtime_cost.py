@@ -54,10 +54,10 @@ class RuntimeCost:
         bundle: Which bundle ran.
         size: Of its frames.
         frames: How many were timed.
-        session_ms: Median time inside ``session.run``.
+        session_ms: Median time inside the session.
         loop_ms: Median time between two frames of the loop of ``derain-run``, threads
             included.
-        overhead_ms: Median of what a frame of the loop took outside ``session.run``.
+        overhead_ms: Median of what a frame of the loop took outside the session.
         overhead_low_ms: 2.5th percentile of that.
         overhead_high_ms: 97.5th percentile of that.
         kept_bytes_per_frame: Memory that stays allocated, by each frame of the loop;
@@ -91,7 +91,7 @@ class RuntimeCost:
         return "\n".join(
             (
                 f"bundle                {self.bundle}, {self.size}",
-                f"inside session.run    {self.session_ms:.3f} ms a frame (median)",
+                f"inside the session    {self.session_ms:.3f} ms a frame (median)",
                 f"loop of derain-run    {self.loop_ms:.3f} ms",
                 f"overhead of the loop  {self.overhead_ms:.3f} ms "
                 f"[{self.overhead_low_ms:.3f} to {self.overhead_high_ms:.3f}]",
@@ -166,30 +166,29 @@ def _export(folder: Path) -> Path:
 def _time_loop(
     derainer: Derainer, image: Frame, count: int
 ) -> tuple[list[float], list[float]]:
-    """Of `count` frames, the time in ``session.run`` and all of the time, in ms.
+    """Of `count` frames, the time in the session and all of the time, in ms.
 
-    All of it is from one call of ``session.run`` to the next, with the threads of
+    All of it is from one call of the session to the next, with the threads of
     source and sink at work.
     """
     session_type = importlib.import_module("onnxruntime").InferenceSession
-    run_session = session_type.run
+    run_session = session_type.run_with_iobinding
     inside: list[float] = []
     starts: list[float] = []
 
-    def timed_run(*arguments: Any) -> Any:
+    def timed_run(*arguments: Any) -> None:
         starts.append(time.perf_counter())
-        result = run_session(*arguments)
+        run_session(*arguments)
         inside.append((time.perf_counter() - starts[-1]) * 1000)
-        return result
 
     limit = _WARM + count + 1  # one more: the last has no next one
     source = Capture(_Repeated(image), limit=limit)
     sink = NullSink("null:", source.info, SinkOptions())
-    session_type.run = timed_run
+    session_type.run_with_iobinding = timed_run
     try:
         run_loop(source, derainer, [sink], LoopOptions(limit=limit))
     finally:
-        session_type.run = run_session
+        session_type.run_with_iobinding = run_session
     loops = [(after - before) * 1000 for before, after in itertools.pairwise(starts)]
     return inside[_WARM:-1], loops[_WARM:]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import tempfile
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,9 @@ from openvino import opset13 as ops
 
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError
-from derain.runtime.backends.protocol import StageTimes
+from derain.core.manifest import Manifest
+from derain.runtime.backends.protocol import Memory, StageTimes
+from derain.runtime.backends.states import HEALTH, SwappedStates, check_names
 
 _ERRORS_ONLY = 3  # severity of ONNX Runtime's messages
 
@@ -64,7 +66,7 @@ class OpenVinoBackend:
             model = _read(core, bundle.model_path)
             _shield_concatenations(model)
             compiled = core.compile_model(model, "CPU", settings)
-            self._request = compiled.create_infer_request()
+            self._request: Any = compiled.create_infer_request()
         except _ANY_ERROR as error:
             what_to_do = ""
             if bundle.manifest.target == "onnxruntime":
@@ -72,34 +74,100 @@ class OpenVinoBackend:
             raise EngineError(
                 f"{bundle.model_path} does not load: {_line(error)}{what_to_do}"
             ) from error
+        self._manifest = bundle.manifest
+        states = bundle.manifest.states
+        inputs = _ports(compiled.inputs, [state.input for state in states])
+        outputs = _ports(
+            compiled.outputs, [state.output for state in states] + [HEALTH]
+        )
+        check_names(bundle, list(inputs), list(outputs))
+        self._health = outputs.get(HEALTH)
+        self._states = inputs | outputs
         self.times: StageTimes | None = None
         self.description = f"openvino {_version()}, processor"
         if threads:
             self.description += f", {threads} thread{'s' if threads > 1 else ''}"
 
-    def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def new_memory(self) -> TensorMemory:
+        """See `Backend.new_memory`."""
+        return TensorMemory(self._request, self._manifest, self._states)
+
+    def infer(self, frame: NDArray[np.uint8], memory: Memory) -> NDArray[np.uint8]:
         """See `Backend.infer`."""
+        if not isinstance(memory, TensorMemory) or memory.request is not self._request:
+            raise EngineError(f"{self.description}: this memory is of another backend")
         started = time.perf_counter()
         try:
+            memory.bind(frame)
             results = self._request.infer(
                 [frame], share_inputs=True, share_outputs=True
             )
+            health = 0.0 if self._health is None else float(results[self._health])
+        except EngineError:
+            raise
         except _ANY_ERROR as error:
             raise EngineError(f"openvino failed: {_line(error)}") from error
         compute_ms = (time.perf_counter() - started) * 1000
         self.times = StageTimes(upload_ms=0.0, compute_ms=compute_ms, download_ms=0.0)
+        memory.end(health)
         return cast(NDArray[np.uint8], results[0])
 
     def stream(
-        self, frames: Iterable[NDArray[np.uint8]]
+        self, frames: Iterable[NDArray[np.uint8]], memory: Memory
     ) -> Generator[NDArray[np.uint8], None, None]:
         """See `Backend.stream`. One frame after the other: each takes every core."""
         for frame in frames:
-            yield self.infer(frame)
+            yield self.infer(frame, memory)
 
     def close(self) -> None:
         """See `Backend.close`. OpenVINO frees a request when it is collected."""
-        self.__dict__.pop("_request", None)
+        self._request = None
+
+
+class TensorMemory(SwappedStates[Any]):
+    """See `Memory`: tensors that are set as the request's inputs and outputs, in turns.
+
+    OpenVINO's own states (`MakeStateful`) belong to a request: each stream of frames
+    would take one, with all that the network needs in between. They save a copy of each
+    state into the layout that convolutions have: 1 % of a frame (16 channels at half
+    size, 9 convolutions of 32, 1280x720, 2026.4 on one busy core, least time of 12:
+    499 ms bound, 495 ms with its states, 488 ms the graph without them).
+
+    Args:
+        request: Of OpenVINO.
+        manifest: Of its bundle.
+        ports: The request's inputs and outputs by their names in the graph.
+    """
+
+    def __init__(
+        self, request: Any, manifest: Manifest, ports: Mapping[str, Any]
+    ) -> None:
+        super().__init__(
+            manifest,
+            lambda shape, dtype: ov.Tensor(ov.Type(dtype), ov.Shape(shape)),
+            lambda tensor, array: np.copyto(tensor.data, array),
+        )
+        self.request = request
+        self._ports = ports
+        self._turns: list[list[tuple[Any, Any]]] = []
+
+    def bind(self, frame: NDArray[np.uint8]) -> None:
+        """Let the request read and write the states as it is `frame`'s turn."""
+        if self.begin(frame):
+            self._turns = [
+                [
+                    (self._ports[name], tensor)
+                    for side in self.bindings(turn)
+                    for name, tensor in side.items()
+                ]
+                for turn in range(2)
+            ]
+        for port, tensor in self._turns[self.turn]:
+            self.request.set_tensor(port, tensor)
+
+    def _free(self) -> None:
+        self._turns = []
+        super()._free()
 
 
 def _version() -> str:
@@ -119,6 +187,21 @@ def _saturates(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         return "vnni" not in cpuinfo.read_text(encoding="utf-8")
     except OSError:
         return True
+
+
+def _ports(ports: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+    """Ports by those of `names` that they bear; the others, by any name, come first.
+
+    A port bears the names of all tensors that OpenVINO makes one of, in no order.
+    """
+    found, rest = {}, list(ports)
+    for name in names:
+        bearers = [
+            number for number, port in enumerate(rest) if name in port.get_names()
+        ]
+        if bearers:
+            found[name] = rest.pop(bearers[0])
+    return {port.get_any_name(): port for port in rest} | found
 
 
 def _read(core: Any, path: Path) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import platform
 import time
-from collections.abc import Generator, Iterable
-from typing import Any, cast
+from collections.abc import Generator, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError
-from derain.runtime.backends.protocol import StageTimes
+from derain.runtime.backends.ort_memory import BoundMemory, CudaTensor, HostTensor
+from derain.runtime.backends.protocol import Memory, StageTimes
+from derain.runtime.backends.states import check_names
 from derain.runtime.cuda.probe import has_cuda_device
 
 _log = logging.getLogger(__name__)
@@ -59,11 +62,12 @@ def open_cuda(bundle: Bundle, threads: int = 0) -> OnnxRuntimeCudaBackend:
 class OnnxRuntimeBackend:
     """Runs a bundle's ONNX file on the processor.
 
+    All that a frame needs has a place of its own in a memory, bound to the session
+    once: nothing is made or copied for a frame.
+
     Raises:
         EngineError: The graph does not load.
     """
-
-    notes: tuple[str, ...] = ()
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         options = _options(threads)
@@ -71,44 +75,65 @@ class OnnxRuntimeBackend:
         # stay in the arena. Without: as fast, and little more than half the memory
         # (qsnet at 640x360 on two cores, 1.31: 443 MB resident instead of 789).
         options.enable_mem_pattern = False
-        self._session = _session(bundle, options, _CPU, {})
-        self._input = self._session.get_inputs()[0].name
-        self._outputs = [self._session.get_outputs()[0].name]
-        self.times: StageTimes | None = None
+        self.notes: Sequence[str] = ()
+        self._take(bundle, _session(bundle, options, _CPU, {}))
         self.description = _description(_CPU, threads)
 
-    def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _take(self, bundle: Bundle, session: Any) -> None:
+        self._manifest = bundle.manifest
+        self._session = session
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        names = [[each.name for each in values] for values in (inputs, outputs)]
+        check_names(bundle, *names)
+        self.times: StageTimes | None = None
+
+    def new_memory(self) -> BoundMemory:
+        """See `Backend.new_memory`."""
+        return BoundMemory(self._session, self._manifest, HostTensor)
+
+    def infer(self, frame: NDArray[np.uint8], memory: Memory) -> NDArray[np.uint8]:
         """See `Backend.infer`."""
-        started = time.perf_counter()
+        if not isinstance(memory, BoundMemory) or memory.session is not self._session:
+            raise EngineError(f"{self.description}: this memory is of another backend")
+        clock = [time.perf_counter()]
         try:
-            (derained,) = self._session.run(self._outputs, {self._input: frame})
+            binding, options = memory.load(frame)
+            clock.append(time.perf_counter())
+            self._session.run_with_iobinding(binding, options)
+            clock.append(time.perf_counter())
+            derained, health = memory.results()
+        except EngineError:
+            raise
         except _ANY_ERROR as error:
             raise EngineError(f"onnxruntime failed: {_line(error)}") from error
-        self.times = StageTimes(
-            upload_ms=0.0,
-            compute_ms=(time.perf_counter() - started) * 1000,
-            download_ms=0.0,
-        )
-        return cast(NDArray[np.uint8], derained)
+        clock.append(time.perf_counter())
+        self.times = self._stages(*(np.diff(clock) * 1000))
+        memory.end(health)
+        return derained
+
+    def _stages(self, load: float, compute: float, results: float) -> StageTimes:
+        whole = float(load + compute + results)
+        return StageTimes(upload_ms=0.0, compute_ms=whole, download_ms=0.0)
 
     def stream(
-        self, frames: Iterable[NDArray[np.uint8]]
+        self, frames: Iterable[NDArray[np.uint8]], memory: Memory
     ) -> Generator[NDArray[np.uint8], None, None]:
         """See `Backend.stream`. ONNX Runtime runs one frame after the other."""
         for frame in frames:
-            yield self.infer(frame)
+            yield self.infer(frame, memory)
 
     def close(self) -> None:
         """See `Backend.close`. ONNX Runtime frees a session when it is collected."""
-        self.__dict__.pop("_session", None)
+        self._session = None
 
 
-class OnnxRuntimeCudaBackend:
+class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     """Runs a bundle's ONNX file on an NVIDIA GPU.
 
     ``session.run`` would copy through pageable memory and make every tensor anew for
-    each frame. Here the frame and the result have a place on the device that stays, for
-    one size at a time; a graph of one size is captured as a CUDA graph.
+    each frame. In a memory they have a place on the device that stays, for one size at
+    a time; a graph of one size is captured as a CUDA graph, or as two where there are
+    states, which read one set of them each.
 
     Raises:
         EngineError: The graph does not load, or the session does not really use CUDA.
@@ -117,72 +142,33 @@ class OnnxRuntimeCudaBackend:
     """
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
-        self.notes: list[str] = []
+        notes: list[str] = []
+        self.notes = notes
         _check_cuda()
         _load_cuda()
         options = _options(threads)
-        graphs = bundle.manifest.sizes.is_static
+        captures = bundle.manifest.sizes.is_static
         try:
-            self._session = _session(bundle, options, _CUDA, _cuda_options(graphs))
+            session = _session(bundle, options, _CUDA, _cuda_options(captures))
         except EngineError as error:
-            if not graphs:
+            if not captures:
                 raise
             # Such as an operator that it has on the processor alone.
-            self._session = _session(bundle, options, _CUDA, _cuda_options(False))
-            self.notes.append(f"no CUDA graph, each kernel is started alone: {error}")
-        self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[0].name
-        self._shape: tuple[int, ...] = ()
-        self.times: StageTimes | None = None
+            captures = False
+            session = _session(bundle, options, _CUDA, _cuda_options(captures))
+            notes.append(f"no CUDA graph, each kernel is started alone: {error}")
+        self._graphs = itertools.count() if captures else None
+        self._take(bundle, session)
         self.description = _description(_CUDA, threads)
 
-    def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """See `Backend.infer`."""
-        clock = [time.perf_counter()]
-        try:
-            if frame.shape == self._shape:
-                self._frame.update_inplace(frame)
-            else:
-                self._make_room(frame)
-            clock.append(time.perf_counter())
-            self._session.run_with_iobinding(self._binding)
-            clock.append(time.perf_counter())
-            derained = self._derained.numpy()
-        except _ANY_ERROR as error:
-            raise EngineError(f"onnxruntime failed: {_line(error)}") from error
-        clock.append(time.perf_counter())
-        upload, compute, download = np.diff(clock) * 1000
-        self.times = StageTimes(
-            upload_ms=float(upload),
-            compute_ms=float(compute),
-            download_ms=float(download),
+    def new_memory(self) -> BoundMemory:
+        """See `Backend.new_memory`."""
+        return BoundMemory(self._session, self._manifest, CudaTensor, self._graphs)
+
+    def _stages(self, load: float, compute: float, results: float) -> StageTimes:
+        return StageTimes(
+            upload_ms=float(load), compute_ms=float(compute), download_ms=float(results)
         )
-        return cast(NDArray[np.uint8], derained)
-
-    def stream(
-        self, frames: Iterable[NDArray[np.uint8]]
-    ) -> Generator[NDArray[np.uint8], None, None]:
-        """See `Backend.stream`. ONNX Runtime runs one frame after the other."""
-        for frame in frames:
-            yield self.infer(frame)
-
-    def close(self) -> None:
-        """See `Backend.close`. ONNX Runtime frees what is collected."""
-        self._shape = ()
-        for name in ("_binding", "_frame", "_derained", "_session"):
-            self.__dict__.pop(name, None)
-
-    def _make_room(self, frame: NDArray[np.uint8]) -> None:
-        """Put `frame` where frames of its size are from now on."""
-        self._shape = ()
-        self._frame: Any = ort.OrtValue.ortvalue_from_numpy(frame, "cuda", 0)
-        self._derained: Any = ort.OrtValue.ortvalue_from_shape_and_type(
-            frame.shape, np.uint8, "cuda", 0
-        )
-        self._binding: Any = self._session.io_binding()
-        self._binding.bind_ortvalue_input(self._input, self._frame)
-        self._binding.bind_ortvalue_output(self._output, self._derained)
-        self._shape = frame.shape
 
 
 def _check_cuda() -> None:

@@ -26,6 +26,33 @@ class StageTimes:
     download_ms: float | None
 
 
+class Memory(Protocol):
+    """What one stream of frames has left behind: the states of a bundle's graph.
+
+    Of the backend that made it, for frames of one size at a time: with the first frame,
+    and with the first of another size, it makes room and starts afresh. Several
+    memories of one backend know nothing of each other: several cameras, one engine.
+    """
+
+    def reset(self) -> None:
+        """Forget all frames: the next one is a first one. Harmless once closed."""
+        ...
+
+    def close(self) -> None:
+        """Free it; before the backend. Calling it twice is harmless."""
+        ...
+
+
+class NoMemory:
+    """The memory of a bundle without states: there is nothing to forget."""
+
+    def reset(self) -> None:
+        """See `Memory.reset`."""
+
+    def close(self) -> None:
+        """See `Memory.close`."""
+
+
 class Backend(Protocol):
     """One loaded bundle, ready to derain frames.
 
@@ -51,11 +78,16 @@ class Backend(Protocol):
         """How long the frame returned last took; None before the first."""
         ...
 
-    def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def new_memory(self) -> Memory:
+        """A memory that has seen no frame yet; one for each stream of frames."""
+        ...
+
+    def infer(self, frame: NDArray[np.uint8], memory: Memory) -> NDArray[np.uint8]:
         """Derain one frame, synchronously.
 
         Args:
             frame: `(1, H, W, 3)` uint8 BGR, C-contiguous, of a size the bundle accepts.
+            memory: Of the frames before; now of this one, too. From `new_memory`.
 
         Returns:
             The derained frame, same shape and dtype. It may live in a buffer that the
@@ -63,17 +95,20 @@ class Backend(Protocol):
 
         Raises:
             EngineError: The device reported a failure.
+            StateError: A state is no longer finite; the memory was reset, and nothing
+                may be used of the picture.
         """
         ...
 
     def stream(
-        self, frames: Iterable[NDArray[np.uint8]]
+        self, frames: Iterable[NDArray[np.uint8]], memory: Memory
     ) -> Generator[NDArray[np.uint8], None, None]:
         """Derain many frames; where it pays, several are on their way at a time.
 
         Args:
             frames: Each as for `infer`; it may be changed once the next one is asked
                 for.
+            memory: As for `infer`; it goes on from what it has seen.
 
         Yields:
             The derained frames, in order; each may live in a buffer that is reused when
@@ -83,6 +118,8 @@ class Backend(Protocol):
 
         Raises:
             EngineError: The device reported a failure.
+            StateError: As `infer`, in place of that frame's picture; the stream is
+                over.
         """
         ...
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError, ShapeError
 from derain.core.sizes import Size
-from derain.runtime.backends.protocol import StageTimes
+from derain.runtime.backends.protocol import Memory, NoMemory, StageTimes
 from derain.runtime.cuda import open_device
 from derain.runtime.cuda.device import Device, Graph, at_exit, own
 from derain.runtime.cuda.probe import probe
@@ -148,7 +148,13 @@ class TensorRtBackend:
             self.infer(black)
         self._last = None
 
-    def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def new_memory(self) -> Memory:
+        """See `Backend.new_memory`."""
+        return NoMemory()
+
+    def infer(
+        self, frame: NDArray[np.uint8], memory: Memory | None = None
+    ) -> NDArray[np.uint8]:
         """See `Backend.infer`.
 
         Raises:
@@ -169,7 +175,7 @@ class TensorRtBackend:
         return slot.derained
 
     def stream(
-        self, frames: Iterable[NDArray[np.uint8]]
+        self, frames: Iterable[NDArray[np.uint8]], memory: Memory | None = None
     ) -> Generator[NDArray[np.uint8], None, None]:
         """See `Backend.stream`: up to three frames are on their way.
 

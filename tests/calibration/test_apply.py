@@ -9,7 +9,7 @@ import pytest
 from derain.calibration.apply import apply_calibration
 from derain.calibration.cache import graph_hash
 from derain.calibration.calibration_file import Calibration
-from derain.calibration.session import Session
+from derain.calibration.session import GraphSession
 from derain.core.errors import CalibrationError
 from support.calibrating import IMAGE, R0, R1, calibrated, change_a_weight
 
@@ -35,7 +35,7 @@ def test_a_calibration_fits_a_graph_whose_tensors_have_other_names(
     pictures = []
     for graph in (model, renamed):
         apply_calibration(made, graph)
-        pictures.append(Session(graph).derain(rainy[0]))
+        pictures.append(GraphSession(graph).derain(rainy[0]))
     np.testing.assert_array_equal(*pictures)
 
 

@@ -13,7 +13,7 @@ from derain.calibration.layers import find_layers, nodes_by_name, tensor_keys
 from derain.calibration.observers import observe
 from derain.calibration.qdq import insert_qdq
 from derain.calibration.scoring import HeldOut, Scorer
-from derain.calibration.session import Session
+from derain.calibration.session import GraphSession
 from derain.core.errors import CalibrationError
 from derain.core.sizes import Size
 
@@ -24,7 +24,7 @@ def levels(model, frame, name="levels"):
     copy = model.clone()
     value = next(v for n in copy.graph for v in n.outputs if v.name == name)
     copy.graph.outputs[:] = [value]
-    return Session(copy).run(frame)[name]
+    return GraphSession(copy).run(frame)[name]
 
 
 def quantised(model, frames):

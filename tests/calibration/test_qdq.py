@@ -12,7 +12,7 @@ from derain.calibration.qdq import (
     quantise_weights,
     scale_of,
 )
-from derain.calibration.session import Session
+from derain.calibration.session import GraphSession
 from derain.core.errors import CalibrationError
 from derain.core.metrics import psnr_db
 
@@ -71,7 +71,7 @@ def test_a_layer_computes_what_integers_would(model, rainy):
     weights = {k: v.const_value.numpy() for k, v in model.graph.initializers.items()}
     conv = next(n for n in model.graph if n.name == "conv0")
     model.graph.outputs[:] = [conv.outputs[0]]
-    got = Session(model).run(rainy[0])["c0"][0]
+    got = GraphSession(model).run(rainy[0])["c0"][0]
     x = np.transpose(rainy[0].astype(np.float32) / 255, (2, 0, 1))
     step = weights["image_scale"]
     steps = np.clip(np.rint(x / step), -127, 127).astype(np.int32)
@@ -167,7 +167,7 @@ def test_a_corrected_bias_keeps_the_mean(model, rainy):
     def result(changed):
         conv = next(n for n in changed.graph if n.name == "conv0")
         changed.graph.outputs[:] = [conv.outputs[0]]
-        inside = Session(changed).run(flat)["c0"][0, :, 1:-1, 1:-1]
+        inside = GraphSession(changed).run(flat)["c0"][0, :, 1:-1, 1:-1]
         return inside.mean(axis=(1, 2))
 
     wanted = result(model.clone())

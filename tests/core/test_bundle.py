@@ -1,5 +1,6 @@
 """Bundles that are whole, and every way in which one is not."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -7,10 +8,12 @@ import shutil
 import numpy as np
 import pytest
 
-from derain.core.bundle import Bundle
+from derain.core.bundle import Bundle, sha256
 from derain.core.errors import BundleError
-from derain.core.manifest import FILE_NAME, Manifest
+from derain.core.manifest import FILE_NAME, Golden, Manifest
+from derain.core.pictures import write_picture
 from derain.core.sizes import Size, SizeRange
+from derain.core.states import FRAME_SHAPE, StateSpec
 
 GOLDEN = {
     "input": "golden-input.png",
@@ -39,7 +42,7 @@ def test_open_reads_what_was_written(folder, image):
     assert bundle.model_path == folder / "model.onnx"
     assert bundle.manifest.model == "qsnet"
     assert bundle.manifest.sizes == SizeRange.static(Size(64, 48))
-    rainy, expected = bundle.golden_frames()
+    [rainy], [expected] = bundle.golden_clip()
     np.testing.assert_array_equal(rainy, image())
     np.testing.assert_array_equal(expected, image() >> 1)
 
@@ -49,6 +52,75 @@ def test_manifest_survives_being_written(folder, tmp_path):
     (tmp_path / "copy").mkdir()
     manifest.write(tmp_path / "copy")
     assert Manifest.read(tmp_path / "copy") == manifest
+
+
+STATES = (
+    StateSpec(name="state_0", shape=(1, 8, "height/2", "width/2"), dtype="float32"),
+    StateSpec(name="state_1", shape=FRAME_SHAPE, dtype="uint8", start="frame"),
+)
+
+
+def with_states(manifest, **changes):
+    """The same bundle with states and a golden clip."""
+    names = [f"golden-{kind}-{k}.png" for kind in ("input", "output") for k in range(4)]
+    golden = Golden(inputs=tuple(names[:4]), outputs=tuple(names[4:]), min_psnr_db=40)
+    files = dict.fromkeys(("model.onnx", *names), "0" * 64)
+    network = {"multiple_of": 16, "minimum": 1}
+    fields = {"states": STATES, "golden": golden, "files": files, "network": network}
+    return dataclasses.replace(manifest, **(fields | changes))
+
+
+def test_without_states_it_is_written_as_before(folder):
+    text = (folder / FILE_NAME).read_text()
+    fields = json.loads(text)
+    assert text == json.dumps(fields, indent=2) + "\n"
+    assert fields["golden"] == GOLDEN
+    assert list(fields) == [
+        *("schema", "contract", "model", "precision", "target", "sizes", "golden"),
+        *("files", "weights", "network", "operators", "fp32_nodes", "passes"),
+        *("verification", "tools", "created", "engines"),
+    ]
+    assert fields["schema"] == 1
+
+
+def test_states_are_schema_2(folder, tmp_path):
+    manifest = with_states(Manifest.read(folder), look_ahead=1)
+    manifest.write(tmp_path)
+    assert json.loads((tmp_path / FILE_NAME).read_text())["schema"] == 2
+    assert Manifest.read(tmp_path) == manifest
+    assert manifest.padded(Size(40, 33)) == Size(48, 48)
+    assert manifest.state_shapes(Size(40, 33)) == [(1, 8, 24, 24), (1, 33, 40, 3)]
+
+
+def test_a_golden_clip_is_read_in_order(folder, image):
+    manifest = with_states(Manifest.read(folder))
+    for k, name in enumerate((*manifest.golden.inputs, *manifest.golden.outputs)):
+        write_picture(folder / name, image() >> k)
+    files = {
+        name: sha256(folder / name)
+        for name in ("model.onnx", *manifest.golden.inputs, *manifest.golden.outputs)
+    }
+    with_states(manifest, files=files).write(folder)
+    rainy, expected = Bundle.open(folder).golden_clip()
+    for k, frame in enumerate([*rainy, *expected]):
+        np.testing.assert_array_equal(frame, image() >> k)
+    (folder / "golden-output-3.png").unlink()
+    with pytest.raises(BundleError, match=r"damaged: golden-output-3\.png is missing"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"states": STATES[::-1]}, "states state_1, state_0 are not in order"),
+        ({"states": STATES[:1] * 2}, "states state_0, state_0 are not in order"),
+        ({"states": (), "look_ahead": 1}, "look_ahead 1 with 0 states"),
+        ({"look_ahead": -1}, "look_ahead -1 with 2 states"),
+    ],
+)
+def test_states_that_make_no_sense(folder, changes, message):
+    with pytest.raises(ValueError, match=message):
+        with_states(Manifest.read(folder), **changes)
 
 
 def test_fields_of_a_newer_version_are_ignored(folder):
@@ -102,12 +174,22 @@ def test_a_golden_frame_outside_the_bundle_is_refused(folder):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"schema": 99}, "schema 99, this version of derain reads 1; export again"),
+        (
+            {"schema": 99},
+            "schema 99, this version of derain reads 1 and 2; export again",
+        ),
         ({"schema": None}, "has no field 'schema'"),
         ({"model": None}, "'model'"),
         ({"golden": None}, "has no field 'golden'"),
         ({"golden": "x.png"}, "manifest.json: "),
         ({"golden": {"input": "a"}}, "has no field"),
+        ({"golden": GOLDEN | {"inputs": ["a"]}}, "has no field 'outputs'"),
+        (
+            {"golden": GOLDEN | {"inputs": ["a"], "outputs": []}},
+            "golden: 1 inputs and 0 outputs",
+        ),
+        ({"states": [{"name": "state_0"}]}, "has no field 'shape'"),
+        ({"states": 3}, "manifest.json: "),
         (
             {"golden": GOLDEN | {"min_psnr_db": math.nan}},
             "min_psnr_db nan is not above",

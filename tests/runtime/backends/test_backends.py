@@ -7,7 +7,10 @@ import pytest
 
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError, MissingDependencyError
+from derain.core.sizes import Size
 from derain.runtime.backends import BACKENDS, open_backend
+from support.bundles import infer_once
+from support.memory_network import Fading, clip_of
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -39,7 +42,7 @@ def test_every_row_derains_or_says_why_not(name, bundles, image):
         backend = open_backend(name, Bundle.open(bundles("darken")))
     except (EngineError, MissingDependencyError) as error:
         pytest.skip(str(error))
-    got = backend.infer(image()[None])
+    got = infer_once(backend, image()[None])
     np.testing.assert_array_equal(got[0], image() >> 1)
     backend.close()
     backend.close()
@@ -67,11 +70,9 @@ def test_a_provider_that_falls_back_is_an_error(bundles, monkeypatch):
 
 
 def test_a_failure_of_the_engine_is_one_line(bundles, image):
-    from derain.core.sizes import Size
-
     backend = open_backend("onnxruntime", Bundle.open(bundles("darken")))
     with pytest.raises(EngineError, match=r"^onnxruntime failed: .*") as caught:
-        backend.infer(image(Size(8, 8))[None])
+        infer_once(backend, image(Size(8, 8))[None])
     assert "\n" not in str(caught.value)
     backend.close()
 
@@ -80,7 +81,9 @@ def test_onnxruntime_streams_in_order_and_says_how_long_it_took(bundles, image):
     backend = open_backend("onnxruntime", Bundle.open(bundles("darken")))
     assert backend.times is None
     frames = [image(shift=shift)[None] for shift in range(4)]
-    for frame, derained in zip(frames, backend.stream(frames), strict=True):
+    for frame, derained in zip(
+        frames, backend.stream(frames, backend.new_memory()), strict=True
+    ):
         np.testing.assert_array_equal(derained, frame >> 1)
         times = backend.times
         assert times.compute_ms > 0
@@ -98,8 +101,32 @@ def test_the_cuda_provider_agrees_with_the_processor(bundles, image):
     except EngineError as error:
         pytest.skip(str(error))
     cpu = open_backend("onnxruntime", bundle)
-    np.testing.assert_array_equal(gpu.infer(image()[None]), cpu.infer(image()[None]))
+    np.testing.assert_array_equal(
+        infer_once(gpu, image()[None]), infer_once(cpu, image()[None])
+    )
     assert gpu.times.upload_ms > 0
-    np.testing.assert_array_equal(gpu.infer(image()[None]), cpu.infer(image()[None]))
+    np.testing.assert_array_equal(
+        infer_once(gpu, image()[None]), infer_once(cpu, image()[None])
+    )
     gpu.close()
     cpu.close()
+
+
+@pytest.mark.gpu
+def test_states_on_the_cuda_provider_agree_with_numpy(tmp_path):
+    """On a GPU with onnxruntime-gpu: two streams, the second one after a reset."""
+    network, clip = Fading("61x45", multiple_of=4), clip_of(6, Size(61, 45))
+    bundle = Bundle.open(network.bundle(tmp_path / "bundle", clip))
+    try:
+        backend = open_backend("onnxruntime-cuda", bundle)
+    except EngineError as error:
+        pytest.skip(str(error))
+    memories = [backend.new_memory(), backend.new_memory()]
+    for _ in range(2):
+        for frame, wanted in zip(clip, network.derain(clip), strict=True):
+            for memory in memories:
+                got = backend.infer(frame[None], memory)[0]
+                assert np.abs(got.astype(int) - wanted).max() <= 1
+        for memory in memories:
+            memory.reset()
+    backend.close()

@@ -15,6 +15,7 @@ from derain.core.errors import EngineError
 from derain.core.manifest import Manifest
 from derain.core.sizes import Size
 from derain.runtime.backends import open_backend, openvino
+from support.bundles import infer_once
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_functions_are_read(with_model, image):
         helper.make_function("mine", "Halve", ["a"], ["b"], body, opset)
     )
     backend = open_backend("openvino", with_model(model))
-    np.testing.assert_array_equal(backend.infer(frame), frame >> 1)
+    np.testing.assert_array_equal(infer_once(backend, frame), frame >> 1)
 
 
 def test_a_concatenation_in_int8_is_what_onnxruntime_makes_of_it(with_model, image):
@@ -107,8 +108,8 @@ def test_a_concatenation_in_int8_is_what_onnxruntime_makes_of_it(with_model, ima
     ]
     frame = image()[None]
     bundle = with_model(graph_of(nodes, frame.shape, constants))
-    wanted = open_backend("onnxruntime", bundle).infer(frame).astype(int)
-    got = open_backend("openvino", bundle).infer(frame).astype(int)
+    wanted = infer_once(open_backend("onnxruntime", bundle), frame).astype(int)
+    got = infer_once(open_backend("openvino", bundle), frame).astype(int)
     assert wanted.std() > 15
     assert np.abs(got - wanted).max() <= 1
 
@@ -119,7 +120,9 @@ def test_frames_come_in_order_and_say_how_long_they_took(bundles, image):
     assert backend.description.endswith("processor, 1 thread")
     assert backend.times is None
     frames = [image(shift=shift)[None] for shift in range(4)]
-    for frame, derained in zip(frames, backend.stream(frames), strict=True):
+    for frame, derained in zip(
+        frames, backend.stream(frames, backend.new_memory()), strict=True
+    ):
         np.testing.assert_array_equal(derained, frame >> 1)
         assert backend.times.compute_ms > 0
         assert (backend.times.upload_ms, backend.times.download_ms) == (0, 0)
@@ -130,7 +133,7 @@ def test_frames_come_in_order_and_say_how_long_they_took(bundles, image):
 def test_a_failure_is_one_line(bundles, image):
     backend = open_backend("openvino", Bundle.open(bundles("darken")))
     with pytest.raises(EngineError, match=r"^openvino failed: .*") as caught:
-        backend.infer(image(Size(8, 8))[None])
+        infer_once(backend, image(Size(8, 8))[None])
     assert "\n" not in str(caught.value)
     assert "src/" not in str(caught.value)
 
@@ -207,7 +210,7 @@ def test_int8_is_right_on_any_processor(with_model):
     frame = random.integers(100, 127, (1, 48, 64, 3), np.uint8)
     bundle = with_model(graph_of(nodes, frame.shape, constants))
     got, wanted = (
-        open_backend(name, bundle).infer(frame).astype(int)
+        infer_once(open_backend(name, bundle), frame).astype(int)
         for name in ("openvino", "onnxruntime")
     )
     assert np.abs(got - wanted).max() <= 1

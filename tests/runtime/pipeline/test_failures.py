@@ -96,7 +96,7 @@ def test_what_a_network_failure_leaves_is_written(
 ):
     calls = []
 
-    def infer(frame):
+    def infer(frame, memory):
         calls.append(frame)
         if len(calls) == 4:
             raise EngineError("the device is gone")

@@ -137,7 +137,7 @@ def test_a_sink_that_keeps_nothing_is_not_pointed_to(derainer, images):
 def test_a_network_that_fails_leaves_a_closed_sink(derainer, images, monkeypatch):
     calls = []
 
-    def stream(frames):
+    def stream(frames, memory):
         for frame in frames:
             calls.append(frame)
             if len(calls) == 3:

@@ -13,6 +13,7 @@ from derain.runtime.backends import open_backend
 from derain.runtime.cuda.probe import probe
 from derain.runtime.derainer import Derainer
 from derain.runtime.tensorrt.library import open_api
+from support.bundles import infer_once
 
 pytestmark = [pytest.mark.gpu, pytest.mark.tensorrt]
 
@@ -69,7 +70,7 @@ def compiled(library, make_bundle, tmp_path, monkeypatch):
 
 def expected(bundle, frames):
     with closing(open_backend("onnxruntime", bundle)) as backend:
-        return [backend.infer(frame[None])[0].copy() for frame in frames]
+        return [infer_once(backend, frame[None])[0].copy() for frame in frames]
 
 
 def assert_close(got, wanted):

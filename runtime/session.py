@@ -1,0 +1,217 @@
+"""A stream of frames through a network that is loaded, with a memory of its own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derain.core.errors import ShapeError, StateError
+from derain.core.manifest import Manifest
+from derain.core.sizes import Size
+from derain.runtime.backends.protocol import Backend
+
+
+class Session:
+    """Derains the frames of one camera, clip or caller; see `Derainer.session`.
+
+    What a network with states remembers is kept from call to call. Another session of
+    the same derainer knows nothing of it; but sessions may share the place of their
+    pictures: each is valid until the next call of any of them.
+
+    Args:
+        backend: What derains; shared, and not closed by this.
+        manifest: Of its bundle.
+    """
+
+    def __init__(self, backend: Backend, manifest: Manifest) -> None:
+        self._backend = backend
+        self._manifest = manifest
+        self._memory = backend.new_memory()
+        self._seen = 0  # frames since the start; counted with look-ahead only
+        self._last: NDArray[np.uint8] | None = None  # a copy; with look-ahead only
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8] | Any:
+        """As `derain`, but the picture is the caller's own: it may be kept."""
+        derained = self.derain(frame)
+        return None if derained is None else derained.copy()
+
+    # "| Any": None comes of bundles with look-ahead alone; who has none need not ask.
+    def derain(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8] | Any:
+        """Remove the rain from `frame`.
+
+        With a bundle that looks ahead (``bundle.manifest.look_ahead`` frames) the
+        picture is that of a frame so many calls ago, and None for as many calls at the
+        start; `flush` has the last ones. With states, a frame of another size than the
+        one before is the first of another clip.
+
+        Args:
+            frame: `(H, W, 3)` uint8 BGR, of a size in ``bundle.manifest.sizes``.
+
+        Returns:
+            The derained frame, same shape and dtype; valid until the next call, and not
+            after `close`. None as said above.
+
+        Raises:
+            ShapeError: The frame is of another size, shape or dtype.
+            EngineError: The backend failed.
+            StateError: A state is no longer finite: there is no picture of this frame,
+                and the next one begins another clip.
+        """
+        batch = self._checked(frame)
+        if self._manifest.look_ahead:
+            if self._last is not None and self._last.shape != batch.shape:
+                self.reset()
+            self._last = _kept(batch, self._last)
+        return self._infer(batch)
+
+    def flush(self) -> Generator[NDArray[np.uint8], None, None]:
+        """What is left at the end of a clip, with look-ahead: as many frames as it is.
+
+        The network is shown the last frame again, in place of those to come. The next
+        frame begins another clip.
+
+        Yields:
+            Derained frames, in order; each is valid until the next one is asked for.
+
+        Raises:
+            EngineError: As `derain`; also StateError.
+        """
+        try:
+            for _ in range(self._manifest.look_ahead):
+                if self._last is None:
+                    return  # no frame came
+                derained = self._infer(self._last)
+                if derained is not None:
+                    yield derained
+        finally:
+            self.reset()
+
+    def stream(
+        self, frames: Iterable[NDArray[np.uint8]]
+    ) -> Generator[NDArray[np.uint8], None, None]:
+        """Remove the rain from a clip, several frames at a time where that is faster.
+
+        It starts afresh, whatever came before, and leaves nothing behind.
+
+        Args:
+            frames: Each as for `derain`. Up to three, and those that the network looks
+                ahead, are asked for before the first is derained.
+
+        Yields:
+            The derained frames, as many and in order; each is valid until the next one
+            is asked for. If `frames` raises, what came before is yielded first.
+
+        Raises:
+            ShapeError: A frame is of another size, shape or dtype.
+            EngineError: The backend failed, or another stream is running.
+            StateError: A state is no longer finite; the stream is over.
+        """
+        self.reset()
+        wanted: deque[bool] = deque()  # of the pictures that are to come
+        shown = self._shown(map(self._checked, frames), wanted)
+        try:
+            with closing(self._backend.stream(shown, self._memory)) as derained:
+                for frame in derained:
+                    if wanted.popleft():
+                        yield frame[0]
+        finally:
+            self.reset()
+
+    def reset(self) -> None:
+        """Forget the frames so far: the next one begins another clip.
+
+        A bundle without states remembers nothing, and nothing is done.
+        """
+        self._memory.reset()
+        self._seen = 0
+        self._last = None
+
+    def close(self) -> None:
+        """Free the memory. Calling it twice is harmless."""
+        self._memory.close()
+
+    def _infer(self, batch: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """The picture that comes with `batch`, None while it belongs to no frame."""
+        try:
+            derained = self._backend.infer(batch, self._memory)
+        except StateError:
+            self.reset()
+            raise
+        if self._seen < self._manifest.look_ahead:
+            self._seen += 1
+            return None
+        picture: NDArray[np.uint8] = derained[0]
+        return picture
+
+    def _shown(
+        self, frames: Iterable[NDArray[np.uint8]], wanted: deque[bool]
+    ) -> Generator[NDArray[np.uint8], None, None]:
+        """What the network is shown for `frames`.
+
+        With look-ahead the last frame of a size comes again, in place of those to come.
+
+        Args:
+            frames: The frames.
+            wanted: Gets, for each, whether its picture belongs to a frame.
+        """
+        look_ahead = self._manifest.look_ahead
+        count, last = 0, None
+        try:
+            for frame in frames:
+                if last is not None and last.shape != frame.shape:
+                    yield from self._again(last, count, wanted)
+                    count, last = 0, None
+                wanted.append(count >= look_ahead)
+                count += 1
+                if look_ahead:
+                    last = _kept(frame, last)
+                yield frame
+        except Exception:  # raised again, after what came before
+            yield from self._again(last, count, wanted)
+            raise
+        yield from self._again(last, count, wanted)
+
+    def _again(
+        self, last: NDArray[np.uint8] | None, count: int, wanted: deque[bool]
+    ) -> Generator[NDArray[np.uint8], None, None]:
+        """`last`, the end of `count` frames, as often as the network looks ahead."""
+        if last is not None:
+            for index in range(count, count + self._manifest.look_ahead):
+                wanted.append(index >= self._manifest.look_ahead)
+                yield last
+
+    def _checked(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """`frame` as the backend takes it, `(1, H, W, 3)`."""
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+            raise ShapeError(
+                f"frame: got {frame.shape} {frame.dtype}, wanted (H, W, 3) uint8 BGR"
+            )
+        size = Size(frame.shape[1], frame.shape[0])
+        if size not in self._manifest.sizes:
+            raise ShapeError(
+                f"frame is {size}, the bundle takes {self._manifest.sizes}; "
+                f"run: derain-export --model {self._manifest.model} "
+                f"--{self._manifest.precision} --size {size} (or use --resize)"
+            )
+        return np.ascontiguousarray(frame)[np.newaxis]
+
+
+def _kept(
+    frame: NDArray[np.uint8], place: NDArray[np.uint8] | None
+) -> NDArray[np.uint8]:
+    """A copy of `frame`, in `place` where there is one."""
+    if place is None:
+        return frame.copy()
+    np.copyto(place, frame)
+    return place

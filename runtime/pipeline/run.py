@@ -18,11 +18,11 @@ from derain.runtime.backends import AUTO
 from derain.runtime.derainer import Derainer
 from derain.runtime.frame_sizes import BundleChoice
 from derain.runtime.pipeline.capture import Capture
+from derain.runtime.pipeline.deadline import check_room
 from derain.runtime.pipeline.loop import LoopOptions, Summary, run_loop
 from derain.runtime.pipeline.options import Address, RunOptions
 from derain.runtime.pipeline.rain_gate import RainGate
 from derain.runtime.pipeline.report import Report
-from derain.runtime.pipeline.stream_memory import check_room
 from derain.runtime.pipeline.views import ViewedSink, view_info
 from derain.runtime.preview import open_preview, preview_notes
 from derain.runtime.telemetry.prometheus import MetricsServer

@@ -26,44 +26,22 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.core.bundle import Bundle
-from derain.core.errors import ConfigError, ShapeError, StateError
+from derain.core.errors import ShapeError, StateError
 from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
 from derain.runtime.frame_sizes import nearest_size, scale
 from derain.runtime.pipeline.scene_cut import SceneCut
 from derain.runtime.telemetry.statistics import ResetCause, Statistics
-from derain.runtime.video.frames import Frame, SourceInfo
+from derain.runtime.video.frames import Frame
 
 MISSED = 3
-
-
-def check_room(
-    info: SourceInfo, bundles: Iterable[Bundle], max_latency_ms: float | None
-) -> None:
-    """See that live frames can be in time although they wait for the next ones.
-
-    Raises:
-        ConfigError: They cannot.
-    """
-    if not info.live or max_latency_ms is None:
-        return
-    for bundle in bundles:
-        frames = bundle.manifest.look_ahead
-        waits_ms = float(frames / info.fps * 1000)
-        if frames and waits_ms >= max_latency_ms:
-            raise ConfigError(
-                f"--max-latency-ms {max_latency_ms:g} leaves no room for the "
-                f"look-ahead of {bundle.folder}: {frames} of {float(info.fps):g} "
-                f"frames/s take {waits_ms:.0f} ms, and the network comes on top"
-            )
 
 
 @dataclass(frozen=True, slots=True)

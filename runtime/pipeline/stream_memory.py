@@ -124,7 +124,6 @@ class StreamMemory:
             picture = derainer.derain(self._fitting(frame))
         except StateError:
             yield from self._given_up(len(self._waiting))
-            derainer.reset()
             return
         except ShapeError as error:
             raise ShapeError(f"{frame}: {error}") from error

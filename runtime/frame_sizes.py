@@ -71,20 +71,6 @@ def nearest_size(size: Size, sizes: SizeRange) -> Size:
     )
 
 
-def derain_resized(derainer: Derainer, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """`image` without rain, scaled to a size the bundle takes and back if need be.
-
-    Args:
-        derainer: What derains; see `Derainer.derain` for what it raises.
-        image: `(H, W, 3)` uint8 BGR, any size.
-    """
-    size = Size(image.shape[1], image.shape[0])
-    wanted = nearest_size(size, derainer.bundle.manifest.sizes)
-    if wanted == size:
-        return derainer.derain(image)
-    return scale(derainer.derain(scale(image, wanted)), size)
-
-
 def scale(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     """`image` at `size`; averaged when it gets smaller, so that nothing flickers."""
     shrinks = size.pixels < image.shape[0] * image.shape[1]

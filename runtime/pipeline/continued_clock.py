@@ -21,22 +21,25 @@ class ContinuedClock:
         self._index = -1
         self._time = Fraction(-1)
         self._captured = time.monotonic()
-        self._again = False
+        self._losses = 0
         self._offset: Fraction | None = None
 
     def restart(self) -> None:
         """Another source follows."""
-        self._again, self._offset = True, None
+        self._losses += 1
+        self._offset = None
 
     def told(self, frame: Frame) -> Frame:
         """`frame`, as long after those of an earlier source as it was taken."""
         captured = frame.captured or time.monotonic()
-        if self._again:
+        if self._losses:
             if self._offset is None:
                 gap = Fraction(captured - self._captured)
                 self._offset = self._time + gap - frame.time
             ticks = round((frame.time + self._offset) / self._unit)
             moment = max(ticks * self._unit, self._time + self._unit)
-            frame = replace(frame, index=self._index + 1, time=moment)
+            frame = replace(
+                frame, index=self._index + 1, time=moment, losses=self._losses
+            )
         self._index, self._time, self._captured = frame.index, frame.time, captured
         return frame

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from derain.core.bundle import Bundle
+from derain.core.errors import ConfigError
+from derain.runtime.video.frames import SourceInfo
+
 _SHARE = 0.1  # of the newest value in the running mean: it follows within ten frames
 _EASE = 0.95  # an expectation that lets no frame through must be tried again
 
@@ -34,6 +40,27 @@ class Deadline:
     def written(self, seconds: float) -> None:
         """Take note of how long a frame took from the network to the end of a write."""
         self._sink_s = _follow(self._sink_s, seconds)
+
+
+def check_room(
+    info: SourceInfo, bundles: Iterable[Bundle], max_latency_ms: float | None
+) -> None:
+    """See that live frames can be in time although they wait for the next ones.
+
+    Raises:
+        ConfigError: They cannot.
+    """
+    if not info.live or max_latency_ms is None:
+        return
+    for bundle in bundles:
+        frames = bundle.manifest.look_ahead
+        waits_ms = float(frames / info.fps * 1000)
+        if frames and waits_ms >= max_latency_ms:
+            raise ConfigError(
+                f"--max-latency-ms {max_latency_ms:g} leaves no room for the "
+                f"look-ahead of {bundle.folder}: {frames} of {float(info.fps):g} "
+                f"frames/s take {waits_ms:.0f} ms, and the network comes on top"
+            )
 
 
 def _follow(mean: float, value: float) -> float:

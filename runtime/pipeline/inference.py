@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.core.errors import ShapeError
+from derain.core.errors import MediaError
 from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
-from derain.runtime.frame_sizes import derain_resized, scale
+from derain.runtime.frame_sizes import scale
 from derain.runtime.pipeline.deadline import Deadline
 from derain.runtime.pipeline.options import Late
 from derain.runtime.pipeline.rain_gate import RainGate
+from derain.runtime.pipeline.stream_memory import NetworkResult, StreamMemory
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame
 
@@ -52,11 +52,9 @@ class Inference:
         deadline: Deadline | None = None,
         late: Late = "drop",
     ) -> None:
-        self._derainer = derainer
-        self._choose = choose
+        self._memory = StreamMemory(derainer, statistics, choose=choose, resize=resize)
         self._statistics = statistics
         self._overlap = overlap
-        self._resize = resize
         self._size = size
         self._gate = gate
         self._deadline = deadline
@@ -64,71 +62,76 @@ class Inference:
         if gate is not None:
             statistics.gate = "rain"
 
-    def derained(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+    def derained(self, frames: Iterator[Frame | None]) -> Iterator[Frame]:
         """`frames` without rain, in order, less those that were dropped.
+
+        Args:
+            frames: Those of a source; None while a live one is lost.
 
         Raises:
             ShapeError: No bundle takes a frame; it is named.
             EngineError: The backend failed.
         """
-        if self._overlap:
-            yield from self._overlapped(frames)
-            return
-        for frame in frames:
-            result = self._step(frame)
-            if result is not None:
-                yield result
-
-    def _overlapped(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        under_way: deque[tuple[Frame, float]] = deque()
-
-        def images() -> Iterator[NDArray[np.uint8]]:
-            for frame in frames:
-                under_way.append((frame, time.perf_counter()))
-                yield frame.image
-
         try:
-            with closing(self._derainer.stream(images())) as pictures:
-                for picture in pictures:
-                    frame, started = under_way.popleft()
-                    yield self._finished(frame, picture, started)
-        except ShapeError as error:
-            raise ShapeError(f"{under_way[-1][0]}: {error}") from error
+            with closing(self._results(frames)) as results:
+                for result in results:
+                    frame = self._settled(result)
+                    if frame is not None:
+                        yield frame
         finally:
-            self._statistics.count("dropped", len(under_way))
+            self._statistics.count("dropped", self._memory.pending)
 
-    def _step(self, frame: Frame) -> Frame | None:
+    def _results(
+        self, frames: Iterator[Frame | None]
+    ) -> Generator[NetworkResult, None, None]:
+        if self._overlap:
+            yield from self._memory.stream(frames)
+            return
+        try:
+            for frame in frames:
+                yield from self._step(frame)
+        except MediaError:  # the frames before it were good
+            yield from self._memory.end(None)
+            raise
+        yield from self._memory.end(None)
+
+    def _step(self, frame: Frame | None) -> Iterator[NetworkResult]:
+        memory, gate = self._memory, self._gate
+        if frame is None:
+            yield from memory.end("source")
+            return
         if self._size is not None and frame.size != self._size:
             frame = replace(frame, image=scale(frame.image, self._size))
         if self._is_late(frame):
-            return self._given_up(frame)
-        if self._gate is not None and not self._gate.needs_network():
+            self._statistics.count("late")
+            if self._late == "pass":
+                yield from memory.skip(frame)
+            else:
+                self._statistics.count("dropped")
+            return
+        if gate is not None and not gate.needs_network():
+            yield from memory.skip(frame)
+            return
+        only_looks = gate is not None and gate.dry
+        yield from memory.feed(frame)  # and the gate sees what comes out
+        if gate is not None and gate.dry:
+            yield from memory.end(None if only_looks else "gate")
+
+    def _settled(self, result: NetworkResult) -> Frame | None:
+        """The frame as it goes on to the sinks; None: it is dropped."""
+        frame, picture = result.frame, result.picture
+        if picture is None:
             return self._passed(frame)
-        started = time.perf_counter()
-        try:
-            picture = self._derain(frame.image)
-        except BaseException as error:
-            self._statistics.count("dropped")
-            if isinstance(error, ShapeError):
-                raise ShapeError(f"{frame}: {error}") from error
-            raise
         if self._deadline is not None:
-            self._deadline.derained(time.perf_counter() - started)
+            if result.fed is not None:
+                self._deadline.derained(time.perf_counter() - result.fed)
             if _age_s(frame) > self._deadline.bound_s:
                 self._statistics.count("late")
                 self._statistics.count("dropped")
                 return None
         if self._gate is not None and self._looked(self._gate, frame, picture):
             return self._passed(frame)
-        return self._finished(frame, picture, started)
-
-    def _derain(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        derainer = self._derainer
-        if self._choose is not None:
-            derainer = self._choose(Size(image.shape[1], image.shape[0]))
-        if self._resize:
-            return derain_resized(derainer, image)
-        return derainer.derain(image)
+        return self._finished(frame, picture, result.started)
 
     def _looked(self, gate: RainGate, frame: Frame, picture: NDArray[np.uint8]) -> bool:
         """Whether it was only a look: it was dry before, and is now."""
@@ -144,13 +147,6 @@ class Inference:
     def _is_late(self, frame: Frame) -> bool:
         deadline = self._deadline
         return deadline is not None and not deadline.allows(_age_s(frame))
-
-    def _given_up(self, frame: Frame) -> Frame | None:
-        self._statistics.count("late")
-        if self._late == "pass":
-            return self._passed(frame)
-        self._statistics.count("dropped")
-        return None
 
     def _passed(self, frame: Frame) -> Frame:
         self._statistics.count("passed_through")

@@ -186,7 +186,8 @@ class _Loop:
                 return
         self._whole = self._capture.over and not self._options.stopped()
 
-    def _arrivals(self) -> Iterator[Frame]:
+    def _arrivals(self) -> Iterator[Frame | None]:
+        """The frames of the source; None while it is lost."""
         while not self._options.stopped() and not self._deserted():
             self._options.heartbeat()
             item = self._capture.get(_TICK_S)
@@ -196,11 +197,12 @@ class _Loop:
                 yield frame
             elif self._capture.over:
                 return
-            else:
+            elif self._capture.lost_since is not None:
+                yield None
                 self._show_no_signal()
 
     def _show_no_signal(self) -> None:
-        lost_since = self._capture.lost_since
+        lost_since = self._capture.lost_since  # None: it is back just now
         if self._no_signal is None or lost_since is None:
             return
         frame = self._no_signal.frame(lost_since, time.monotonic())

@@ -18,6 +18,7 @@ from derain.runtime.backends import AUTO
 from derain.runtime.derainer import Derainer
 from derain.runtime.frame_sizes import BundleChoice
 from derain.runtime.pipeline.capture import Capture
+from derain.runtime.pipeline.deadline import check_room
 from derain.runtime.pipeline.loop import LoopOptions, Summary, run_loop
 from derain.runtime.pipeline.options import Address, RunOptions
 from derain.runtime.pipeline.rain_gate import RainGate
@@ -125,9 +126,13 @@ class _Run:
                     "--max-latency-ms is for live sources; of a file, every frame "
                     "counts"
                 )
+            bundle = self._bundle
+            if not isinstance(bundle, Bundle):
+                bundle = Bundle.open(Path(bundle))
             others = [Bundle.open(Path(path)) for path in options.bundles]
+            check_room(info, (bundle, *others), options.max_latency_ms)
             load = partial(Derainer, backend=options.backend, threads=options.threads)
-            derainer = stack.enter_context(load(self._bundle))
+            derainer = stack.enter_context(load(bundle))
             if options.backend != AUTO and derainer.advice is not None:
                 _log.warning(derainer.advice)
             choice = stack.enter_context(closing(BundleChoice(derainer, others, load)))

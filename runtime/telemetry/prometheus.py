@@ -26,6 +26,12 @@ def prometheus_text(statistics: Statistics) -> str:
     for counter in COUNTERS:
         name = f"derain_{counter}_total"
         lines += [f"# TYPE {name} counter", f"{name} {values[counter]}"]
+    if values["resets"] is not None:
+        lines.append("# TYPE derain_resets_total counter")
+        lines += [
+            f'derain_resets_total{{cause="{cause}"}} {number}'
+            for cause, number in values["resets"].items()
+        ]
     gauges = {
         "frames_per_second": values["fps"],
         "signal": int(values["signal"]),

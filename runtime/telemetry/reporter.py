@@ -67,6 +67,8 @@ def text_line(values: dict[str, Any]) -> str:
         f"{values['passed_through']} passed through",
         f"{values['reconnects']} reconnects",
     ]
+    if values["resets"]:
+        parts.append(_resets(values["resets"]))
     if not values["signal"]:
         parts.append("no signal")
     if values["gate"]:
@@ -81,6 +83,12 @@ def text_line(values: dict[str, Any]) -> str:
     ]
     parts += [f"{rail} {value:.1f} W" for rail, value in values["power_w"].items()]
     return ", ".join(parts)
+
+
+def _resets(resets: dict[str, int]) -> str:
+    causes = [f"{number} {cause}" for cause, number in resets.items() if number]
+    text = f"{sum(resets.values())} resets"
+    return f"{text} ({' + '.join(causes)})" if causes else text
 
 
 def _times(values: dict[str, Any]) -> list[str]:

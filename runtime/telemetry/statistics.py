@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from derain.runtime.telemetry.sensors import Sensors
 from derain.runtime.telemetry.timing import Timing
@@ -35,6 +35,15 @@ COUNTERS: tuple[Counter, ...] = (
     "reconnects",
     "no_signal",
 )
+ResetCause = Literal[
+    "source",  # it was lost
+    "size",  # frames of another one, be it for another bundle
+    "cut",  # another scene
+    "dropped",  # more than a few frames in a row did not reach the network
+    "gate",  # it was dry, and frames went past the network
+    "nan",  # what it remembered was no number any more
+]
+RESET_CAUSES: tuple[ResetCause, ...] = get_args(ResetCause)
 _KEPT = 1024  # moments, for the rate
 _RATE_SECONDS = 5.0
 
@@ -91,6 +100,8 @@ class Statistics:
         gate: What the rain gate has decided; None where it is off.
         rain: What it measured last, in grey levels.
         signal: Whether a live source delivers.
+        resets: How often what a network remembers was given up, by cause; None where no
+            network remembers anything.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -107,6 +118,7 @@ class Statistics:
         self.gate: Literal["rain", "dry"] | None = None
         self.rain: float | None = None
         self.signal = True
+        self.resets: dict[ResetCause, int] | None = None
 
     def count(self, counter: Counter, number: int = 1) -> None:
         """Add `number` to `counter`."""
@@ -114,6 +126,17 @@ class Statistics:
             self._counts[counter] += number
             if counter in ("derained", "passed_through"):
                 self._finished_at.append(self._clock())
+
+    def count_resets(self) -> None:
+        """From here on, `resets` is a number for each cause."""
+        with self._lock:
+            self.resets = self.resets or dict.fromkeys(RESET_CAUSES, 0)
+
+    def count_reset(self, cause: ResetCause) -> None:
+        """Add one to `resets`, after `count_resets`."""
+        with self._lock:
+            assert self.resets is not None
+            self.resets[cause] += 1
 
     def __getitem__(self, counter: Counter) -> int:
         with self._lock:
@@ -143,9 +166,11 @@ class Statistics:
         """
         with self._lock:
             counts = {str(name): number for name, number in self._counts.items()}
+            resets = self.resets and dict(self.resets)
         return {
             "seconds": round(self.seconds, 3),
             **counts,
+            "resets": resets,
             "fps": round(self.fps, 3),
             "signal": self.signal,
             "gate": self.gate,

@@ -35,6 +35,7 @@ class Frame:
         passed: Whether `image` is the rainy picture itself: the gate found it dry, or
             there was no time for the network.
         signal: False for the stand-in that sinks get while a live source is lost.
+        losses: How often its live source had been lost before.
     """
 
     image: NDArray[np.uint8]
@@ -46,6 +47,7 @@ class Frame:
     rainy: NDArray[np.uint8] | None = None
     passed: bool = False
     signal: bool = True
+    losses: int = 0
 
     @property
     def size(self) -> Size:

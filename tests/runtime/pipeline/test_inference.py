@@ -3,6 +3,7 @@
 import itertools
 from collections import deque
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from derain.runtime.video.frames import Frame
 
 class Pipeline:
     """A derainer that asks for three frames ahead, and has one buffer for results."""
+
+    bundle = SimpleNamespace(manifest=SimpleNamespace(states=(), look_ahead=0))
 
     def __init__(self, fails_at=None, error=None):
         self.fails_at, self.error = fails_at, error

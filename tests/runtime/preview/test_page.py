@@ -165,6 +165,16 @@ def test_the_figures_are_those_of_the_run_and_follow_it(page, statistics, until)
     until(lambda: page.execute_script(blue_line) > 0)
 
 
+def test_resets_of_a_memory_are_shown_by_cause(page, statistics, until):
+    until(lambda: page.find_elements("css selector", "#facts dd"))
+    assert not page.find_elements("css selector", "#facts dd[data-name=Resets]")
+    statistics.count_resets()
+    until(lambda: page.find_elements("css selector", "#facts dd[data-name=Resets]"))
+    for cause in ("cut", "cut", "nan"):
+        statistics.count_reset(cause)
+    until(lambda: fact(page, "Resets") == "3 (2 cut, 1 nan)")
+
+
 def test_a_snapshot_is_the_picture_as_shown(page, tmp_path, until):
     page.execute_cdp_cmd(
         "Browser.setDownloadBehavior",

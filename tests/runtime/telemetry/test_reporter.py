@@ -27,6 +27,13 @@ def statistics():
     return statistics
 
 
+@pytest.fixture
+def remembering(statistics):
+    """Those of a network with memory."""
+    statistics.count_resets()
+    return statistics
+
+
 def test_a_line_for_machines(statistics):
     line = json_line(statistics.as_dict())
     assert "\n" not in line
@@ -52,7 +59,8 @@ def test_a_line_has_every_stage_in_the_order_of_a_frame(statistics):
     assert names == ["read", "wait", "derain", "sink wait", "write", "age"]
 
 
-def test_every_key_stands_in_the_documents(statistics):
+def test_every_key_stands_in_the_documents(remembering):
+    statistics = remembering
     document = Path(__file__).parents[3] / "docs" / "statistics.md"
     if not document.exists():
         pytest.skip("docs/ is not beside these tests")
@@ -84,7 +92,8 @@ SAMPLE = re.compile(
 )
 
 
-def test_every_line_of_the_metrics_is_well_formed(statistics):
+def test_every_line_of_the_metrics_is_well_formed(remembering):
+    statistics = remembering
     text = prometheus_text(statistics)
     assert text.endswith("\n")
     typed = set()
@@ -133,3 +142,27 @@ def test_a_port_that_is_taken_is_one_line(statistics):
         message = f"metrics cannot be served at 127.0.0.1:{server.port}: Address alr"
         with pytest.raises(ConfigError, match=message):
             MetricsServer(statistics, "127.0.0.1", server.port)
+
+
+def test_resets_are_told_by_cause_where_there_is_a_memory(statistics):
+    assert "resets" not in text_line(statistics.as_dict())
+    assert "derain_resets" not in prometheus_text(statistics)
+    statistics.count_resets()
+    assert "0 resets" in text_line(statistics.as_dict()).split(", ")
+    statistics.count_reset("cut")
+    statistics.count_reset("cut")
+    statistics.count_resets()  # of another bundle: nothing is forgotten
+    statistics.count_reset("source")
+    assert "3 resets (1 source + 2 cut)" in text_line(statistics.as_dict()).split(", ")
+    assert json.loads(json_line(statistics.as_dict()))["resets"] == {
+        "source": 1,
+        "size": 0,
+        "cut": 2,
+        "dropped": 0,
+        "gate": 0,
+        "nan": 0,
+    }
+    lines = prometheus_text(statistics).splitlines()
+    assert "# TYPE derain_resets_total counter" in lines
+    assert 'derain_resets_total{cause="cut"} 2' in lines
+    assert 'derain_resets_total{cause="nan"} 0' in lines

@@ -1,0 +1,273 @@
+"""What a network remembers of a stream of frames: what it is fed, and when it forgets.
+
+A bundle with states makes better pictures for what it remembers, as long as that is of
+the frames just before. It is given up, and the next frame is a first one again, when
+
+    source    a live source was lost
+    size      frames of another size come, be it for another bundle
+    cut       another scene begins (`derain.runtime.pipeline.scene_cut`)
+    dropped   more than `MISSED` frames in a row did not reach the network
+    gate      it is dry: frames go past the network
+    nan       a state is no number any more (`StateError`)
+
+Frames that do not reach the network, because they were too late or it was dry, do not
+reach its memory either: there is no way into it but through all of the network, which
+is the time or the power that was to be saved. How fast a memory spoils, measured on
+NTURain a1, where the camera pans (input 29.73 dB), as the minimum of a frame and an
+earlier one aligned to it: 1 frame old 32.58 dB, 2 30.68, 3 29.09, 4 27.82, 12 22.90. So
+after more than `MISSED` frames in a row, and for a look of the gate, a first frame is
+better; fewer are left to networks, which are trained with frames missing.
+
+With look-ahead K, a frame comes out when K more have gone in, or when the memory is
+given up: what waits is flushed then. Frames that pass by wait for those before them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derain.core.errors import ShapeError, StateError
+from derain.core.sizes import Size
+from derain.runtime.derainer import Derainer
+from derain.runtime.frame_sizes import nearest_size, scale
+from derain.runtime.pipeline.scene_cut import SceneCut
+from derain.runtime.telemetry.statistics import ResetCause, Statistics
+from derain.runtime.video.frames import Frame
+
+MISSED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkResult:
+    """What became of a frame.
+
+    Attributes:
+        frame: The frame.
+        picture: It without rain, in a buffer that the next call reuses; None: the frame
+            is to be passed on as it came.
+        started: When the network began with the last frame it needed for it, by
+            ``time.perf_counter()``.
+        fed: When it was given the frame itself; None where the picture was flushed.
+    """
+
+    frame: Frame
+    picture: NDArray[np.uint8] | None = None
+    started: float = 0.0
+    fed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    frame: Frame
+    fed: float | None  # None: it passes by
+
+
+class StreamMemory:
+    """Feeds frames to a derainer, and says what became of each, in order.
+
+    Of a bundle without states, nothing of what the module says is computed or counted.
+
+    Args:
+        derainer: What derains, and remembers.
+        statistics: Told of every time that the memory is given up.
+        choose: Which derainer takes frames of a size, where there are several; each has
+            a memory of its own.
+        resize: Scale frames that the bundle does not take, and back.
+    """
+
+    def __init__(
+        self,
+        derainer: Derainer,
+        statistics: Statistics,
+        *,
+        choose: Callable[[Size], Derainer] | None = None,
+        resize: bool = False,
+    ) -> None:
+        self._statistics = statistics
+        self._choose = choose
+        self._resize = resize
+        self._cut = SceneCut()
+        self._last: Frame | None = None  # fed last; None: nothing is remembered
+        self._held: deque[Frame] = deque()  # taken, but not yet fed
+        self._waiting: deque[_Waiting] = deque()  # fed, or behind one that is
+        self._use(derainer)
+
+    @property
+    def pending(self) -> int:
+        """How many frames have come in and not gone out."""
+        return len(self._held) + len(self._waiting)
+
+    def feed(self, frame: Frame) -> Iterator[NetworkResult]:
+        """Give `frame` to the network.
+
+        Raises:
+            ShapeError: The bundle does not take it; it is named.
+            EngineError: The backend failed, or none could be opened for this size.
+        """
+        self._held.append(frame)
+        derainer = self._choose(frame.size) if self._choose else self._derainer
+        cause = self._cause(frame)
+        if derainer is not self._derainer:
+            yield from self.end("size")
+            self._use(derainer)
+        elif cause is not None:
+            yield from self.end(cause)
+        started = self._began(self._held.popleft())
+        try:
+            picture = derainer.derain(self._fitting(frame))
+        except StateError:
+            yield from self._given_up(len(self._waiting))
+            return
+        except ShapeError as error:
+            raise ShapeError(f"{frame}: {error}") from error
+        if picture is not None:
+            yield from self._out(picture, started)
+
+    def skip(self, frame: Frame) -> Iterator[NetworkResult]:
+        """Let `frame` pass by as it came, behind those that wait."""
+        self._held.append(frame)
+        if self._is_far_from(frame):
+            yield from self.end("dropped")
+        self._held.popleft()
+        if self._waiting:
+            self._waiting.append(_Waiting(frame, None))
+        else:
+            yield NetworkResult(frame)
+
+    def end(self, cause: ResetCause | None) -> Iterator[NetworkResult]:
+        """Give up what is remembered, and flush what waits; harmless when repeated.
+
+        Args:
+            cause: Why, for the statistics; None: it is not counted.
+        """
+        if self._last is None:
+            return
+        self._forget(cause)
+        if self._waiting:
+            started = time.perf_counter()
+            try:
+                with closing(self._derainer.flush()) as pictures:
+                    for picture in pictures:
+                        yield from self._out(picture, started, flushed=True)
+                        started = time.perf_counter()
+            except StateError:
+                yield from self._given_up(len(self._waiting))
+        self._derainer.reset()
+
+    def stream(self, frames: Iterator[Frame | None]) -> Iterator[NetworkResult]:
+        """Feed all of `frames`, several at a time where the backend can do that.
+
+        A memory that is given up is the end of one stream, which flushes, and the
+        beginning of another one.
+
+        Raises:
+            ShapeError: The bundle does not take a frame; it is named.
+            EngineError: The backend failed.
+        """
+        over = False
+
+        def images() -> Iterator[NDArray[np.uint8]]:
+            nonlocal over
+            while True:
+                if not self._held:
+                    frame = next(frames, None)
+                    over = frame is None
+                    if frame is None:
+                        return
+                    self._held.append(frame)
+                cause = self._cause(self._held[0])
+                if cause is not None:
+                    self._forget(cause)
+                    return
+                frame = self._held.popleft()
+                self._began(frame)
+                yield frame.image
+
+        while self._held or not over:
+            try:
+                with closing(self._derainer.stream(images())) as pictures:
+                    for picture in pictures:
+                        last = min(self._look_ahead, len(self._waiting) - 1)
+                        yield from self._out(picture, self._waiting[last].fed or 0.0)
+            except StateError:
+                # The oldest and what it waited for; the others are fed once more.
+                yield from self._given_up(self._look_ahead + 1)
+                again = [each.frame for each in self._waiting]
+                self._waiting.clear()
+                self._held.extendleft(reversed(again))
+            except ShapeError as error:
+                raise ShapeError(f"{self._waiting[-1].frame}: {error}") from error
+
+    def _use(self, derainer: Derainer) -> None:
+        manifest = derainer.bundle.manifest
+        self._derainer = derainer
+        self._look_ahead = manifest.look_ahead
+        self._remembers = bool(manifest.states)
+        if self._remembers:
+            self._statistics.count_resets()
+            derainer.reset()
+
+    def _cause(self, frame: Frame) -> ResetCause | None:
+        """Why what is remembered is of no use for `frame`, if it is not."""
+        if not self._remembers:
+            return None
+        is_cut = self._cut.saw(frame.image)
+        last = self._last
+        if last is None:
+            return None
+        if frame.losses != last.losses:
+            return "source"
+        if frame.size != last.size:
+            return "size"
+        if self._is_far_from(frame):
+            return "dropped"
+        return "cut" if is_cut else None
+
+    def _is_far_from(self, frame: Frame) -> bool:
+        """Whether too many frames lie between `frame` and the one fed last."""
+        return self._last is not None and frame.index - self._last.index > MISSED + 1
+
+    def _began(self, frame: Frame) -> float:
+        """Take note that `frame` is fed now, by ``time.perf_counter()``."""
+        now = time.perf_counter()
+        self._waiting.append(_Waiting(frame, now))
+        if self._remembers:
+            self._last = frame
+        return now
+
+    def _forget(self, cause: ResetCause | None) -> None:
+        self._last = None
+        if cause is not None:
+            self._statistics.count_reset(cause)
+
+    def _given_up(self, count: int) -> Iterator[NetworkResult]:
+        """The oldest `count` frames as they came: their states were no numbers."""
+        self._forget("nan")
+        for _ in range(min(count, len(self._waiting))):
+            yield NetworkResult(self._waiting.popleft().frame)
+
+    def _out(
+        self, picture: NDArray[np.uint8], started: float, *, flushed: bool = False
+    ) -> Iterator[NetworkResult]:
+        """What was made of the oldest frame, and the frames that waited behind it."""
+        oldest = self._waiting.popleft()
+        frame = oldest.frame
+        if self._resize and picture.shape != frame.image.shape:
+            picture = scale(picture, frame.size)
+        yield NetworkResult(frame, picture, started, None if flushed else oldest.fed)
+        while self._waiting and self._waiting[0].fed is None:
+            yield NetworkResult(self._waiting.popleft().frame)
+
+    def _fitting(self, frame: Frame) -> NDArray[np.uint8]:
+        """The picture of `frame`, at a size that the bundle takes."""
+        if not self._resize:
+            return frame.image
+        wanted = nearest_size(frame.size, self._derainer.bundle.manifest.sizes)
+        return frame.image if wanted == frame.size else scale(frame.image, wanted)

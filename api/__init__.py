@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from derain.runtime.backends import backends
     from derain.runtime.derainer import Derainer, load
     from derain.runtime.pipeline.run import run
+    from derain.runtime.session import Session
     from derain.runtime.tensorrt.compile import compile
 
     __version__: str
@@ -69,6 +70,7 @@ __all__ = [
     "MediaError",
     "MissingDependencyError",
     "NetworkError",
+    "Session",
     "ShapeError",
     "SourceLostError",
     "StateError",
@@ -92,6 +94,7 @@ __all__ = [
 _HOMES = {
     "Bundle": ("derain.core.bundle", ""),
     "Derainer": ("derain.runtime.derainer", ""),
+    "Session": ("derain.runtime.session", ""),
     "backends": ("derain.runtime.backends", ""),
     "benchmark": ("derain.benchmarks.latency.benchmark", "export"),
     "calibrate": ("derain.calibration.calibrate", "export"),

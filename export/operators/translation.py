@@ -15,6 +15,7 @@ from typing import Any
 
 import onnx
 import torch
+from onnxscript import opset18
 from onnxscript.values import Op, Opset
 
 import derain.models.operators  # noqa: F401  registers torch.ops.derain
@@ -97,9 +98,31 @@ def _translate_max_pool2d_with_indices(
     return _max_pool_with_indices(x)
 
 
+def _translate_conv3d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Sequence[int] = (1, 1, 1),
+    padding: Sequence[int] = (0, 0, 0),
+    dilation: Sequence[int] = (1, 1, 1),
+    groups: int = 1,
+) -> Any:
+    # onnxscript's own makes a missing bias of the wrong rank (onnxscript #2931).
+    return opset18.Conv(
+        x,
+        weight,
+        *([] if bias is None else [bias]),
+        strides=list(stride),
+        pads=[*padding, *padding],
+        dilations=list(dilation),
+        group=groups,
+    )
+
+
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.derain.region_non_local.default: _translate_region_non_local,
     torch.ops.derain.unpool_by_indices.default: _translate_unpool,
+    torch.ops.aten.conv3d.default: _translate_conv3d,
     torch.ops.aten.max_unpool2d.default: _translate_max_unpool2d,
     torch.ops.aten.max_pool2d_with_indices.default: _translate_max_pool2d_with_indices,
 }

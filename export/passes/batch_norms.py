@@ -8,7 +8,7 @@ import onnx_ir as ir
 from derain.export.passes.graph_edits import (
     bias_of,
     constant,
-    has_constant_weights,
+    has_constants,
     is_standard,
     only_use,
     set_weights,
@@ -38,7 +38,7 @@ def fold_batch_norms(model: ir.Model) -> int:
 def _fold(norm: ir.Node) -> bool:
     source, output = norm.inputs[0], norm.outputs[0]
     conv = source.producer() if source is not None else None
-    if conv is None or source is None or not has_constant_weights(conv):
+    if conv is None or source is None or not has_constants(conv):
         return False
     numbers = [constant(value) for value in norm.inputs[1:5]]
     if only_use(source) is None or any(array is None for array in numbers):
@@ -50,9 +50,10 @@ def _fold(norm: ir.Node) -> bool:
     assert weight is not None
     scale = gamma / np.sqrt(variance + eps)
     offset = 0.0 if bias is None else bias.astype(np.float64)
+    of_outputs = scale.reshape(-1, *[1] * (weight.ndim - 1))  # (O, I, kH, kW), or 3-D
     set_weights(
         conv,
-        (weight.astype(np.float64) * scale[:, None, None, None]).astype(weight.dtype),
+        (weight.astype(np.float64) * of_outputs).astype(weight.dtype),
         (beta + (offset - mean) * scale).astype(weight.dtype),
     )
     name = output.name

@@ -107,13 +107,22 @@ def bias_of(conv: ir.Node) -> NDArray[np.float32] | None:
     return constant(conv.inputs[2]) if len(conv.inputs) > 2 else None
 
 
-def has_constant_weights(node: ir.Node | None) -> bool:
+def has_constants(node: ir.Node | None) -> bool:
     """Whether `node` is a convolution whose weight and bias are constants."""
     if not is_standard(node, "Conv"):
         return False
     assert node is not None
     has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
     return weight_of(node) is not None and (not has_bias or bias_of(node) is not None)
+
+
+def has_constant_weights(node: ir.Node | None) -> bool:
+    """As `has_constants`, of maps `(N, C, H, W)`: not one in three dimensions."""
+    if not has_constants(node):
+        return False
+    assert node is not None
+    weight = weight_of(node)
+    return weight is not None and weight.ndim == 4
 
 
 def ints(conv: ir.Node, name: str, default: tuple[int, ...]) -> tuple[int, ...]:

@@ -31,12 +31,14 @@ _EPILOG = f"""\b
 Networks:
   {"  ".join(MODELS)}
   package.module:Class   one of your own: any nn.Module from (N, 3, H, W) in [0, 1]
+                         (with a memory: see derain.models.video_network)
 
 \b
 Examples:
   derain-export --model qsnet --fp16
   derain-export --model nledn --weights nledn.pth --size 640x480
   derain-export --model mynets.derainer:Net --weights best.pth --bgr --rain
+  derain-export --model mynets.video:Net --window 5 --look-ahead 2
   derain-export --model qsnet --int8 --calibrate-on rainy.mp4
 """
 
@@ -142,6 +144,9 @@ def _table(result: ExportResult) -> list[str]:
         ("target", manifest.target),
         ("model.onnx", f"{result.model_bytes / 1e6:.2f} MB, {result.nodes} nodes"),
     ]
+    if manifest.states:
+        late = f", {manifest.look_ahead} frames late" if manifest.look_ahead else ""
+        rows.append(("memory", f"{len(manifest.states)} states{late}"))
     rows += [(f"operator {name}", what) for name, what in manifest.operators.items()]
     if int8 := manifest.verification.get("int8"):
         rows += _int8_rows(int8)
@@ -154,7 +159,11 @@ def _table(result: ExportResult) -> list[str]:
         text = f"{parser['backend']} {parser['version']} takes every node"
         rows.append(("TensorRT's parser", text))
     for name, figures in manifest.verification.items():
-        if name in ("parser", "int8"):
+        if name == "drift":
+            text = f"{figures['first_psnr_db']:.1f} dB at first and "
+            text += f"{figures['last_psnr_db']:.1f} dB at last of {figures['frames']} "
+            rows.append(("drift from PyTorch", f"{text}frames of {figures['size']}"))
+        if name in ("parser", "int8", "drift"):
             continue
         rows.append(
             (

@@ -8,6 +8,8 @@ runs such a graph in FP32 and rounds almost nothing, so comparing that with PyTo
 would prove nothing. `emulate_fp16` therefore makes a third graph, FP32 with every
 tensor rounded to FP16 where the FP16 graph has one, as a GPU that accumulates in FP32
 does.
+
+States are in FP16 on both sides of the graph, whichever node makes them.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from derain.core.errors import ExportError
 from derain.core.frame_tensors import Frame
+from derain.export.frame_graph import HEALTH
 from derain.export.operators.lowering import lower_operators
 from derain.export.passes.graph_edits import add_initializer, like
 from derain.export.to_onnx import CoreGraph
@@ -105,7 +108,7 @@ def _measure(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "emulated.onnx"
         ir.save(model, path)
-        return compare(run_graph(path, frames), wanted)
+        return compare(run_graph(path, frames, core.memory), wanted)
 
 
 def to_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
@@ -120,6 +123,9 @@ def to_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
     """
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     graph = model.graph
+    for given in graph.inputs:  # states
+        if given.dtype == _SINGLE:
+            given.type = ir.TensorType(_HALF)
     halves: dict[ir.Value, ir.Value] = {}
     singles: dict[ir.Value, ir.Value] = {}
     for node in list(graph):
@@ -136,6 +142,14 @@ def to_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
             node.replace_input_with(index, new)
         if not kept:
             _make_outputs_half(node)
+    for index, made in enumerate(list(graph.outputs)):
+        wanted = _SINGLE if made.name == HEALTH else _HALF
+        if made.dtype in (_SINGLE, _HALF) and made.dtype != wanted:
+            name, made.name = made.name, f"{made.name}_inside"
+            cast = ir.Node("", "Cast", [made], [ir.AttrInt64("to", int(wanted))])
+            graph.append(cast)
+            graph.outputs[index] = like(cast.outputs[0], made, str(name))
+            graph.outputs[index].type = ir.TensorType(wanted)
 
 
 def emulate_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
@@ -143,13 +157,18 @@ def emulate_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
 
     Args:
         model: A graph whose ``derain`` nodes have no bodies yet.
-        keep_fp32: Names of the nodes whose results are not rounded.
+        keep_fp32: Names of the nodes whose results are not rounded; states are.
     """
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     graph = model.graph
     rounded: dict[ir.Value, ir.Value] = {}
+    states = {id(v) for v in graph.outputs if v.dtype == _SINGLE and v.name != HEALTH}
     for node in list(graph):
-        if node.name in keep_fp32:
+        kept = node.name in keep_fp32
+        for output in node.outputs:
+            if output.dtype == _SINGLE and (not kept or id(output) in states):
+                _round(graph, node, output)
+        if kept:
             continue
         for index, value in enumerate(node.inputs[: _data_inputs(node)]):
             if value is not None and value.dtype == _SINGLE and value.is_initializer():
@@ -158,9 +177,6 @@ def emulate_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
                     name = f"{value.name}_rounded"
                     rounded[value] = add_initializer(graph, name, array)
                 node.replace_input_with(index, rounded[value])
-        for output in node.outputs:
-            if output.dtype == _SINGLE:
-                _round(graph, node, output)
 
 
 def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
@@ -173,6 +189,11 @@ def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
     graph.insert_after(node, [down, up])
     for use in uses:
         use.node.replace_input_with(use.idx, single)
+    for index, given in enumerate(list(graph.outputs)):
+        if given is value:
+            name = str(value.name)
+            value.name, single.name = f"{name}_inside", name
+            graph.outputs[index] = single
 
 
 def _data_inputs(node: ir.Node) -> int:

@@ -4,28 +4,35 @@ Everything between a camera's frame and the network happens in the graph: conver
 colour order, scaling, padding, cropping, clipping and rounding. TensorRT takes a uint8
 input if the first node casts it, and a uint8 output if the last node casts to it; a
 cast to uint8 truncates, so rounding and clipping come before.
+
+States go in and out as they are, with the padded frame's size. The frames of a window
+are states, too, uint8 as they came: each moves up by one. TensorRT computes nothing in
+uint8, so they pass through the casts that the network reads anyway.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from derain.core.errors import NetworkError
 from derain.core.frame_contract import PEAK
 from derain.core.sizes import SizeRange
+from derain.core.states import StateSpec
 from derain.export.passes.graph_edits import add_initializer
 from derain.export.to_onnx import CoreGraph
 from derain.models.registry import NetworkFacts
 
-INPUT, OUTPUT = "frame", "derained"
+INPUT, OUTPUT, HEALTH = "frame", "derained", "health"
 _FLIP = np.array([2, 1, 0], np.int64)
 
 
 def wrap_frame(core: CoreGraph, facts: NetworkFacts, sizes: SizeRange) -> None:
     """Turn the picture-to-picture graph into a frame-to-frame graph, in place."""
-    _FrameWrapper(core.model.graph, facts, sizes).wrap()
+    _FrameWrapper(core.model.graph, facts, sizes).wrap(core.memory.states)
     core.model.graph.sort()
 
 
@@ -36,34 +43,73 @@ class _FrameWrapper:
         self._sizes = sizes
         self._count = 0
 
-    def wrap(self) -> None:
-        graph, facts = self._graph, self._facts
-        image, derained = graph.inputs[0], graph.outputs[0]
-        height = self._length("height")
-        width = self._length("width")
-        frame = ir.Value(
-            name=INPUT,
-            shape=ir.Shape([1, height, width, 3]),
+    def wrap(self, states: Sequence[StateSpec]) -> None:
+        graph = self._graph
+        height, width = self._length("height"), self._length("width")
+        kept = [state for state in states if state.start == "frame"]
+        images = list(graph.inputs[: 1 + len(kept)])
+        others = list(graph.inputs[len(images) :])
+        frame = self._frame(INPUT)
+        earlier = [self._frame(state.input) for state in kept]
+        casts = [
+            self._op("Cast", [1, height, width, 3], each, to=ir.DataType.FLOAT)
+            for each in (*earlier, frame)
+        ]
+        # Of the cast: TensorRT may refuse a uint8 input that anything but a Cast reads.
+        size = self._op(
+            "Shape", [2], casts[-1], start=1, end=3, dtype=ir.DataType.INT64
+        )
+        pads = self._pads(size)
+        for image, cast in zip(images, casts, strict=True):
+            picture = self._picture(cast, image, pads)
+            image.replace_all_uses_with(picture, replace_graph_outputs=True)
+        graph.inputs[:] = [frame, *earlier, *others]
+        named = states[len(kept) :]
+        for state, value in zip(named, others, strict=True):
+            value.name = state.input  # one that comes out as it is has a name of both
+        derained, *new = graph.outputs
+        _require_apart(named, new)
+        graph.outputs[:] = [
+            self._derained(derained, None if pads is None else size),
+            *(
+                self._uint8(cast, state.output)
+                for state, cast in zip(kept, casts[1:], strict=True)
+            ),
+            *(
+                self._named(
+                    self._op("Identity", list(given.shape or ()), value), state.output
+                )
+                for state, given, value in zip(named, others, new, strict=True)
+            ),
+        ]
+        if new:
+            graph.outputs.append(self._health(list(graph.outputs[1:])))
+
+    def _frame(self, name: str) -> ir.Value:
+        """An input that is a frame."""
+        return ir.Value(
+            name=name,
+            shape=ir.Shape([1, self._length("height"), self._length("width"), 3]),
             type=ir.TensorType(ir.DataType.UINT8),
         )
-        graph.inputs[0] = frame
-        planes = [1, 3, height, width]
-        x = self._op("Cast", [1, height, width, 3], frame, to=ir.DataType.FLOAT)
-        # Of the cast: TensorRT may refuse a uint8 input that anything but a Cast reads.
-        size = self._op("Shape", [2], x, start=1, end=3, dtype=ir.DataType.INT64)
+
+    def _picture(self, x: ir.Value, image: ir.Value, pads: ir.Value | None) -> ir.Value:
+        """The frame `x`, cast to float, as the network's input `image`."""
+        facts, shape = self._facts, list(image.shape or ())
+        planes = [1, 3, self._length("height"), self._length("width")]
         x = self._op("Transpose", planes, x, perm=[0, 3, 1, 2])
-        pads = self._pads(size)
-        shape = list(image.shape or ())
         if pads is not None:
             x = self._op("Pad", shape, x, pads, mode=facts.pad_mode(self._sizes))
         if facts.colour == "rgb":
             x = self._op("Gather", shape, x, self._constant("flip", _FLIP), axis=1)
         scale = self._constant("scale", np.array(1 / PEAK, np.float32))
-        x = self._op("Mul", shape, x, scale)
-        image.replace_all_uses_with(x)
+        return self._op("Mul", shape, x, scale)
 
-        y = derained
-        if pads is not None:
+    def _derained(self, y: ir.Value, size: ir.Value | None) -> ir.Value:
+        """The network's picture `y` as a frame, cropped to `size`."""
+        height, width = self._length("height"), self._length("width")
+        planes = [1, 3, height, width]
+        if size is not None:
             axes = self._constant("axes", np.array([2, 3], np.int64))
             start = self._constant("start", np.array([0, 0], np.int64))
             y = self._op("Slice", planes, y, start, size, axes)
@@ -73,18 +119,32 @@ class _FrameWrapper:
         y = self._op("Clip", planes, y, zero, one)
         y = self._op("Mul", planes, y, peak)
         y = self._op("Round", planes, y)
-        if facts.colour == "rgb":
+        if self._facts.colour == "rgb":
             y = self._op("Gather", planes, y, self._constant("flip", _FLIP), axis=1)
         y = self._op("Transpose", [1, height, width, 3], y, perm=[0, 2, 3, 1])
-        y = self._op(
-            "Cast",
-            [1, height, width, 3],
-            y,
-            to=ir.DataType.UINT8,
-            dtype=ir.DataType.UINT8,
-        )
-        y.name = OUTPUT
-        graph.outputs[0] = y
+        return self._uint8(y, OUTPUT)
+
+    def _uint8(self, y: ir.Value, name: str) -> ir.Value:
+        """`y`, of whole numbers, as the output `name`."""
+        uint8 = ir.DataType.UINT8
+        shape = [1, self._length("height"), self._length("width"), 3]
+        return self._named(self._op("Cast", shape, y, to=uint8, dtype=uint8), name)
+
+    def _health(self, states: list[ir.Value]) -> ir.Value:
+        """0 while all `states` are finite, or else NaN; no sum can overflow."""
+        zero = self._constant("zero", np.array(0, np.float32))
+        total: ir.Value | None = None
+        for state in states:
+            zeros = self._op("Mul", list(state.shape or ()), state, zero)
+            one = self._op("ReduceSum", [], zeros, keepdims=0)
+            total = one if total is None else self._op("Add", [], total, one)
+        assert total is not None
+        return self._named(self._op("Identity", [], total), HEALTH)
+
+    @staticmethod
+    def _named(value: ir.Value, name: str) -> ir.Value:
+        value.name = name
+        return value
 
     def _length(self, axis: str) -> int | str:
         low = int(getattr(self._sizes.minimum, axis))
@@ -145,3 +205,15 @@ class _FrameWrapper:
         output.type = ir.TensorType(dtype)
         self._graph.append(node)
         return output
+
+
+def _require_apart(states: Sequence[StateSpec], values: list[ir.Value]) -> None:
+    """Raise where one tensor would have the names of two outputs."""
+    seen: dict[int, str] = {}
+    for state, value in zip(states, values, strict=True):
+        first = seen.setdefault(id(value), state.name)
+        if first != state.name and value.producer() is not None:
+            raise NetworkError(
+                f"{first} and {state.name} are one tensor; let the network return it "
+                "once"
+            )

@@ -1,4 +1,7 @@
-"""The frames an export is verified on: real photographs, in rain, at the right size."""
+"""The frames an export is verified on: real photographs, in rain, at the right size.
+
+Networks with a memory are verified on clips.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from derain.core.errors import MediaError, ShapeError
 from derain.core.frame_tensors import Frame
 from derain.core.pictures import SUFFIXES, picture_paths, read_picture
 from derain.core.sizes import Size, SizeRange
-from derain.core.synthetic.rain import PRESETS, render_rain
+from derain.core.synthetic.rain import PRESETS, rainy_clip, render_rain
 from derain.runtime.pipeline.capture import Capture
 from derain.runtime.video.sources import open_source
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 _PHOTOS = Path(__file__).resolve().parent / "photos"
 _RAIN = ("moderate", "light", "heavy")
+CLIP, LEAST_CLIP = 8, 4  # frames
 
 
 def verification_frames(
@@ -60,13 +64,51 @@ def frames_of_sizes(sizes: SizeRange, source: FrameSource | None = None) -> list
     """
     if sizes.is_static:
         return verification_frames(sizes.optimum, 2, source)
-    low, middle = sizes.minimum, sizes.optimum
-    between = Size((low.width + middle.width) // 2, (low.height + middle.height) // 2)
     pictures = None if source is None else _pictures(source, 1)
     frames = []
-    for size in dict.fromkeys((low, middle, between)):
+    for size in _sizes_of(sizes):
         frames += verification_frames(size, 1, pictures)
     return frames
+
+
+def clips_of_sizes(
+    sizes: SizeRange, source: FrameSource | None = None, least: int = LEAST_CLIP
+) -> list[Frame]:
+    """A clip of `CLIP` frames in motion for each size that `frames_of_sizes` takes.
+
+    Args:
+        sizes: Of the frames.
+        source: As in `verification_frames`; None renders a street that pans past, in
+            rain that falls on from frame to frame.
+        least: Fewest frames that prove anything.
+
+    Returns:
+        The frames of all clips, in order.
+
+    Raises:
+        MediaError: `source` has fewer than `least` frames, or one cannot be read.
+        ShapeError: An array is no frame.
+    """
+    pictures = None if source is None else _pictures(source, max(CLIP, least))
+    if pictures is not None and len(pictures) < least:
+        raise MediaError(
+            f"a network with a memory is verified on a clip of at least {least} "
+            f"frames, got {len(pictures)}"
+        )
+    frames = []
+    for seed, size in enumerate(_sizes_of(sizes)):
+        if pictures is None:
+            frames += [rainy for rainy, _ in rainy_clip(size, max(CLIP, least), seed)]
+        else:
+            frames += verification_frames(size, max(CLIP, least), pictures)
+    return frames
+
+
+def _sizes_of(sizes: SizeRange) -> list[Size]:
+    """The least, the optimum, and one between them."""
+    low, middle = sizes.minimum, sizes.optimum
+    between = Size((low.width + middle.width) // 2, (low.height + middle.height) // 2)
+    return list(dict.fromkeys((low, middle, between)))
 
 
 def _pictures(source: FrameSource, most: int) -> list[Frame]:

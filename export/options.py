@@ -59,6 +59,8 @@ class ExportOptions:
         output_index: Which of several outputs is meant, from 0.
         multiple_of: Height and width are padded to a multiple of this, in pixels.
         minimum: Smallest height and width that the network takes, in pixels.
+        window: Frames that the network sees at once; the bundle remembers them.
+        look_ahead: How many frames after the one that it derains it has seen.
         keep_graphs: Folder for the graph after every step.
     """
 
@@ -137,6 +139,19 @@ class ExportOptions:
         "Own network: smallest height and width it takes.",
         kind=click.IntRange(min=1),
     )
+    window: int | None = option(
+        None,
+        "Own network: it sees this many frames at once, the newest last, as (N, T*3, "
+        "H, W), (N, T, 3, H, W), (N, 3, T, H, W) or T arguments.",
+        kind=click.IntRange(min=1),
+        metavar="T",
+    )
+    look_ahead: int | None = option(
+        None,
+        "Own network with a memory: it derains the frame this many before the newest.",
+        kind=click.IntRange(min=0),
+        metavar="K",
+    )
     keep_graphs: Path | None = option(
         None,
         "Write the graph after every pass and stage into this folder, numbered.",
@@ -203,10 +218,11 @@ class ExportOptions:
         if self.weights is not None and self.random_weights:
             raise ConfigError("--weights and --random-weights exclude each other")
         facts = (self.bgr, self.rain, self.output_index, self.multiple_of, self.minimum)
-        if not own and any(facts):
+        if not own and any((*facts, self.window, self.look_ahead)):
             raise ConfigError(
-                "--bgr, --rain, --output-index, --multiple-of and --minimum are for a "
-                "network of your own, --model package.module:Class"
+                "--bgr, --rain, --output-index, --multiple-of, --minimum, --window and "
+                "--look-ahead are for a network of your own, --model "
+                "package.module:Class"
             )
         int8 = self.calibrate_on is not None or self.calibration is not None
         if self.precision != "int8" and int8:
@@ -234,6 +250,8 @@ class ExportKeywords(TypedDict, total=False):
     output_index: int | None
     multiple_of: int | None
     minimum: int | None
+    window: int | None
+    look_ahead: int | None
     keep_graphs: str | Path | None
     calibration_frames: int
     dry: bool

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +20,19 @@ from derain.calibration.data import CalibrationData
 from derain.calibration.qdq import part_biases
 from derain.calibration.report import summary
 from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, Bundle, sha256
+from derain.core.errors import ExportError
 from derain.core.frame_tensors import Frame
 from derain.core.manifest import FILE_NAME, Golden, Manifest, Precision
 from derain.core.pictures import write_picture
 from derain.core.progress import Stages
 from derain.core.sizes import Size
+from derain.core.states import StateSpec
 from derain.export import verify
 from derain.export.bundle_writer import check_target, new_bundle
+from derain.export.drift import Drift, measure_drift, require_bounded
 from derain.export.fp16 import Fp16Choice, search_fp16, to_fp16
 from derain.export.frame_graph import wrap_frame
-from derain.export.frames import frames_of_sizes
+from derain.export.frames import LEAST_CLIP, clips_of_sizes, frames_of_sizes
 from derain.export.int8 import (
     expected_psnr_db,
     int8_request,
@@ -45,7 +48,7 @@ from derain.export.pass_choice import choose_passes
 from derain.export.passes import optimize
 from derain.export.passes.cleanup import remove_dead
 from derain.export.reference import Reference, derain_reference
-from derain.export.to_onnx import to_onnx
+from derain.export.to_onnx import CoreGraph, to_onnx
 from derain.models.loading import LoadedNetwork, open_network
 
 if TYPE_CHECKING:
@@ -89,7 +92,7 @@ def export(model: str | nn.Module, **options: Unpack[ExportKeywords]) -> Bundle:
     Args:
         model: A name in ``derain.models()``, ``package.module:Class``, or a network,
             which is copied: any `nn.Module` from `(N, 3, H, W)` float in [0, 1] to the
-            same.
+            same, and what `derain.models.video_network` says of networks with a memory.
         **options: See `ExportOptions` and, for INT8, `CalibrationOptions`, whose
             ``frames`` is called ``calibration_frames`` here. ``size`` is ``"1280x720"``
             or ``(1280, 720)``; ``calibrate_on`` and ``frames`` are what
@@ -97,7 +100,8 @@ def export(model: str | nn.Module, **options: Unpack[ExportKeywords]) -> Bundle:
 
     Returns:
         The bundle: a folder with ``model.onnx`` (uint8 BGR frame in, derained frame
-        out), a manifest and a golden frame.
+        out), a manifest and a golden frame; a golden clip, and states in and out, where
+        the network has a memory (see `derain.models.video_network`).
 
     Raises:
         UnknownNameError: There is no network of that name.
@@ -136,6 +140,13 @@ def export_bundle(model: str | nn.Module, options: ExportOptions) -> ExportResul
             weights=options.weights,
             random_weights=options.random_weights,
             facts=options.facts() if own else None,
+            window=options.window or 1,
+            look_ahead=options.look_ahead or 0,
+        )
+    if loaded.video is not None and options.precision == "int8":
+        raise ExportError(
+            f"{loaded.name} has a memory, and INT8 is not calibrated over clips yet; "
+            "export with --fp16"
         )
     size = options.sizes.optimum
     with read_int8(request, size, force=options.force) as data:
@@ -153,10 +164,15 @@ def _export(
     """Everything behind the opened network and what INT8 is calibrated on."""
     facts, sizes, precision = loaded.facts, options.sizes, options.precision
     with stages.stage("deraining with PyTorch"):
-        frames = frames_of_sizes(sizes, options.frames)
+        if loaded.video is None:
+            frames = frames_of_sizes(sizes, options.frames)
+        else:
+            count = max(LEAST_CLIP, loaded.video.window)
+            frames = clips_of_sizes(sizes, options.frames, count)
         reference = derain_reference(loaded, frames, facts.pad_mode(sizes))
     with stages.stage("exporting with PyTorch"):
-        core = to_onnx(loaded.network, facts, sizes, options.opset)
+        network = loaded.video or loaded.network
+        core = to_onnx(network, facts, sizes, options.opset)
         graphs.keep("pytorch", core.model)
     with stages.stage("optimising the graph"):
         wrap_frame(core, facts, sizes)
@@ -165,11 +181,23 @@ def _export(
         passes = optimize(core.model, choice.row, after=graphs.keep)
     half = Fp16Choice()
     if options.has_halves:
+        verify.require_fits_fp16(reference.largest_state)
         with stages.stage("measuring FP16"):
             half = search_fp16(core, reference.frames, reference.wanted)
         assert half.comparison is not None
         least = options.tolerance if precision == "fp16" else None
         verify.require_fp16(half.comparison, least)
+    drift: Drift | None = None
+    if loaded.video is not None and loaded.video.window == 1:
+        with stages.stage("measuring the drift"):
+            drift = measure_drift(
+                core,
+                loaded.video,
+                sizes,
+                opset=options.opset,
+                row=choice.row,
+                half=half.keep_fp32 if options.has_halves else None,
+            )
     calibration: Calibration | None = None
     measured: list[Frame] = []
     if data is not None:
@@ -197,16 +225,21 @@ def _export(
                 parser["moved_bytes"] = choice.moved_bytes
             verification["parser"] = parser
         with stages.stage("comparing with PyTorch"):
-            got = verify.run_graph(path, reference.frames)
+            got = verify.run_graph(path, reference.frames, core.memory)
         verification |= _prove(got, reference, options, stages)
+        if drift is not None:
+            require_bounded(drift, verify.least_psnr_db(precision, options.tolerance))
         if calibration is not None:
             if options.tolerance is None:
                 expected = expected_psnr_db(calibration, half.comparison)
                 verify.require_as_measured(verify.compare(got, measured), expected)
             got = verify.run_graph(path, reference.frames, as_written=True)
-        _write_golden(aside, reference.frames, got, sizes.optimum)
+        golden = _golden_clip(path, loaded, core, reference, got, sizes.optimum)
+        written = _write_golden(aside, *golden)
         if half.comparison is not None:
             verification["fp16_emulated"] = half.comparison.to_json()
+        if drift is not None:
+            verification["drift"] = drift.to_json()
         if calibration is not None:
             calibration.write(aside / CALIBRATION_FILE)
             figures = summary(calibration, rest_in_fp16=options.has_halves)
@@ -215,6 +248,8 @@ def _export(
             options,
             loaded,
             aside,
+            golden=written,
+            states=core.memory.states,
             operators=operators,
             passes=passes,
             fp32_nodes=tuple(sorted(half.keep_fp32)),
@@ -255,16 +290,42 @@ def _prove(
     return figures
 
 
+def _golden_clip(
+    path: Path,
+    loaded: LoadedNetwork,
+    core: CoreGraph,
+    reference: Reference,
+    got: list[Frame],
+    size: Size,
+) -> tuple[list[Frame], list[Frame]]:
+    """Rainy frames of `size`, and what the file at `path` makes of them."""
+    shape = (size.height, size.width, 3)
+    places = [k for k, each in enumerate(reference.frames) if each.shape == shape]
+    if loaded.video is None:
+        return [reference.frames[places[0]]], [got[places[0]]]
+    count = max(LEAST_CLIP, loaded.video.window)
+    rainy = [reference.frames[k] for k in places[:count]]
+    late = loaded.video.look_ahead
+    derained = verify.run_graph(path, [*rainy, *[rainy[-1]] * late], core.memory)
+    return rainy, derained[late:]
+
+
 def _write_golden(
-    folder: Path, frames: list[Frame], derained: list[Frame], size: Size
-) -> None:
-    golden = next(
-        k
-        for k, frame in enumerate(frames)
-        if frame.shape[:2] == (size.height, size.width)
-    )
-    write_picture(folder / GOLDEN_INPUT, frames[golden])
-    write_picture(folder / GOLDEN_OUTPUT, derained[golden])
+    folder: Path, frames: list[Frame], derained: list[Frame]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Write the golden frames; returns the names of their files."""
+
+    def write(name: str, pictures: list[Frame]) -> tuple[str, ...]:
+        names = [name]
+        if len(pictures) > 1:
+            digits = len(str(len(pictures) - 1))
+            stem, _, suffix = name.partition(".")
+            names = [f"{stem}-{k:0{digits}}.{suffix}" for k in range(len(pictures))]
+        for each, picture in zip(names, pictures, strict=True):
+            write_picture(folder / each, picture)
+        return tuple(names)
+
+    return write(GOLDEN_INPUT, frames), write(GOLDEN_OUTPUT, derained)
 
 
 def _manifest(
@@ -272,6 +333,8 @@ def _manifest(
     loaded: LoadedNetwork,
     folder: Path,
     *,
+    golden: tuple[tuple[str, ...], tuple[str, ...]],
+    states: tuple[StateSpec, ...],
     operators: dict[str, str],
     passes: dict[str, int],
     fp32_nodes: tuple[str, ...],
@@ -280,6 +343,15 @@ def _manifest(
     tools = {name: importlib.metadata.version(name) for name in _TOOLS}
     tools["python"] = platform.python_version()
     kind = type(loaded.network)
+    video = loaded.video
+    seen = {}
+    if video is not None and video.window > 1:
+        seen = {"window": video.window, "layout": video.layout}
+    if options.has_halves:
+        states = tuple(
+            replace(each, dtype="float16") if each.dtype == "float32" else each
+            for each in states
+        )
     now = datetime.datetime.now(datetime.timezone.utc)
     return Manifest(
         model=loaded.name,
@@ -287,8 +359,8 @@ def _manifest(
         target=options.target,
         sizes=options.sizes,
         golden=Golden(
-            inputs=(GOLDEN_INPUT,),
-            outputs=(GOLDEN_OUTPUT,),
+            inputs=golden[0],
+            outputs=golden[1],
             min_psnr_db=_GOLDEN_MIN_PSNR_DB[options.precision],
         ),
         files={
@@ -301,6 +373,7 @@ def _manifest(
             "class": f"{kind.__module__}:{kind.__qualname__}",
             "paper": loaded.paper,
             **asdict(loaded.facts),
+            **seen,
             "parameters": sum(p.numel() for p in loaded.network.parameters()),
         },
         operators=operators,
@@ -309,4 +382,6 @@ def _manifest(
         verification=verification,
         tools=tools,
         created=now.isoformat(timespec="seconds"),
+        states=states,
+        look_ahead=0 if video is None else video.look_ahead,
     )

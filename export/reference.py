@@ -1,11 +1,12 @@
 """What PyTorch makes of the frames that prove an export, and whether that is a measure.
 
 It is none where a network gives NaN, or another picture each time: one that keeps a
-state between frames, or that draws random numbers.
+state between frames that it does not say, or that draws random numbers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from derain.models.torch_reference import (
     to_frame,
     to_picture,
 )
+from derain.models.video_stream import VideoStream
 
 # DCSFN takes a minute a frame; one large frame proves as much as two.
 _SECONDS = 20.0
@@ -40,17 +42,20 @@ class Reference:
         mode: How its padding is filled.
         frames: Rainy frames, each `(H, W, 3)` uint8 BGR.
         wanted: What PyTorch makes of them.
+        largest_state: The largest absolute value that a state has had.
     """
 
     loaded: LoadedNetwork
     mode: PadMode
     frames: list[Frame]
     wanted: list[Frame]
+    largest_state: float = 0.0
 
     def scatter(self) -> verify.GraphComparison:
         """How far PyTorch is from itself with other convolution kernels."""
         with other_kernels():
-            other = _derain(self.loaded, self.frames, self.mode)
+            stream = _stream(self.loaded, self.mode)
+            other = _derain(self.loaded, self.frames, self.mode, stream)
         return verify.compare(other, self.wanted[: len(other)])
 
 
@@ -60,30 +65,51 @@ def derain_reference(
     """Derain `frames` with PyTorch, as many as it derains in `_SECONDS`.
 
     The first two are derained whatever that takes when they differ in size: the range
-    of sizes has to be proven.
+    of sizes has to be proven; and so are a network with a memory's first clips.
 
     Raises:
         NetworkError: The network fails, returns no picture of its input's size, or NaN,
             or another picture when it sees the first frame again.
     """
-    first = derain_checked(loaded, frames[0], mode)
-    _require_repeats(loaded, first, derain_checked(loaded, frames[0], mode))
-    wanted = [first, *_derain(loaded, frames, mode, known=1)]
-    return Reference(loaded, mode, list(frames[: len(wanted)]), wanted)
+    stream, other = _stream(loaded, mode), _stream(loaded, mode)
+    first = _one(loaded, frames[0], mode, stream)
+    _require_repeats(loaded, first, _one(loaded, frames[0], mode, other))
+    wanted = [first, *_derain(loaded, frames, mode, stream, known=1)]
+    largest = stream.largest if stream is not None else 0.0
+    return Reference(loaded, mode, list(frames[: len(wanted)]), wanted, largest)
+
+
+def _stream(loaded: LoadedNetwork, mode: PadMode) -> VideoStream | None:
+    return None if loaded.video is None else VideoStream(loaded.video, mode)
+
+
+def _one(
+    loaded: LoadedNetwork, frame: Frame, mode: PadMode, stream: VideoStream | None
+) -> Frame:
+    if stream is None:
+        return derain_checked(loaded, frame, mode)
+    with _running(loaded, frame):
+        return stream.derain(frame)
 
 
 def _derain(
-    loaded: LoadedNetwork, frames: Sequence[Frame], mode: PadMode, known: int = 0
+    loaded: LoadedNetwork,
+    frames: Sequence[Frame],
+    mode: PadMode,
+    stream: VideoStream | None,
+    known: int = 0,
 ) -> list[Frame]:
     """What becomes of `frames` but for the first `known`, in `_SECONDS`."""
     needed = 1 if frames[0].shape == frames[-1].shape else 2
+    if stream is not None:
+        needed *= sum(frame.shape == frames[0].shape for frame in frames)
     start = time.perf_counter()
     derained: list[Frame] = []
     for frame in frames[known:]:
         enough = known + len(derained) >= needed
         if enough and time.perf_counter() - start > _SECONDS:
             break
-        derained.append(derain_checked(loaded, frame, mode))
+        derained.append(_one(loaded, frame, mode, stream))
     return derained
 
 
@@ -97,7 +123,7 @@ def derain_checked(loaded: LoadedNetwork, frame: Frame, mode: PadMode) -> Frame:
     height, width, _ = frame.shape
     pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(device_of(network))
     kind, size = type(network).__name__, Size(width, height)
-    with users_code(f"running {kind} on a frame of {size}"):
+    with _running(loaded, frame):
         result = derain_picture(network, facts, to_picture(pixels, facts, mode=mode))
     if not bool(torch.isfinite(result).all()):
         raise NetworkError(
@@ -106,6 +132,13 @@ def derain_checked(loaded: LoadedNetwork, frame: Frame, mode: PadMode) -> Frame:
         )
     derained: Frame = to_frame(result, size, facts).cpu().numpy()
     return derained
+
+
+def _running(
+    loaded: LoadedNetwork, frame: Frame
+) -> contextlib.AbstractContextManager[None]:
+    kind, size = type(loaded.network).__name__, Size(frame.shape[1], frame.shape[0])
+    return users_code(f"running {kind} on a frame of {size}")
 
 
 def _require_repeats(loaded: LoadedNetwork, first: Frame, second: Frame) -> None:
@@ -117,5 +150,6 @@ def _require_repeats(loaded: LoadedNetwork, first: Frame, second: Frame) -> None
         f"{type(loaded.network).__name__} gives another picture each time: twice the "
         f"same frame, {result.identical:.3%} of pixels identical, largest difference "
         f"{result.max_levels} levels; a network must not keep a state between frames "
-        "(a buffer or attribute) nor draw random numbers (a dropout that is left on)"
+        "(a buffer or attribute; forward takes and returns states) nor draw random "
+        "numbers (a dropout that is left on)"
     )

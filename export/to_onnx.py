@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -15,10 +16,13 @@ from torch.export import Dim
 
 from derain.core.errors import DerainError, ExportError, NetworkError
 from derain.core.sizes import SizeRange
+from derain.core.states import StateSpec
+from derain.export.graph_memory import NO_MEMORY, GraphMemory
 from derain.export.map_sizes import MapSizes
 from derain.export.operators.translation import TRANSLATIONS
 from derain.models.registry import NetworkFacts
 from derain.models.torch_reference import PictureNetwork
+from derain.models.video_network import VideoNetwork
 
 INPUT, OUTPUT = "image", "derained_image"
 
@@ -28,12 +32,16 @@ class CoreGraph:
     """A network as ONNX, from `(1, 3, H, W)` float32 in [0, 1] to the same.
 
     Attributes:
-        model: The graph; ``derain`` nodes are still without a body.
+        model: The graph; ``derain`` nodes are still without a body. One with a window
+            takes that many pictures, the newest last; one with states takes and returns
+            them behind the picture.
         maps: How large its maps become.
+        memory: What it remembers.
     """
 
     model: ir.Model
     maps: MapSizes
+    memory: GraphMemory = NO_MEMORY
 
 
 def to_onnx(
@@ -42,7 +50,8 @@ def to_onnx(
     """Export `network` with PyTorch's exporter and our operator translations.
 
     Args:
-        network: In eval mode, float32, on the processor.
+        network: In eval mode, float32, on the processor; a `VideoNetwork` where it has
+            a memory.
         facts: How to feed it.
         sizes: Frame sizes the graph must accept.
         opset: Version of the standard operators.
@@ -51,31 +60,44 @@ def to_onnx(
         ExportError: PyTorch cannot trace the network, or an operator has no ONNX form.
         NetworkError: The network does not return a picture of its input's size.
     """
-    picture = PictureNetwork(network, facts).eval()
+    memory = GraphMemory((), facts)
+    module: nn.Module = PictureNetwork(network, facts)
+    if isinstance(network, VideoNetwork):
+        memory = GraphMemory(network.specs(sizes), facts)
+        module = network
+    module.eval()
     size = facts.padded(sizes.optimum)
-    largest = facts.padded(sizes.maximum)
-    smallest = facts.padded(sizes.minimum)
+    picture = (1, 3, "height", "width")
+    given: dict[str, tuple[int | str, ...]] = {INPUT: picture}
+    outputs = [OUTPUT]
+    if isinstance(network, VideoNetwork) and network.window > 1:
+        given = {f"{INPUT}_{k}": picture for k in range(network.window)}
+    else:
+        given |= {state.input: state.shape for state in memory.states}
+        outputs += [state.output for state in memory.states]
+    shapes = [
+        StateSpec(name="state_0", shape=shape, dtype="float32").shape_for(size, size)
+        for shape in given.values()
+    ]
     # torch.export takes a length of 1 for a constant, so the example avoids it.
-    example = torch.rand(1, 3, size.height, size.width)
-    unit = facts.multiple_of
-    free: dict[int, object] = {}
-    symbols: dict[str, int] = {}
-    for axis, name in ((2, "height"), (3, "width")):
-        low, high = getattr(smallest, name) // unit, getattr(largest, name) // unit
-        if low < high:
-            symbols[name] = high
-            free[axis] = unit * Dim(name, min=low, max=high)
+    examples = tuple(torch.rand(*shape) for shape in shapes)
+    sides, symbols = _free_sides(facts, sizes)
+    free = tuple(_free_axes(shape, sides, facts) for shape in given.values())
+    dynamic: Any = None
+    if sides:
+        varied = isinstance(network, VideoNetwork)
+        dynamic = {"inputs": free} if varied else {"image": free[0]}
     with _quiet():
         try:
             program = torch.onnx.export(
-                picture,
-                (example,),
+                module,
+                examples,
                 dynamo=True,
                 opset_version=opset,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
+                input_names=list(given),
+                output_names=outputs,
                 custom_translation_table=TRANSLATIONS,
-                dynamic_shapes={"image": free} if free else None,
+                dynamic_shapes=dynamic,
                 verbose=False,
                 optimize=False,  # derain.export.passes does that, and says what
             )
@@ -85,7 +107,8 @@ def to_onnx(
             ours = _cause(error)
             if ours is not None:
                 raise ours from error
-            raise ExportError(_explain(network, error, dynamic=bool(free))) from error
+            whom = network.network if isinstance(network, VideoNetwork) else network
+            raise ExportError(_explain(whom, error, dynamic=bool(sides))) from error
     assert program is not None
     model = program.model
     assert program.exported_program is not None
@@ -93,7 +116,41 @@ def to_onnx(
         if symbol.is_Symbol:
             symbols[str(symbol)] = int(limits.upper)
     _check_output(model)
-    return CoreGraph(model, MapSizes(symbols))
+    return CoreGraph(model, MapSizes(symbols), memory)
+
+
+def _free_sides(
+    facts: NetworkFacts, sizes: SizeRange
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """The sides that vary, in units of `multiple_of`, and the most that each can be."""
+    unit = facts.multiple_of
+    largest, smallest = facts.padded(sizes.maximum), facts.padded(sizes.minimum)
+    sides: dict[str, Any] = {}
+    most: dict[str, int] = {}
+    for name in ("height", "width"):
+        low, high = getattr(smallest, name) // unit, getattr(largest, name) // unit
+        if low < high:
+            most[name] = high
+            sides[name] = Dim(name, min=low, max=high)
+    return sides, most
+
+
+def _free_axes(
+    shape: Sequence[int | str], sides: Mapping[str, Any], facts: NetworkFacts
+) -> dict[int, Any]:
+    """What varies of an input of `shape`; lengths as in `derain.core.states`."""
+    free: dict[int, Any] = {}
+    for axis, length in enumerate(shape):
+        side, _, part = str(length).partition("/")
+        if side in sides:
+            times, rest = divmod(facts.multiple_of, int(part or 1))
+            if rest:
+                raise ExportError(
+                    f"a state of {length} needs frames of a multiple of {part}: give "
+                    f"--multiple-of {part}, or one size with --size"
+                )
+            free[axis] = times * sides[side] if times > 1 else sides[side]
+    return free
 
 
 def _check_output(model: ir.Model) -> None:

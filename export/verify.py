@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +12,9 @@ import onnxruntime as ort
 
 from derain.core.errors import ExportError, VerificationError
 from derain.core.frame_tensors import Frame
+from derain.core.manifest import Precision
 from derain.core.metrics import CEILING_DB, psnr_of_mse
+from derain.export.graph_memory import NO_MEMORY, GraphMemory
 
 # FP32 must be the same picture: what rounds the other way lies between two levels.
 FP32_MIN_IDENTICAL = 0.999
@@ -70,13 +72,19 @@ class GraphComparison:
 
 
 def run_graph(
-    model: Path, frames: Sequence[Frame], *, as_written: bool = False
+    model: Path,
+    frames: Sequence[Frame],
+    memory: GraphMemory = NO_MEMORY,
+    *,
+    as_written: bool = False,
 ) -> list[Frame]:
     """What ONNX Runtime's processor makes of `frames` with the graph in `model`.
 
     Args:
         model: A frame-to-frame ONNX file.
-        frames: Each `(H, W, 3)` uint8 BGR.
+        frames: Each `(H, W, 3)` uint8 BGR, in order; a graph with states starts afresh
+            where the size changes.
+        memory: What the graph remembers.
         as_written: Compute Q/DQ as it is written: no integer kernels, which differ from
             processor to processor, and no rewriting for them.
 
@@ -97,14 +105,28 @@ def run_graph(
         session = ort.InferenceSession(
             model, options, providers=["CPUExecutionProvider"]
         )
-        name = session.get_inputs()[0].name
-        return [
-            cast(Frame, session.run(None, {name: frame[np.newaxis]})[0])[0]
-            for frame in frames
-        ]
+        return list(_run(session, frames, memory))
     except Exception as error:  # ONNX Runtime's errors share no public base class
         reason = " ".join(str(error).split())
         raise ExportError(f"onnxruntime cannot run the graph: {reason}") from error
+
+
+def _run(
+    session: ort.InferenceSession, frames: Sequence[Frame], memory: GraphMemory
+) -> Iterator[Frame]:
+    name, *_ = (each.name for each in session.get_inputs())
+    halves = {e.name for e in session.get_inputs() if e.type == "tensor(float16)"}
+    outputs = [session.get_outputs()[0].name, *(s.output for s in memory.states)]
+    states: dict[str, Any] = {}
+    before: tuple[int, ...] = ()
+    for frame in frames:
+        if frame.shape != before:
+            states, before = memory.start(frame), frame.shape
+            for half in halves:
+                states[half] = states[half].astype(np.float16)
+        derained, *new = session.run(outputs, {name: frame[np.newaxis], **states})
+        states = dict(zip(states, new, strict=True))
+        yield cast(Frame, derained)[0]
 
 
 def compare(got: Sequence[Frame], wanted: Sequence[Frame]) -> GraphComparison:
@@ -205,6 +227,35 @@ def require_int8(result: GraphComparison, min_psnr_db: float | None = None) -> N
     """
     wanted = INT8_MIN_PSNR_DB if min_psnr_db is None else min_psnr_db
     _require_psnr(result, wanted, "INT8")
+
+
+def least_psnr_db(precision: Precision, min_psnr_db: float | None = None) -> float:
+    """PSNR against PyTorch, in dB, below which no graph of `precision` passes.
+
+    Args:
+        precision: Of the graph.
+        min_psnr_db: The user's own tolerance, in place of ours.
+    """
+    if min_psnr_db is not None:
+        return min_psnr_db
+    return {
+        "fp32": SCATTER_MIN_PSNR_DB,
+        "fp16": FP16_MIN_PSNR_DB,
+        "int8": INT8_MIN_PSNR_DB,
+    }[precision]
+
+
+def require_fits_fp16(largest: float) -> None:
+    """Raise where a state has values that FP16 does not have.
+
+    Raises:
+        VerificationError: Its `largest` absolute value is above 65504.
+    """
+    if largest > float(np.finfo(np.float16).max):
+        raise VerificationError(
+            f"a state reaches {largest:.3g}, which does not fit FP16, which ends at "
+            "65504; export with --fp32"
+        )
 
 
 def require_as_measured(result: GraphComparison, expected_db: float) -> None:

@@ -29,6 +29,8 @@ from derain.models.registry import MODELS, NetworkFacts, create_model
 if TYPE_CHECKING:
     from torch import nn
 
+    from derain.models.video_network import VideoNetwork
+
 _log = logging.getLogger(__name__)
 
 _SEED = 0
@@ -49,6 +51,7 @@ class LoadedNetwork:
         paper: Where it was published; empty for a network of the user's own.
         weights: ``source`` says where the weights came from, ``sha256`` is the hash of
             their file, or empty.
+        video: The network with its memory; None where it sees one picture alone.
     """
 
     name: str
@@ -56,6 +59,7 @@ class LoadedNetwork:
     facts: NetworkFacts
     paper: str
     weights: dict[str, str]
+    video: VideoNetwork | None = None
 
 
 def open_network(
@@ -64,6 +68,8 @@ def open_network(
     weights: Path | None = None,
     random_weights: bool = False,
     facts: NetworkFacts | None = None,
+    window: int = 1,
+    look_ahead: int = 0,
 ) -> LoadedNetwork:
     """Build a network and give it its weights.
 
@@ -77,11 +83,13 @@ def open_network(
         random_weights: Untrained weights, always the same; no parameter is all zero,
             or a network whose last layer starts at zero would be the identity.
         facts: How to feed the network; None takes the registry's, or plain RGB.
+        window: Frames that the network sees at once.
+        look_ahead: How many frames after the one that it derains it has seen.
 
     Raises:
         UnknownNameError: No such model.
         NetworkError: The user's class cannot be imported or built; what it raised
-            is the cause.
+            is the cause. Or it takes no such window.
         CheckpointError: The weights do not fit, or none ship, or `weights` and
             `random_weights` are both given.
         MissingDependencyError: PyTorch is not installed.
@@ -115,15 +123,20 @@ def open_network(
         source = {"source": "as constructed", "sha256": ""}
     else:
         source = _load_shipped(network, name)
-    if own:
-        _check_forward(network)
+    network = network.float().eval()
+    has_states = load("derain.models.video_network", "has_states", extra="export")
+    if own and not has_states(network):
+        _check_forward(network, window)
     entry = None if own else MODELS[name]
+    facts = facts or (entry.facts if entry else NetworkFacts())
+    open_video = load("derain.models.video_network", "open_video", extra="export")
     return LoadedNetwork(
         name=name,
-        network=network.float().eval(),
-        facts=facts or (entry.facts if entry else NetworkFacts()),
+        network=network,
+        facts=facts,
         paper=entry.paper if entry else "",
         weights=source,
+        video=open_video(network, facts, window=window, look_ahead=look_ahead),
     )
 
 
@@ -141,11 +154,11 @@ def _copied(network: nn.Module) -> nn.Module:
     return copied
 
 
-def _check_forward(network: nn.Module) -> None:
-    """Say what `network` could be given besides a picture, and is not.
+def _check_forward(network: nn.Module, window: int) -> None:
+    """Say what `network` could be given besides its pictures, and is not.
 
     Raises:
-        NetworkError: It needs more than a picture.
+        NetworkError: It needs more than a picture, and more than `window` pictures.
     """
     try:
         inputs = list(inspect.signature(network.forward).parameters.values())
@@ -154,7 +167,10 @@ def _check_forward(network: nn.Module) -> None:
     kind = type(network).__name__
     named = [p for p in inputs if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     others = named[1:]
-    if needed := [p.name for p in others if p.default is p.empty]:
+    needed = [p.name for p in others if p.default is p.empty]
+    if window > 1 and len(needed) == window - 1:  # the other frames
+        others, needed = others[window - 1 :], []
+    if needed:
         raise NetworkError(
             f"{kind}.forward wants {', '.join(needed)} besides the picture; give them "
             "defaults, or name a subclass that does"
@@ -162,7 +178,8 @@ def _check_forward(network: nn.Module) -> None:
     if others:
         left_out = ", ".join(p.name for p in others)
         _log.warning(
-            f"{kind}.forward is given the picture alone: {left_out} is left out"
+            f"{kind}.forward is given the picture alone: {left_out} is left out; a "
+            "method states(height, width), which returns shapes, gives it a memory"
         )
 
 

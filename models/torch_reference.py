@@ -41,26 +41,39 @@ class PictureNetwork(nn.Module):
         Raises:
             NetworkError: The network returns something else than a picture.
         """
-        result = self.network(image)
-        if isinstance(result, Mapping):
-            result = list(result.values())
-        if isinstance(result, Sequence):
-            if not -len(result) <= self.facts.output_index < len(result):
-                raise NetworkError(
-                    f"the network returns {len(result)} outputs, wanted number "
-                    f"{self.facts.output_index} (counted from 0)"
-                )
-            result = result[self.facts.output_index]
-        if not isinstance(result, Tensor):
+        return picture_of(self.network(image), self.facts, image)
+
+
+def picture_of(result: object, facts: NetworkFacts, image: Tensor) -> Tensor:
+    """The derained picture in what a network returns.
+
+    Args:
+        result: A tensor, several, or several by name.
+        facts: Which is meant, and what it is.
+        image: The rainy picture, `(N, 3, H, W)`.
+
+    Raises:
+        NetworkError: There is no picture in it.
+    """
+    if isinstance(result, Mapping):
+        result = list(result.values())
+    if isinstance(result, Sequence):
+        if not -len(result) <= facts.output_index < len(result):
             raise NetworkError(
-                f"the network returns {type(result).__name__}, wanted a tensor"
+                f"the network returns {len(result)} outputs, wanted number "
+                f"{facts.output_index} (counted from 0)"
             )
-        if result.ndim != 4 or result.shape[1] != 3:
-            raise NetworkError(
-                f"the network returns {tuple(result.shape)}, wanted the derained "
-                f"picture, {tuple(image.shape)}"
-            )
-        return image - result if self.facts.returns_rain else result
+        result = result[facts.output_index]
+    if not isinstance(result, Tensor):
+        raise NetworkError(
+            f"the network returns {type(result).__name__}, wanted a tensor"
+        )
+    if result.ndim != 4 or result.shape[1] != 3:
+        raise NetworkError(
+            f"the network returns {tuple(result.shape)}, wanted the derained "
+            f"picture, {tuple(image.shape)}"
+        )
+    return image - result if facts.returns_rain else result
 
 
 def to_picture(

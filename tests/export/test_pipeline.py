@@ -146,7 +146,8 @@ def _steps(folder):
 def test_the_graph_after_every_step_is_kept(tmp_path):
     folder = tmp_path / "graphs"
     export(Net(), size="40x32", precision="fp16", keep_graphs=folder)
-    assert _steps(folder) == ["pytorch", "frame", *PASSES, "fp16", "operators"]
+    passes = [name for name, row in PASSES.items() if "any" in row.targets]
+    assert _steps(folder) == ["pytorch", "frame", *passes, "fp16", "operators"]
     first, second, *_, last = (onnx.load(path) for path in sorted(folder.iterdir()))
     assert first.graph.input[0].name == "image"
     assert second.graph.input[0].name == "frame"

@@ -323,7 +323,8 @@ def test_what_forward_could_be_given_besides_is_said(own, said):
     own()
     open_network("mine:Recurrent", random_weights=True)
     assert said() == [
-        "Recurrent.forward is given the picture alone: h, scale is left out"
+        "Recurrent.forward is given the picture alone: h, scale is left out; a method "
+        "states(height, width), which returns shapes, gives it a memory"
     ]
 
 

@@ -29,6 +29,7 @@ from derain.export.drift import Drift, require_bounded
 from derain.export.pipeline import export
 from derain.models.registry import NetworkFacts
 from derain.models.torch_reference import to_frame, to_picture
+from derain.runtime.derainer import load
 from support.video_networks import (
     BsvdLike,
     EdvrLike,
@@ -210,6 +211,8 @@ def test_a_network_with_a_memory_is_its_graph_frame_by_frame(name):
     again = by_onnxruntime(bundle, [*rainy, *[rainy[-1]] * late])[late:]
     for mine, theirs in zip(again, expected, strict=True):
         assert psnr_db(mine, theirs) > 60
+    with load(bundle.folder, backend="onnxruntime") as derainer:
+        assert derainer.golden_psnr_db > 60
     figures = manifest.verification
     count = 8 if manifest.sizes.is_static else 24
     assert figures["onnxruntime"]["frames"] == count

@@ -186,15 +186,19 @@ def opened(make_record):
     """Opens the backend: ``opened(order="lazy").backend``; closes it in the end."""
     with contextlib.ExitStack() as stack:
 
-        def open_it(sizes=STATIC, name="tensorrt", change=None, **options):
+        def open_it(
+            sizes=STATIC, name="tensorrt", change=None, states=(), close=True, **options
+        ):
             device = RecordingDevice(**options)
-            library = Library(device, name)
+            library = Library(device, name, states)
             if change is not None:
                 change(library)
-            engine = TensorRtEngine(library, make_record(sizes), PLAN)
+            engine = TensorRtEngine(library, make_record(sizes, states=states), PLAN)
             backend = TensorRtBackend(device, engine, SizeRange.parse(sizes).optimum)
-            stack.callback(backend.close)
+            if close:  # not where the device was misused
+                stack.callback(backend.close)
             backend.device, backend.library = device, library  # for the test to see
+            backend.own = backend.new_memory()
             return backend
 
         yield open_it

@@ -81,23 +81,23 @@ def test_a_failure_to_run_says_what_the_library_said(opened, frames):
     backend = opened()
     backend.library.enqueue_fails = True
     with pytest.raises(EngineError, match=r"\.plan: running it: .* it went wrong$"):
-        backend.infer(frames(1)[0])
+        backend.infer(frames(1)[0], backend.own)
     with pytest.raises(EngineError, match=r"it went wrong$"):  # once, not twice
-        list(backend.stream(frames(3)))
+        list(backend.stream(frames(3), backend.own))
     assert not backend.device.pending
     backend.library.enqueue_fails = False
-    backend.infer(frames(1)[0])
+    backend.infer(frames(1)[0], backend.own)
 
 
 def test_a_size_that_is_refused_is_set_again(opened, frames):
     backend = opened("32x32,64x48,128x96")
     small, large = frames(1, Size(32, 32))[0], frames(1, Size(128, 96))[0]
-    backend.infer(small)
+    backend.infer(small, backend.own)
     backend.library.takes_shapes = False
     with pytest.raises(EngineError, match="frames of 128x96: no reason given"):
-        backend.infer(large)
+        backend.infer(large, backend.own)
     backend.library.takes_shapes = True
-    assert (backend.infer(small) == 255 - small).all()
+    assert (backend.infer(small, backend.own) == 255 - small).all()
 
 
 def test_use_after_close(library, make_record):

@@ -317,12 +317,20 @@ class RecordingDevice:
 
     def region(self, address, size_bytes):
         """The bytes at an address, which are written before they are read."""
-        for start, memory in self.by_handle.items():
-            if isinstance(memory, DeviceMemory | HostMemory):
-                offset = address - start
-                if offset >= 0 and offset + size_bytes <= memory.content.size:
-                    return Region(memory, offset, offset + size_bytes, known=True)
-        raise MisuseError(f"{address}: no memory with {size_bytes} bytes is there")
+        start = (
+            address
+            if address in self.by_handle
+            else max(
+                (handle for handle in self.by_handle if handle < address), default=0
+            )
+        )
+        memory, offset = self.by_handle.get(start), address - start
+        stop = offset + size_bytes
+        if not isinstance(memory, DeviceMemory | HostMemory) or (
+            stop > memory.content.size
+        ):
+            raise MisuseError(f"{address}: no memory with {size_bytes} bytes is there")
+        return Region(memory, offset, stop, known=True)
 
     # -- how it works
 
@@ -376,6 +384,8 @@ class RecordingDevice:
 
     def _check_races(self, work):
         """Raise if work that is not surely done before uses the same memory."""
+        if not (work.reads or work.writes):
+            return
         earlier, found = set(), list(work.before)
         while found:
             each = found.pop()

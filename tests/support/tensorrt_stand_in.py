@@ -11,9 +11,20 @@ import numpy as np
 
 from derain.core.errors import EngineError
 from derain.core.sizes import Size
+from derain.core.states import FRAME_SHAPE, StateSpec
 
 INPUT, OUTPUT, HEALTH = "frame", "derained", "health"
 POISON = 13  # a frame that begins with it makes floating-point states NaN
+
+WINDOW = tuple(
+    StateSpec(name=f"state_{k}", shape=FRAME_SHAPE, dtype="uint8", start="frame")
+    for k in range(2)
+)
+NUMBERS = (
+    StateSpec(name="state_2", shape=(1, 4, "height/2", "width/2"), dtype="float16"),
+    StateSpec(name="state_3", shape=(1, 2, "height", "width"), dtype="float32"),
+)
+BOTH = (*WINDOW, *NUMBERS)  # states of networks that never pad
 
 
 def network(frame, states):
@@ -62,6 +73,12 @@ def remembered(frames, specs, first=()):
         derained.append(picture)
         last = size
     return derained
+
+
+def assert_same(got, wanted):
+    assert len(got) == len(wanted)
+    for index, (derained, right) in enumerate(zip(got, wanted, strict=True)):
+        np.testing.assert_array_equal(derained, right, err_msg=f"frame {index}")
 
 
 class Context:

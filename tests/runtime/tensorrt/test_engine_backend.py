@@ -19,7 +19,7 @@ from derain.runtime.backends import open_backend
 from derain.runtime.backends.protocol import NoMemory
 from derain.runtime.tensorrt import engine_backend
 from support.recording_cuda import RecordingDevice
-from support.tensorrt_stand_in import Library
+from support.tensorrt_stand_in import BOTH, Library, assert_same, remembered
 
 ORDERS = [("lazy", 0), ("eager", 0), *(("random", seed) for seed in range(5))]
 RANGE = "32x32,64x48,128x96"
@@ -341,25 +341,31 @@ def test_close_in_the_middle_of_a_stream(opened, frames):
 
 def use(folder, monkeypatch, device, library, frames):
     """A whole life: open a bundle, self-test, frames of two kinds, close."""
+    states = library.states
     monkeypatch.setattr(engine_backend, "open_device", lambda: device)
     monkeypatch.setattr(engine_backend, "open_api", lambda name: library)
     with contextlib.closing(Derainer(Bundle.open(folder), "tensorrt")) as derainer:
         many = [frame[0] for frame in frames(5)]
         for frame in many[:3]:
             derainer.derain(frame)
-        assert_inverted(copies(derainer.stream(many)), many)
+        for _ in range(2 if states else 1):
+            got = [frame[None] for frame in copies(derainer.stream(many))]
+            assert_same(got, remembered(frames(5), states))
         assert derainer.times is not None
 
 
 @pytest.mark.parametrize("integrated", [False, True], ids=["card", "jetson"])
+@pytest.mark.parametrize(
+    "states", [(), (BOTH[0], BOTH[2])], ids=["no states", "states"]
+)
 def test_a_failure_at_any_call_leaves_nothing(
-    compiled, monkeypatch, frames, integrated
+    compiled, monkeypatch, frames, integrated, states
 ):
-    folder = compiled()
+    folder = compiled(states)
 
     def attempt(fail_at):
         device = RecordingDevice(fail_at=fail_at, integrated=integrated)
-        library = Library(device)
+        library = Library(device, states=states)
         message = None
         try:
             use(folder, monkeypatch, device, library, frames)
@@ -375,6 +381,8 @@ def test_a_failure_at_any_call_leaves_nothing(
     assert message is None
     # TensorRT's own are among them.
     assert {"Runtime", "deserialize_cuda_engine", "create_execution_context"} < {*calls}
+    if states:
+        assert {"clear", "upload" if integrated else "copy", "launch graph"} < {*calls}
     for number in range(1, count + 1):
         _, calls, message = attempt(number)
         # A graph that cannot be captured is a note. Else it is the failure itself that

@@ -12,24 +12,20 @@ import pytest
 
 from derain.core.errors import EngineError, ShapeError, StateError
 from derain.core.sizes import Size
-from derain.core.states import FRAME_SHAPE, StateSpec
 from derain.runtime.backends.protocol import NoMemory
 from derain.runtime.tensorrt.engine_memory import EngineMemory
 from support.recording_cuda import MisuseError, RecordingDevice
-from support.tensorrt_stand_in import POISON, remembered
+from support.tensorrt_stand_in import (
+    BOTH,
+    NUMBERS,
+    POISON,
+    WINDOW,
+    assert_same,
+    remembered,
+)
 
 ORDERS = [("lazy", 0), ("eager", 0), *(("random", seed) for seed in range(5))]
 RANGE = "32x32,64x48,128x96"
-
-WINDOW = tuple(
-    StateSpec(name=f"state_{k}", shape=FRAME_SHAPE, dtype="uint8", start="frame")
-    for k in range(2)
-)
-NUMBERS = (
-    StateSpec(name="state_2", shape=(1, 4, "height/2", "width/2"), dtype="float16"),
-    StateSpec(name="state_3", shape=(1, 2, "height", "width"), dtype="float32"),
-)
-BOTH = (*WINDOW, *NUMBERS)
 
 
 def copies(frames):
@@ -39,12 +35,6 @@ def copies(frames):
 
 def one_by_one(backend, frames, memory):
     return [backend.infer(frame, memory).copy() for frame in frames]
-
-
-def assert_same(got, wanted):
-    assert len(got) == len(wanted)
-    for index, (derained, right) in enumerate(zip(got, wanted, strict=True)):
-        np.testing.assert_array_equal(derained, right, err_msg=f"frame {index}")
 
 
 def poisoned(frame):

@@ -17,71 +17,17 @@ from contextlib import ExitStack
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.core.bundle import Bundle
 from derain.core.errors import EngineError, ShapeError, StateError
 from derain.core.sizes import Size
 from derain.runtime.backends.protocol import Memory, NoMemory, StageTimes
-from derain.runtime.cuda import open_device
 from derain.runtime.cuda.device import Device, at_exit, own
-from derain.runtime.cuda.probe import probe
-from derain.runtime.tensorrt import versions
-from derain.runtime.tensorrt.cache_file import CacheFile
 from derain.runtime.tensorrt.captures import Captures, Work
-from derain.runtime.tensorrt.engine_fit import read_plan
 from derain.runtime.tensorrt.engine_memory import EngineMemory
-from derain.runtime.tensorrt.engine_record import EngineBackend
 from derain.runtime.tensorrt.frame_slot import Slot
-from derain.runtime.tensorrt.library import open_api
 from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
 
 _SLOTS = 3  # a frame on its way in, one in the network, one on its way out
 _WARM_UPS, _TRIALS = 3, 7  # to choose between copies and mapped memory
-
-
-def open_tensorrt(bundle: Bundle, threads: int = 0) -> TensorRtBackend:
-    """The engine of `bundle` for TensorRT, which needs no processor threads."""
-    return _open(bundle, "tensorrt")
-
-
-def open_tensorrt_rtx(bundle: Bundle, threads: int = 0) -> TensorRtBackend:
-    """The engine of `bundle` for TensorRT-RTX, which needs no processor threads."""
-    return _open(bundle, "tensorrt-rtx")
-
-
-def check_tensorrt() -> str:
-    """Why TensorRT works here; an `EngineError` says why not."""
-    return _check("tensorrt")
-
-
-def check_tensorrt_rtx() -> str:
-    """Why TensorRT-RTX works here; an `EngineError` says why not."""
-    return _check("tensorrt-rtx")
-
-
-def _check(name: EngineBackend) -> str:
-    gpu = probe()  # before the library, which crashes where there is no GPU
-    return f"{name} {open_api(name).version} on {gpu.name}"
-
-
-def _open(bundle: Bundle, name: EngineBackend) -> TensorRtBackend:
-    size = bundle.manifest.sizes.optimum  # that of the golden frame, which comes first
-    with ExitStack() as stack:
-        # Before TensorRT is touched: without a GPU it answers with a crash.
-        device = own(stack, open_device())
-        api = open_api(name)
-        record, plan = read_plan(bundle, name, api.version, device.facts, size)
-        kernels = None
-        if versions.compiles_at_start(api):
-            kernels = CacheFile.default("kernels", name, api.version, device.facts)
-        engine = TensorRtEngine(api, record, plan, kernels, bundle.manifest.padded)
-        stack.pop_all()  # the backend owns the device now
-    backend = TensorRtBackend(device, engine, size)
-    try:
-        backend.warm_up(size)
-    except BaseException:
-        backend.close()
-        raise
-    return backend
 
 
 class TensorRtBackend:
@@ -186,8 +132,8 @@ class TensorRtBackend:
         slot = self._slots[0]
         slot.load(frame)
         with ExitStack() as stack:
-            at_exit(stack, self._stream.synchronize)  # of half a step, too
             first = stack.enter_context(states.step())
+            at_exit(stack, self._stream.synchronize)  # of half a step, too
             self._captures.run(
                 Work("step", slot, states, states.turn),
                 lambda in_graph: self._step(
@@ -400,9 +346,9 @@ class TensorRtBackend:
     def _try(self, slot: Slot, frame: NDArray[np.uint8], states: EngineMemory) -> float:
         """Median time of a step, in ms."""
         slot.load(frame)
-        took_ms = []
+        took_ms: list[float] = []
         for _ in range(_WARM_UPS + _TRIALS):
-            self._step(slot, states, first=True, in_graph=False)
+            self._step(slot, states, first=not took_ms, in_graph=False)
             self._stream.synchronize()
             times = slot.times()
             copies_ms = (times.upload_ms or 0.0) + (times.download_ms or 0.0)

@@ -17,7 +17,9 @@ from derain.core.sizes import Size
 from derain.runtime import Bundle, Derainer
 from derain.runtime.backends import open_backend
 from derain.runtime.backends.protocol import NoMemory
-from derain.runtime.tensorrt import engine_backend
+from derain.runtime.tensorrt import open_engine
+from derain.runtime.tensorrt.engine_backend import TensorRtBackend
+from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
 from support.recording_cuda import RecordingDevice
 from support.tensorrt_stand_in import BOTH, Library, assert_same, remembered
 
@@ -342,8 +344,8 @@ def test_close_in_the_middle_of_a_stream(opened, frames):
 def use(folder, monkeypatch, device, library, frames):
     """A whole life: open a bundle, self-test, frames of two kinds, close."""
     states = library.states
-    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(engine_backend, "open_api", lambda name: library)
+    monkeypatch.setattr(open_engine, "open_device", lambda: device)
+    monkeypatch.setattr(open_engine, "open_api", lambda name: library)
     with contextlib.closing(Derainer(Bundle.open(folder), "tensorrt")) as derainer:
         many = [frame[0] for frame in frames(5)]
         for frame in many[:3]:
@@ -424,8 +426,8 @@ def test_nothing_leaks_over_ten_thousand_rounds(make_record, frames):
 
     def rounds(count):
         for _ in range(count):
-            engine = engine_backend.TensorRtEngine(library, record, b"plan")
-            backend = engine_backend.TensorRtBackend(device, engine, Size(8, 8))
+            engine = TensorRtEngine(library, record, b"plan")
+            backend = TensorRtBackend(device, engine, Size(8, 8))
             backend.infer(frame, NoMemory())
             backend.infer(frame, NoMemory())
             backend.close()
@@ -455,8 +457,8 @@ def test_nothing_leaks_over_ten_thousand_rounds(make_record, frames):
 
 def test_the_row_opens_an_engine_of_a_bundle(compiled, monkeypatch):
     device = RecordingDevice()
-    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(engine_backend, "open_api", lambda name: Library(device, name))
+    monkeypatch.setattr(open_engine, "open_device", lambda: device)
+    monkeypatch.setattr(open_engine, "open_api", lambda name: Library(device, name))
     with contextlib.closing(Derainer(Bundle.open(compiled()), "tensorrt")) as derainer:
         assert derainer.golden_psnr_db == np.inf
         assert derainer.description == (
@@ -466,8 +468,8 @@ def test_the_row_opens_an_engine_of_a_bundle(compiled, monkeypatch):
 
 def test_the_self_test_runs_the_graph_that_frames_will_run(compiled, monkeypatch):
     device = RecordingDevice()
-    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(engine_backend, "open_api", lambda name: Library(device, name))
+    monkeypatch.setattr(open_engine, "open_device", lambda: device)
+    monkeypatch.setattr(open_engine, "open_api", lambda name: Library(device, name))
     with contextlib.closing(Derainer(Bundle.open(compiled()), "tensorrt")) as derainer:
         assert device.made["graph"] == 1
         assert device.calls.count("launch graph") == 2  # captured, then tested
@@ -481,8 +483,8 @@ def test_kernels_of_tensorrt_rtx_are_kept_in_the_users_cache(
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     device = RecordingDevice()
-    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(engine_backend, "open_api", lambda name: Library(device, name))
+    monkeypatch.setattr(open_engine, "open_device", lambda: device)
+    monkeypatch.setattr(open_engine, "open_api", lambda name: Library(device, name))
     folder = compiled(backend="tensorrt-rtx", gpu=None)
     with contextlib.closing(open_backend("tensorrt-rtx", Bundle.open(folder))):
         (file,) = (tmp_path / "derain" / "kernels").iterdir()
@@ -499,8 +501,8 @@ def test_an_engine_that_gives_something_else_fails_its_self_test(compiled, monke
         launch(handle, name, lambda: writes[0].content.fill(0), reads, writes, 1.0)
 
     monkeypatch.setattr(device, "launch", zeros)
-    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(engine_backend, "open_api", lambda name: library)
+    monkeypatch.setattr(open_engine, "open_device", lambda: device)
+    monkeypatch.setattr(open_engine, "open_api", lambda name: library)
     with pytest.raises(EngineError, match=r"self-test failed: tensorrt 10\.3\.0"):
         Derainer(Bundle.open(compiled()), "tensorrt")
     assert device.closed == 1
@@ -523,8 +525,8 @@ def test_a_mismatch_is_told_before_the_library_is_used(
 ):
     device = RecordingDevice()
     library = Library(device)
-    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(engine_backend, "open_api", lambda name: library)
+    monkeypatch.setattr(open_engine, "open_device", lambda: device)
+    monkeypatch.setattr(open_engine, "open_api", lambda name: library)
     folder = compiled(**changes)
     (path,) = folder.glob("*.plan")
     path.write_bytes(plan)
@@ -542,7 +544,7 @@ def test_without_a_gpu_tensorrt_is_not_touched(bundles, monkeypatch, name):
     def never(name):
         raise AssertionError("TensorRT was touched")
 
-    monkeypatch.setattr(engine_backend, "open_device", no_device)
-    monkeypatch.setattr(engine_backend, "open_api", never)
+    monkeypatch.setattr(open_engine, "open_device", no_device)
+    monkeypatch.setattr(open_engine, "open_api", never)
     with pytest.raises(EngineError, match=r"^no GPU: none$"):
         open_backend(name, Bundle.open(bundles("darken")))

@@ -121,6 +121,21 @@ def test_several_cameras_on_one_engine(opened, healthy, order, seed, graphs):
         assert_same(derained, remembered(camera, BOTH))
 
 
+@pytest.mark.parametrize(("order", "seed"), ORDERS)
+def test_streams_of_several_cameras_one_after_the_other(opened, healthy, order, seed):
+    backend = opened(states=BOTH, order=order, seed=seed)
+    cameras = [healthy(42), [frame + np.uint8(9) for frame in healthy(42)]]
+    memories = [backend.own, backend.new_memory()]
+    got = [[], []]
+    for start in (0, 14, 28):
+        for camera, memory, derained in zip(cameras, memories, got, strict=True):
+            part = camera[start : start + 14]
+            derained += copies(backend.stream(part, memory))
+    assert backend.device.live["graph"] == 2 * 2 * 3
+    for camera, derained in zip(cameras, got, strict=True):
+        assert_same(derained, remembered(camera, BOTH))
+
+
 def test_nothing_is_made_for_a_frame(opened, healthy):
     backend, many = opened(states=BOTH), healthy(12)
     copies(backend.stream(many, backend.own))

@@ -160,7 +160,7 @@ def model_with_states(sizes, half=False, change=None):
     random = np.random.default_rng(0)
     arrays = {
         "down": random.normal(0, 0.1, (8, 3, 3, 3)).astype(kind),
-        "w": random.normal(0, 0.1, (8, 16, 3, 3)).astype(kind),
+        "w": random.normal(0, 0.05, (8, 16, 3, 3)).astype(kind),
         "up": random.normal(0, 0.1, (8, 3, 2, 2)).astype(kind),
         "low": np.array(0, kind),
         "high": np.array(255, kind),

@@ -13,15 +13,14 @@ import numpy as np
 import pytest
 
 from derain.core.bundle import MODEL_FILE, sha256
-from derain.core.manifest import FILE_NAME, Golden, Manifest
-from derain.core.pictures import write_picture
+from derain.core.manifest import FILE_NAME, Manifest
 from derain.core.sizes import Size, SizeRange
 from derain.core.states import FRAME_SHAPE, StateSpec
 from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.tensorrt.engine_backend import TensorRtBackend
 from derain.runtime.tensorrt.engine_record import PLATFORM, EngineRecord
 from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
-from support.bundles import frame_model, write_bundle
+from support.bundles import frame_model, identity_model, write_bundle
 from support.fixtures import smooth_image
 from support.recording_cuda import RecordingDevice
 from support.tensorrt_stand_in import Library, remembered
@@ -196,22 +195,10 @@ def make_bundle_with_states(tmp_path):
         if half and states is STATES:
             states = (replace(STATES[0], dtype="float16"), *STATES[1:])
         black = np.zeros((sizes.optimum.height, sizes.optimum.width, 3), np.uint8)
-        folder = write_bundle(
-            tmp_path / "memory",
-            model_with_states(sizes, half, change),
-            sizes,
-            black,
-            black,
-            precision=precision,
-            min_psnr_db=40.0,
-        )
-        manifest = Manifest.read(folder)
-        if states:
-            golden = manifest.golden
-            names = {"inputs": 4 * golden.inputs, "outputs": 4 * golden.outputs}
-            golden = replace(golden, **names)
-            replace(manifest, states=states, golden=golden).write(folder)
-        return folder
+        model = model_with_states(sizes, half, change)
+        golden = 4 * [black] if states else black
+        fields = {"precision": precision, "states": states, "min_psnr_db": 40.0}
+        return write_bundle(tmp_path / "memory", model, sizes, golden, golden, **fields)
 
     return make
 
@@ -332,32 +319,22 @@ def compiled(bundles, tmp_path, make_record):
     """
 
     def make(states=(), **changes):
-        source = bundles("wrong-golden")
-        folder = shutil.copytree(source, tmp_path / "compiled")
-        manifest = Manifest.read(folder)
+        folder = tmp_path / "compiled"
         if states:
-            add_states(folder, manifest, states)
-            manifest = Manifest.read(folder)
+            sizes = SizeRange.parse(STATIC)
+            rainy = [smooth_image(sizes.optimum, shift) for shift in range(4)]
+            clip = remembered([frame[None] for frame in rainy], states)
+            clean = [frame[0] for frame in clip]
+            model = identity_model(sizes)
+            write_bundle(folder, model, sizes, rainy, clean, states=states)
+        else:
+            shutil.copytree(bundles("wrong-golden"), folder)
+        manifest = Manifest.read(folder)
         digest = manifest.files[MODEL_FILE]
         record = make_record(**{"onnx_sha256": digest, "states": states, **changes})
         replace(manifest, engines=(record.to_json(),)).write(folder)
         (folder / record.file).write_bytes(PLAN)
         return folder
-
-    def add_states(folder, manifest, states):
-        names = tuple(
-            tuple(f"golden-{kind}-{k}.png" for k in range(4))
-            for kind in ("input", "output")
-        )
-        rainy = [smooth_image(manifest.sizes.optimum, shift) for shift in range(4)]
-        clip = remembered([frame[None] for frame in rainy], states)
-        pictures = [*rainy, *(frame[0] for frame in clip)]
-        files = {MODEL_FILE: manifest.files[MODEL_FILE]}
-        for name, picture in zip((*names[0], *names[1]), pictures, strict=True):
-            write_picture(folder / name, picture)
-            files[name] = sha256(folder / name)
-        golden = Golden(inputs=names[0], outputs=names[1], min_psnr_db=50.0)
-        replace(manifest, states=states, golden=golden, files=files).write(folder)
 
     return make
 

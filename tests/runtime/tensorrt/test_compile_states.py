@@ -18,6 +18,7 @@ from derain.runtime.tensorrt.engine_bytes import measure_engine_bytes
 from derain.runtime.tensorrt.engine_fit import read_plan
 from derain.runtime.tensorrt.engine_record import EngineRecord
 from derain.runtime.tensorrt.engine_states import state_ranges
+from support.commands import content, one_line_error
 from support.tensorrt_builder import FAKE
 from support.tensorrt_stand_in import BOTH
 
@@ -156,7 +157,7 @@ def _rename(nodes, inputs, outputs):
     ids=["too few", "another shape", "no pair", "no health"],
 )
 def test_a_graph_whose_states_make_no_sense(
-    make_bundle_with_states, compile_command, one_line_error, content, change, why
+    make_bundle_with_states, compile_command, change, why
 ):
     folder = make_bundle_with_states(change=change)
     before = content(folder)
@@ -166,7 +167,7 @@ def test_a_graph_whose_states_make_no_sense(
 
 @pytest.mark.usefixtures("rtx")
 def test_a_graph_without_the_states_of_its_manifest(
-    make_bundle, make_bundle_with_states, compile_command, set_model, one_line_error
+    make_bundle, make_bundle_with_states, compile_command, set_model
 ):
     folder = make_bundle_with_states()
     set_model(folder, (make_bundle() / "model.onnx").read_bytes())
@@ -179,7 +180,7 @@ def test_a_graph_without_the_states_of_its_manifest(
 
 @pytest.mark.usefixtures("rtx")
 def test_a_manifest_without_the_states_of_its_graph(
-    make_bundle_with_states, compile_command, one_line_error
+    make_bundle_with_states, compile_command
 ):
     one_line_error(
         compile_command(make_bundle_with_states(states=())),
@@ -197,7 +198,7 @@ def test_a_manifest_without_the_states_of_its_graph(
     ids=["shape", "type"],
 )
 def test_a_manifest_that_says_something_else(
-    make_bundle_with_states, compile_command, one_line_error, changes, says
+    make_bundle_with_states, compile_command, changes, says
 ):
     folder = make_bundle_with_states()
     manifest = Bundle.open(folder).manifest

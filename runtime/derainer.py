@@ -173,10 +173,11 @@ class Derainer(Session):
 
     def close(self) -> None:
         """Free the sessions and the backend. Calling it twice is harmless."""
-        for session in list(self._sessions):
-            session.close()
-        super().close()
-        self._backend.close()
+        with ExitStack() as stack:  # whatever fails, the others are freed
+            stack.callback(self._backend.close)
+            stack.callback(super().close)
+            for session in list(self._sessions):
+                stack.callback(session.close)
 
     def _test_itself(self) -> float:
         rainy, expected = self.bundle.golden_clip()

@@ -22,8 +22,9 @@ from derain.benchmarks.analysis.limits import (
 from derain.core.bundle import Bundle
 from derain.core.errors import BenchmarkError
 from derain.core.manifest import Precision, Target
-from derain.core.sizes import Size
+from derain.core.sizes import Size, SizeRange
 from derain.runtime.tensorrt.engine_bytes import EngineBytes, measure_engine_bytes
+from derain.runtime.tensorrt.engine_states import state_ranges
 
 _log = logging.getLogger(__name__)
 
@@ -125,7 +126,12 @@ def measure_bytes(folder: Path, size: Size | None = None) -> BundleBytes:
     if size not in manifest.sizes:
         raise BenchmarkError(f"{folder} takes {manifest.sizes}, not {size}")
     _log.info("compiling %s for %s", folder, size)
-    engine = measure_engine_bytes(bundle.model_path, manifest.precision, size)
+    engine = measure_engine_bytes(
+        bundle.model_path,
+        manifest.precision,
+        size,
+        states=state_ranges(manifest, SizeRange.static(size)),
+    )
     macs = _macs(bundle) if size == manifest.sizes.optimum else None
     return BundleBytes(
         bundle=str(folder),

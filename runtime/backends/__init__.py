@@ -95,7 +95,7 @@ BACKENDS = {
         precisions=("fp32", "int8") if _X86 else ("fp32",),
     ),
     "tensorrt": BackendEntry(
-        module="tensorrt.engine_backend",
+        module="tensorrt.open_engine",
         factory="open_tensorrt",
         check="check_tensorrt",
         extra="tensorrt",
@@ -105,7 +105,7 @@ BACKENDS = {
         compiled=True,
     ),
     "tensorrt-rtx": BackendEntry(
-        module="tensorrt.engine_backend",
+        module="tensorrt.open_engine",
         factory="open_tensorrt_rtx",
         check="check_tensorrt_rtx",
         extra="tensorrt-rtx",

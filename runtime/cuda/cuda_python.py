@@ -207,6 +207,22 @@ class CudaPythonDevice:
         start = _handle(target)
         call("cudaMemcpyAsync", start, source.address, size_bytes, kind, stream.handle)
 
+    def copy(
+        self,
+        target: DeviceMemory,
+        source: DeviceMemory,
+        size_bytes: int,
+        stream: Stream,
+    ) -> None:
+        """See `Device.copy`."""
+        kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        start = source.address
+        call("cudaMemcpyAsync", target.address, start, size_bytes, kind, stream.handle)
+
+    def clear(self, target: DeviceMemory, size_bytes: int, stream: Stream) -> None:
+        """See `Device.clear`."""
+        call("cudaMemsetAsync", target.address, 0, size_bytes, stream.handle)
+
     def elapsed_ms(self, start: Event, end: Event) -> float:
         """See `Device.elapsed_ms`."""
         return float(call("cudaEventElapsedTime", _handle(start), _handle(end)))

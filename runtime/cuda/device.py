@@ -192,6 +192,20 @@ class Device(Protocol):
         """Start to copy the first bytes of `source` to `target`."""
         ...
 
+    def copy(
+        self,
+        target: DeviceMemory,
+        source: DeviceMemory,
+        size_bytes: int,
+        stream: Stream,
+    ) -> None:
+        """Start to copy the first bytes of `source` to `target`, on the device."""
+        ...
+
+    def clear(self, target: DeviceMemory, size_bytes: int, stream: Stream) -> None:
+        """Start to make the first bytes of `target` zero."""
+        ...
+
     def elapsed_ms(self, start: Event, end: Event) -> float:
         """Time from one event to another, in ms; both have come."""
         ...

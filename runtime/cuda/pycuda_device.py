@@ -111,6 +111,24 @@ class PycudaDevice:
                 target.array[:size_bytes], source.address, unwrap(stream)
             )
 
+    def copy(
+        self,
+        target: DeviceMemory,
+        source: DeviceMemory,
+        size_bytes: int,
+        stream: Stream,
+    ) -> None:
+        """See `Device.copy`."""
+        with self._checked("cuMemcpyDtoDAsync"):
+            self._drv.memcpy_dtod_async(
+                target.address, source.address, size_bytes, unwrap(stream)
+            )
+
+    def clear(self, target: DeviceMemory, size_bytes: int, stream: Stream) -> None:
+        """See `Device.clear`."""
+        with self._checked("cuMemsetD8Async"):
+            self._drv.memset_d8_async(target.address, 0, size_bytes, unwrap(stream))
+
     def elapsed_ms(self, start: Event, end: Event) -> float:
         """See `Device.elapsed_ms`."""
         with self._checked("cuEventElapsedTime"):

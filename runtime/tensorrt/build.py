@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derain.core.errors import EngineError
-from derain.core.sizes import Size, SizeRange
 from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.tensorrt import layer_precision, versions
 from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
 from derain.runtime.tensorrt.cache_file import CacheFile
+from derain.runtime.tensorrt.engine_states import FRAME, shape_of_frame
 from derain.runtime.tensorrt.library import Api
 from derain.runtime.tensorrt.monitor import PhaseTree, progress_monitor
 from derain.runtime.tensorrt.network_definition import (
@@ -64,13 +64,13 @@ def build(
             f"{'; ...' if len(refused) > _SHOWN_NODES else ''}; run: derain-compile "
             "--check to see them all, and what to do"
         )
-    check_contract(api, network, request.model)
+    check_contract(api, network, request.model, request.states)
     types = arithmetic_types(api, network)
     layer_precision.check_precision(request.precision, types)
     here = None if options.compute_capabilities else device
     config: trt.IBuilderConfig
     config, settings = _configure(api, builder, options, here)
-    _set_sizes(api, builder, config, network, request.sizes)
+    _set_shapes(api, builder, config, network, request)
     cache_file = _use_timing_cache(api, config, options, device, notes)
     config.progress_monitor = progress_monitor(api.trt, PhaseTree(report))
     serialized: trt.IHostMemory | None = builder.build_serialized_network(
@@ -182,28 +182,33 @@ def _configure(
     return config, settings
 
 
-def _set_sizes(
+def _set_shapes(
     api: Api,
     builder: trt.Builder,
     config: trt.IBuilderConfig,
     network: trt.INetworkDefinition,
-    sizes: SizeRange,
+    request: BuildRequest,
 ) -> None:
-    frame: trt.ITensor = network.get_input(0)
-    if -1 not in shape_of(frame):
-        return
+    """Say how large the inputs are that the graph leaves open."""
+    sizes = request.sizes
+    ranges = {f"{state.name}_in": state.shapes for state in request.states}
+    ranges[FRAME] = (
+        shape_of_frame(sizes.minimum),
+        shape_of_frame(sizes.optimum),
+        shape_of_frame(sizes.maximum),
+    )
+    inputs: list[trt.ITensor] = [
+        network.get_input(index) for index in range(network.num_inputs)
+    ]
+    open_ = [tensor for tensor in inputs if -1 in shape_of(tensor)]
     if sizes.is_static:  # of a graph that takes a range: nothing is left open
-        frame.shape = _dims(api, sizes.optimum)
-        return
-    profile: trt.IOptimizationProfile = builder.create_optimization_profile()
-    shapes = (_dims(api, s) for s in (sizes.minimum, sizes.optimum, sizes.maximum))
-    profile.set_shape(frame.name, *shapes)
-    config.add_optimization_profile(profile)
-
-
-def _dims(api: Api, size: Size) -> trt.Dims:
-    dims: trt.Dims = api.trt.Dims((1, size.height, size.width, 3))
-    return dims
+        for tensor in open_:
+            tensor.shape = api.trt.Dims(ranges[tensor.name][0])
+    elif open_:
+        profile: trt.IOptimizationProfile = builder.create_optimization_profile()
+        for tensor in open_:
+            profile.set_shape(tensor.name, *map(api.trt.Dims, ranges[tensor.name]))
+        config.add_optimization_profile(profile)
 
 
 def _use_timing_cache(

@@ -11,6 +11,7 @@ from derain.core.manifest import Precision
 from derain.core.sizes import SizeRange
 from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.tensorrt.engine_record import EngineBackend
+from derain.runtime.tensorrt.engine_states import StateRange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class BuildRequest:
         precision: What the bundle says about it.
         sizes: Frame sizes the engine shall take.
         options: How to build it.
+        states: What the bundle says that the model remembers.
     """
 
     backend: EngineBackend
@@ -60,6 +62,7 @@ class BuildRequest:
     precision: Precision
     sizes: SizeRange
     options: BuildOptions
+    states: tuple[StateRange, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The request as a JSON object."""
@@ -71,6 +74,7 @@ class BuildRequest:
             "precision": self.precision,
             "sizes": str(self.sizes),
             "options": {**options, "timing_cache_file": file and str(file)},
+            "states": [state.to_json() for state in self.states],
         }
 
     @classmethod
@@ -86,6 +90,7 @@ class BuildRequest:
             precision=fields["precision"],
             sizes=SizeRange.parse(fields["sizes"]),
             options=BuildOptions(**options),
+            states=tuple(map(StateRange.from_json, fields["states"])),
         )
 
 

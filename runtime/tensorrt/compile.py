@@ -26,6 +26,7 @@ from derain.runtime.tensorrt.engine_record import (
     EngineKind,
     EngineRecord,
 )
+from derain.runtime.tensorrt.engine_states import state_ranges
 from derain.runtime.tensorrt.install import digest_of, has_engine, install, plan_name
 from derain.runtime.tensorrt.layer_precision import precision_note
 from derain.runtime.tensorrt.library import installed
@@ -97,11 +98,13 @@ def compile_bundle(
     if not isinstance(bundle, Bundle):
         bundle = Bundle.open(Path(bundle))
     folder, manifest = bundle.folder, bundle.manifest
+    sizes = _sizes(manifest, options.sizes)
     request = BuildRequest(
         backend=choose_backend(options),
         model=bundle.model_path,
         precision=manifest.precision,
-        sizes=_sizes(manifest, options.sizes),
+        sizes=sizes,
+        states=state_ranges(manifest, sizes),
         options=BuildOptions(
             workspace_bytes=options.workspace,
             optimization_level=options.optimization_level,
@@ -269,6 +272,7 @@ def _record(
         driver=device.driver if device else None,
         cuda=device.runtime if device else None,
         onnx_sha256=manifest.files[MODEL_FILE],
+        states=manifest.states,
         seconds=facts.seconds,
         peak_bytes=facts.peak_bytes,
         options=facts.settings,

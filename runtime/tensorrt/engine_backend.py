@@ -2,7 +2,8 @@
 
 Nothing is allocated for a frame. `infer` runs copy, network and copy on one stream, as
 one CUDA graph. `stream` runs them on three streams: while the network works on a frame,
-the next one is copied in and the last one is copied out.
+the next one is copied in and the last one is copied out. What the network remembers
+stays on the device, see `derain.runtime.tensorrt.engine_memory`.
 """
 
 from __future__ import annotations
@@ -10,77 +11,23 @@ from __future__ import annotations
 import statistics
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from derain.core.bundle import Bundle
-from derain.core.errors import EngineError, ShapeError
+from derain.core.errors import EngineError, ShapeError, StateError
 from derain.core.sizes import Size
 from derain.runtime.backends.protocol import Memory, NoMemory, StageTimes
-from derain.runtime.cuda import open_device
-from derain.runtime.cuda.device import Device, Graph, at_exit, own
-from derain.runtime.cuda.probe import probe
-from derain.runtime.tensorrt import versions
-from derain.runtime.tensorrt.cache_file import CacheFile
-from derain.runtime.tensorrt.engine_fit import read_plan
-from derain.runtime.tensorrt.engine_record import EngineBackend
+from derain.runtime.cuda.device import Device, at_exit, own
+from derain.runtime.tensorrt.captures import Captures, Work
+from derain.runtime.tensorrt.engine_memory import EngineMemory
 from derain.runtime.tensorrt.frame_slot import Slot
-from derain.runtime.tensorrt.library import open_api
 from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
 
 _SLOTS = 3  # a frame on its way in, one in the network, one on its way out
 _WARM_UPS, _TRIALS = 3, 7  # to choose between copies and mapped memory
-
-_STEP, _NETWORK = "step", "network"  # what is captured: all of `infer`; its middle
-
-
-def open_tensorrt(bundle: Bundle, threads: int = 0) -> TensorRtBackend:
-    """The engine of `bundle` for TensorRT, which needs no processor threads."""
-    return _open(bundle, "tensorrt")
-
-
-def open_tensorrt_rtx(bundle: Bundle, threads: int = 0) -> TensorRtBackend:
-    """The engine of `bundle` for TensorRT-RTX, which needs no processor threads."""
-    return _open(bundle, "tensorrt-rtx")
-
-
-def check_tensorrt() -> str:
-    """Why TensorRT works here; an `EngineError` says why not."""
-    return _check("tensorrt")
-
-
-def check_tensorrt_rtx() -> str:
-    """Why TensorRT-RTX works here; an `EngineError` says why not."""
-    return _check("tensorrt-rtx")
-
-
-def _check(name: EngineBackend) -> str:
-    gpu = probe()  # before the library, which crashes where there is no GPU
-    return f"{name} {open_api(name).version} on {gpu.name}"
-
-
-def _open(bundle: Bundle, name: EngineBackend) -> TensorRtBackend:
-    size = bundle.manifest.sizes.optimum  # that of the golden frame, which comes first
-    with ExitStack() as stack:
-        # Before TensorRT is touched: without a GPU it answers with a crash.
-        device = own(stack, open_device())
-        api = open_api(name)
-        record, plan = read_plan(bundle, name, api.version, device.facts, size)
-        kernels = None
-        if versions.compiles_at_start(api):
-            kernels = CacheFile.default("kernels", name, api.version, device.facts)
-        engine = TensorRtEngine(api, record, plan, kernels)
-        stack.pop_all()  # the backend owns the device now
-    backend = TensorRtBackend(device, engine, size)
-    try:
-        backend.warm_up(size)
-    except BaseException:
-        backend.close()
-        raise
-    return backend
 
 
 class TensorRtBackend:
@@ -108,14 +55,18 @@ class TensorRtBackend:
         self._last: Slot | None = None
         self._streaming = False
         self._closed = False
-        self._captures = device.has_graphs
+        self._memories: set[EngineMemory] = set()
+        self._nothing = self._make_memory()  # of an engine without states
         with ExitStack() as stack:
             own(stack, device)
             own(stack, engine)
             self._in = own(stack, device.stream())
             self._stream = own(stack, device.stream())
             self._out = own(stack, device.stream())
+            self._captures = Captures(device, engine, self._stream, self.notes)
             at_exit(stack, self._close_slots)
+            at_exit(stack, self._close_memories)
+            at_exit(stack, self._captures.drop)
             at_exit(stack, self._synchronize)
             self._choose_memory(size)
             self._resources = stack.pop_all()
@@ -144,21 +95,31 @@ class TensorRtBackend:
         golden frame, is the graph, and the first real frame is as fast as the others.
         """
         black = np.zeros((1, size.height, size.width, 3), np.uint8)
-        for _ in range(2):
-            self.infer(black)
+        with ExitStack() as stack:
+            memory = own(stack, self.new_memory())
+            for _ in range(2):
+                self.infer(black, memory)
         self._last = None
 
     def new_memory(self) -> Memory:
-        """See `Backend.new_memory`."""
-        return NoMemory()
+        """See `Backend.new_memory`. It is freed with the backend, if not before.
 
-    def infer(
-        self, frame: NDArray[np.uint8], memory: Memory | None = None
-    ) -> NDArray[np.uint8]:
+        Raises:
+            EngineError: This is another thread.
+        """
+        self._check()
+        if not self._engine.states:
+            return NoMemory()
+        memory = self._make_memory()
+        self._memories.add(memory)
+        return memory
+
+    def infer(self, frame: NDArray[np.uint8], memory: Memory) -> NDArray[np.uint8]:
         """See `Backend.infer`.
 
         Raises:
             ShapeError: The engine was not built for frames of this size.
+            StateError: The states are not finite; they were reset.
             EngineError: It failed; or a stream is running, or this is another thread.
         """
         self._check()
@@ -166,30 +127,39 @@ class TensorRtBackend:
             raise EngineError(
                 f"{self.description}: a stream is running; close it before infer"
             )
-        self._set_size(frame)
+        states = self._states(memory)
+        self._set_size(frame, states)
         slot = self._slots[0]
         slot.load(frame)
-        self._run(slot, _STEP, lambda in_graph: self._step(slot, in_graph=in_graph))
-        self._stream.synchronize()
-        self._last = slot
-        return slot.derained
+        with ExitStack() as stack:
+            first = stack.enter_context(states.step())
+            at_exit(stack, self._stream.synchronize)  # of half a step, too
+            self._captures.run(
+                Work("step", slot, states, states.turn),
+                lambda in_graph: self._step(
+                    slot, states, first=first, in_graph=in_graph
+                ),
+                as_it_is=first,
+            )
+        return self._result(slot, states)
 
     def stream(
-        self, frames: Iterable[NDArray[np.uint8]], memory: Memory | None = None
+        self, frames: Iterable[NDArray[np.uint8]], memory: Memory
     ) -> Generator[NDArray[np.uint8], None, None]:
         """See `Backend.stream`: up to three frames are on their way.
 
         Raises:
             ShapeError: The engine was not built for frames of a size that came.
+            StateError: The states are not finite; they were reset. The frames behind
+                that one, which had begun with them, come to nothing.
             EngineError: It failed; or a stream is running, or this is another thread.
         """
         self._check()
         if self._streaming:
             raise EngineError(f"{self.description}: a stream is running already")
-        room = self._engine.sizes.maximum
+        states = self._states(memory)
         while len(self._slots) < _SLOTS:
-            slot = Slot(self._device, room, mapped=self._slots[0].mapped)
-            self._slots.append(slot)
+            self._slots.append(self._make_slot(mapped=self._slots[0].mapped))
         free, waiting = deque(self._slots), deque[Slot]()
         source = iter(frames)
         failure: Exception | None = None
@@ -206,12 +176,12 @@ class TensorRtBackend:
                     failure = error
                     break
                 waiting.append(free.popleft())
-                self._submit(waiting[-1], frame)
+                self._submit(waiting[-1], frame, states)
                 if not free:
-                    yield self._finish(waiting[0])
+                    yield self._finish(waiting[0], states)
                     free.append(waiting.popleft())
             while waiting:
-                yield self._finish(waiting.popleft())
+                yield self._finish(waiting.popleft(), states)
         if failure is not None:
             raise failure
 
@@ -246,96 +216,139 @@ class TensorRtBackend:
             )
         return size
 
-    def _set_size(self, frame: NDArray[np.uint8]) -> None:
-        """Make the engine ready for `frame`.
+    def _set_size(self, frame: NDArray[np.uint8], states: EngineMemory) -> None:
+        """Make engine and states ready for `frame`.
 
         A graph holds what the context had prepared for a size: TensorRT leaves open
         what it does after another size was set. So graphs are kept for one size alone.
         """
         size = self._check_size(frame)
-        if size == self._size:
-            return
-        self._size = None
-        self._synchronize()
-        for slot in self._slots:
-            slot.drop_graphs()
-        self._engine.set_size(size)
-        self._size = size
+        if size != self._size:
+            self._size = None
+            self._synchronize()
+            self._captures.drop()
+            self._engine.set_size(size)
+            self._size = size
+        if size != states.size:
+            self._free(states)
+            states.allocate(size)
 
-    def _step(self, slot: Slot, *, in_graph: bool) -> None:
+    def _states(self, memory: Memory) -> EngineMemory:
+        """The states that `memory` is.
+
+        Raises:
+            EngineError: It is none of this backend's, or is closed.
+        """
+        if not self._engine.states:
+            return self._nothing
+        if not isinstance(memory, EngineMemory) or memory not in self._memories:
+            raise EngineError(
+                f"{self.description}: this memory is closed, or of another backend; "
+                "ask for a new one"
+            )
+        return memory
+
+    def _make_memory(self) -> EngineMemory:
+        return EngineMemory(self._device, self._engine, self._close_memory)
+
+    def _make_slot(self, *, mapped: bool) -> Slot:
+        room, health = self._engine.sizes.maximum, self._engine.has_health
+        return Slot(self._device, room, mapped=mapped, health=health)
+
+    def _free(self, states: EngineMemory) -> None:
+        """Free the buffers of `states` and the graphs on them, when all work is done.
+
+        Raises:
+            EngineError: The device failed; they were freed.
+        """
+        with ExitStack() as stack:
+            at_exit(stack, states.free)
+            at_exit(stack, lambda: self._captures.drop(states))
+            at_exit(stack, self._synchronize)
+
+    def _close_memory(self, memory: EngineMemory) -> None:
+        if self._closed or memory not in self._memories:
+            return
+        self._check()
+        self._memories.remove(memory)
+        self._free(memory)
+
+    def _step(
+        self, slot: Slot, states: EngineMemory, *, first: bool, in_graph: bool
+    ) -> None:
         """All of a frame's way, on one stream."""
         stream = self._stream
         slot.upload(stream, in_graph=in_graph)
         slot.begin_compute(stream, in_graph=in_graph)
-        slot.enqueue(self._engine, stream)
+        if first:
+            states.start(slot, stream)
+        slot.enqueue(self._engine, states.addresses, stream)
         slot.end_compute(stream, in_graph=in_graph)
         slot.download(stream, in_graph=in_graph)
 
-    def _submit(self, slot: Slot, frame: NDArray[np.uint8]) -> None:
+    def _submit(
+        self, slot: Slot, frame: NDArray[np.uint8], states: EngineMemory
+    ) -> None:
         """Start a frame on its way, on three streams."""
         self._check()
-        self._set_size(frame)
+        states = self._states(states)
+        self._set_size(frame, states)
         slot.load(frame)
         slot.upload(self._in)
         slot.wait_for_upload(self._stream)
         slot.begin_compute(self._stream)
-        self._run(slot, _NETWORK, lambda _: slot.enqueue(self._engine, self._stream))
+        with states.step() as first:
+            if first:
+                states.start(slot, self._stream)
+            self._captures.run(
+                Work("network", slot, states, states.turn),
+                lambda _: slot.enqueue(self._engine, states.addresses, self._stream),
+            )
         slot.end_compute(self._stream)
         slot.wait_for_compute(self._out)
         slot.download(self._out)
 
-    def _finish(self, slot: Slot) -> NDArray[np.uint8]:
+    def _finish(self, slot: Slot, states: EngineMemory) -> NDArray[np.uint8]:
         self._check()
         slot.done.synchronize()
-        self._last = slot
-        return slot.derained
+        return self._result(slot, states)
 
-    def _run(self, slot: Slot, name: str, work: Callable[[bool], None]) -> None:
-        """Do `work` as it is the first time, then as a graph.
+    def _result(self, slot: Slot, states: EngineMemory) -> NDArray[np.uint8]:
+        """The derained frame in `slot`, which is done.
 
-        The first time TensorRT prepares what cannot be captured; and where sizes
-        alternate, capturing would be wasted.
+        Raises:
+            StateError: The states that came with it are not finite.
         """
-        if name in slot.ran and name not in slot.graphs and self._captures:
-            self._engine.keep_kernels()  # all of this size are compiled now
-            graph = self._capture(work)
-            if graph is not None:
-                slot.graphs[name] = graph
-        if name in slot.graphs:
-            slot.graphs[name].launch(self._stream)
-        else:
-            work(False)
-            slot.ran.add(name)
-
-    def _capture(self, work: Callable[[bool], None]) -> Graph | None:
-        try:
-            if not self._engine.can_be_captured(self._stream):
-                raise EngineError(f"{self._engine.description} cannot be captured")
-            return self._device.capture(self._stream, lambda: work(True))
-        except EngineError as error:
-            self._captures = False
-            self.notes.append(f"no CUDA graph, each kernel is started alone: {error}")
-            return None
+        self._last = slot
+        if not slot.healthy:
+            states.reset()
+            raise StateError(
+                f"{self.description}: a state is not finite; all of them were reset"
+            )
+        return slot.derained
 
     def _choose_memory(self, size: Size) -> None:
         """Make the first slot: with copies, or mapped where that is faster here."""
-        room = self._engine.sizes.maximum
-        self._slots.append(Slot(self._device, room, mapped=False))
+        self._slots.append(self._make_slot(mapped=False))
         if not self._device.facts.integrated:
             return
-        self._slots.append(Slot(self._device, room, mapped=True))
+        self._slots.append(self._make_slot(mapped=True))
         black = np.zeros((1, size.height, size.width, 3), np.uint8)
-        self._set_size(black)
-        copied, mapped = (self._try(slot, black) for slot in self._slots)
+        with ExitStack() as stack:
+            memory = own(stack, self.new_memory())
+            self._set_size(black, self._states(memory))
+            copied, mapped = (
+                self._try(slot, black, self._states(memory)) for slot in self._slots
+            )
         slower = self._slots.pop(0 if mapped < copied else 1)
         slower.close()
 
-    def _try(self, slot: Slot, frame: NDArray[np.uint8]) -> float:
+    def _try(self, slot: Slot, frame: NDArray[np.uint8], states: EngineMemory) -> float:
         """Median time of a step, in ms."""
         slot.load(frame)
-        took_ms = []
+        took_ms: list[float] = []
         for _ in range(_WARM_UPS + _TRIALS):
-            self._step(slot, in_graph=False)
+            self._step(slot, states, first=not took_ms, in_graph=False)
             self._stream.synchronize()
             times = slot.times()
             copies_ms = (times.upload_ms or 0.0) + (times.download_ms or 0.0)
@@ -350,6 +363,12 @@ class TensorRtBackend:
     def _synchronize(self) -> None:
         for stream in (self._in, self._stream, self._out):
             stream.synchronize()
+
+    def _close_memories(self) -> None:
+        with ExitStack() as stack:
+            for memory in self._memories:
+                at_exit(stack, memory.free)
+        self._memories.clear()
 
     def _close_slots(self) -> None:
         self._last = None

@@ -27,6 +27,7 @@ from derain.runtime.tensorrt import versions
 from derain.runtime.tensorrt.build import build
 from derain.runtime.tensorrt.build_options import BuildOptions, BuildRequest
 from derain.runtime.tensorrt.engine_record import EngineBackend
+from derain.runtime.tensorrt.engine_states import StateRange
 from derain.runtime.tensorrt.library import Api, installed
 from derain.runtime.tensorrt.process import run_child
 
@@ -95,6 +96,7 @@ def measure_engine_bytes(
     precision: Precision,
     size: Size,
     backend: EngineBackend | None = None,
+    states: tuple[StateRange, ...] = (),
 ) -> EngineBytes:
     """Compile `model` for frames of `size`, and sum up what its kernels move.
 
@@ -106,6 +108,8 @@ def measure_engine_bytes(
         size: One size that it takes.
         backend: The library; None takes TensorRT-RTX, which needs no GPU, or else
             TensorRT.
+        states: What the model remembers, for frames of `size`; their bytes are in the
+            sum as any other tensor's.
 
     Raises:
         EngineError: Neither is installed, or the model cannot be compiled.
@@ -124,6 +128,7 @@ def measure_engine_bytes(
         precision=precision,
         sizes=SizeRange.static(size),
         options=BuildOptions(compute_capabilities=capabilities),
+        states=states,
     )
     answer = run_child({"action": "kernels", "build": request.to_json()})
     return EngineBytes(

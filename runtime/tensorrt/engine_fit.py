@@ -11,6 +11,7 @@ import re
 from derain.core.bundle import MODEL_FILE, Bundle
 from derain.core.errors import EngineError
 from derain.core.sizes import Size
+from derain.core.states import StateSpec
 from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.tensorrt.engine_record import (
     PLATFORM,
@@ -80,6 +81,11 @@ def _misfit(
             f"({record.onnx_sha256[:12]}), this is "
             f"{bundle.manifest.files[MODEL_FILE][:12]}"
         )
+    if record.states != bundle.manifest.states:
+        return (
+            f"{record.file} was compiled {_with(record.states)}, the bundle is one "
+            f"{_with(bundle.manifest.states)}"
+        )
     gpu = device_text(device.name, [device.compute_capability], device.multiprocessors)
     here = f"{record.backend} {version}, {gpu}"
     if not (
@@ -94,6 +100,13 @@ def _misfit(
     if size is not None and size not in record.sizes:
         return f"{record.file} was built for frames of {record.sizes}, this is {size}"
     return None
+
+
+def _with(states: tuple[StateSpec, ...]) -> str:
+    if not states:
+        return "without states"
+    shown = (f"{s.name} {s.dtype} {'x'.join(map(str, s.shape))}" for s in states)
+    return f"with states {', '.join(shown)}"
 
 
 def _version_fits(record: EngineRecord, version: str) -> bool:

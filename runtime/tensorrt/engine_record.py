@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from derain.core.sizes import SizeRange
+from derain.core.states import StateSpec
 
 EngineBackend = Literal["tensorrt", "tensorrt-rtx"]
 
@@ -59,6 +60,7 @@ class EngineRecord:
         cuda: CUDA version of the runtime it was built with; None without a GPU.
         onnx_sha256: Of the model it was built from.
         sizes: Frame sizes it takes.
+        states: What it remembers between frames; see `Manifest.states`.
         hardware_compatible: Whether it runs on every GPU since Ampere.
         version_compatible: Whether later versions of the same major version load it;
             their runtime must set ``engine_host_code_allowed``.
@@ -86,6 +88,7 @@ class EngineRecord:
     cuda: str | None
     onnx_sha256: str
     sizes: SizeRange
+    states: tuple[StateSpec, ...] = ()
     hardware_compatible: bool = False
     version_compatible: bool = False
     multiprocessors: int | None = None
@@ -124,12 +127,16 @@ class EngineRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The record as the JSON object that the manifest holds."""
-        return {
+        fields = {
             **asdict(self),
             "sizes": str(self.sizes),
             "compute_capabilities": list(self.compute_capabilities),
             "notes": list(self.notes),
+            "states": [state.to_json() for state in self.states],
         }
+        if not self.states:  # as records were before there were any
+            del fields["states"]
+        return fields
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> EngineRecord:
@@ -144,6 +151,7 @@ class EngineRecord:
                 "sizes": SizeRange.parse(fields["sizes"]),
                 "compute_capabilities": tuple(fields["compute_capabilities"]),
                 "notes": tuple(fields.get("notes", ())),
+                "states": tuple(map(StateSpec.from_json, fields.get("states", ()))),
             }
             return cls(**known)
         except (TypeError, AttributeError, KeyError) as error:

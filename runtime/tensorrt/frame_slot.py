@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 import numpy as np
@@ -9,8 +10,12 @@ from numpy.typing import NDArray
 
 from derain.core.sizes import Size
 from derain.runtime.backends.protocol import StageTimes
-from derain.runtime.cuda.device import Device, Event, Graph, Stream, own
+from derain.runtime.cuda.device import Device, DeviceMemory, Event, Stream, own
+from derain.runtime.tensorrt.engine_states import DERAINED, FRAME, HEALTH
 from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
+
+# TensorRT wants each of its tensors to start at a multiple of so many bytes.
+_ALIGNMENT = 256
 
 
 class Stage:
@@ -35,33 +40,36 @@ class Stage:
 
 
 class Slot:
-    """Buffers, events and graphs for one frame.
+    """Buffers and events for one frame.
 
     Args:
         device: Where.
         room: The largest frame.
         mapped: The device reads and writes the host's memory itself: no copies.
+        health: The network also says whether its states are finite. That comes to the
+            host with the frame, in one copy, in front of it.
 
     Attributes:
         mapped: As given.
         derained: The frame that came back, `(1, H, W, 3)` uint8 BGR.
-        graphs: Captured work on these buffers, by name; for one size.
-        ran: Names of work that has run as it is, for that size.
     """
 
-    def __init__(self, device: Device, room: Size, *, mapped: bool) -> None:
+    def __init__(
+        self, device: Device, room: Size, *, mapped: bool, health: bool = False
+    ) -> None:
         self.mapped = mapped
-        self.graphs: dict[str, Graph] = {}
-        self.ran: set[str] = set()
         self._device = device
         self._size: Size | None = None
+        self._head = _ALIGNMENT if health else 0
         size_bytes = _bytes(room)
         with ExitStack() as stack:
             self._host_in = own(stack, device.host_memory(size_bytes))
-            self._host_out = own(stack, device.host_memory(size_bytes))
+            self._host_out = own(stack, device.host_memory(self._head + size_bytes))
             if not mapped:
                 self._device_in = own(stack, device.device_memory(size_bytes))
-                self._device_out = own(stack, device.device_memory(size_bytes))
+                self._device_out = own(
+                    stack, device.device_memory(self._head + size_bytes)
+                )
             self._uploading = Stage(stack, device)
             self._computing = Stage(stack, device)
             self._downloading = Stage(stack, device)
@@ -79,9 +87,9 @@ class Slot:
         _, height, width, _ = frame.shape
         size = Size(width, height)
         if size != self._size:
-            used = slice(_bytes(size))
-            self._rainy = self._host_in.array[used].reshape(frame.shape)
-            self.derained = self._host_out.array[used].reshape(frame.shape)
+            count, returned = _bytes(size), self._host_out.array
+            self._rainy = self._host_in.array[:count].reshape(frame.shape)
+            self.derained = returned[self._head :][:count].reshape(frame.shape)
             self._size = size
         np.copyto(self._rainy, frame)
 
@@ -102,11 +110,30 @@ class Slot:
         """What `stream` is given from now on is the network."""
         self._computing.begin(stream, in_graph=in_graph)
 
-    def enqueue(self, engine: TensorRtEngine, stream: Stream) -> None:
-        """Run the network on the frame."""
+    def copy_to(self, target: DeviceMemory, stream: Stream) -> None:
+        """Copy the frame, which is on the device, to `target`, which is there, too."""
+        count = self._rainy.nbytes
+        if self.mapped:
+            self._device.upload(target, self._host_in, count, stream)
+        else:
+            self._device.copy(target, self._device_in, count, stream)
+
+    def enqueue(
+        self, engine: TensorRtEngine, states: Mapping[str, int], stream: Stream
+    ) -> None:
+        """Run the network on the frame.
+
+        Args:
+            engine: The network.
+            states: Addresses of what it remembers, by the names of its tensors.
+            stream: Where.
+        """
         source = self._host_in if self.mapped else self._device_in
-        target = self._host_out if self.mapped else self._device_out
-        engine.enqueue(source.address, target.address, stream)
+        target = (self._host_out if self.mapped else self._device_out).address
+        addresses = {FRAME: source.address, DERAINED: target + self._head, **states}
+        if self._head:
+            addresses[HEALTH] = target
+        engine.enqueue(addresses, stream)
 
     def end_compute(self, stream: Stream, *, in_graph: bool = False) -> None:
         """What `stream` is given from now on is not the network."""
@@ -122,10 +149,14 @@ class Slot:
         if self.mapped:
             return
         self._downloading.begin(stream, in_graph=in_graph)
-        self._device.download(
-            self._host_out, self._device_out, self.derained.nbytes, stream
-        )
+        count = self._head + self.derained.nbytes
+        self._device.download(self._host_out, self._device_out, count, stream)
         self._downloading.end(stream, in_graph=in_graph)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the states that came with the frame are finite; it is done."""
+        return not self._head or self._host_out.array[:4].view(np.float32)[0] == 0
 
     def times(self) -> StageTimes:
         """How long the frame took; it is done."""
@@ -135,19 +166,10 @@ class Slot:
             download_ms=0.0 if self.mapped else self._downloading.took_ms(),
         )
 
-    def drop_graphs(self) -> None:
-        """Forget the graphs, none of which is running."""
-        graphs, self.graphs = self.graphs, {}
-        self.ran.clear()
-        with ExitStack() as stack:
-            for graph in graphs.values():
-                own(stack, graph)
-
     def close(self) -> None:
         """Free it; nothing that uses it is running."""
         self._rainy = self.derained = np.empty(0, np.uint8)
-        with self._resources:
-            self.drop_graphs()
+        self._resources.close()
 
 
 def _bytes(size: Size) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from derain.core.errors import EngineError
@@ -11,7 +12,16 @@ from derain.runtime.cuda.device import Stream
 from derain.runtime.tensorrt import versions
 from derain.runtime.tensorrt.cache_file import CacheFile
 from derain.runtime.tensorrt.engine_record import EngineRecord
+from derain.runtime.tensorrt.engine_states import (
+    DERAINED,
+    FRAME,
+    HEALTH,
+    Shape,
+    has_health,
+    shape_of_frame,
+)
 from derain.runtime.tensorrt.library import Api
+from derain.runtime.tensorrt.network_definition import data_type
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -29,9 +39,13 @@ class TensorRtEngine:
         kernels: Where TensorRT-RTX, which compiles its kernels when it starts, keeps
             them for the next start; None: nowhere.
 
+        padded: At which size its network sees frames of a size; see `Manifest.padded`.
+
     Attributes:
         description: Library and version.
         sizes: Frame sizes it takes.
+        states: What it remembers between frames.
+        has_health: Whether it says if its states are finite.
 
     Raises:
         EngineError: The plan does not load, or there is too little memory to run it.
@@ -43,11 +57,15 @@ class TensorRtEngine:
         record: EngineRecord,
         plan: bytes,
         kernels: CacheFile | None = None,
+        padded: Callable[[Size], Size] = lambda size: size,
     ) -> None:
         self._api = api
         self._file = record.file
         self.description = f"{api.name} {api.version}"
         self.sizes: SizeRange = record.sizes
+        self.states = record.states
+        self.has_health = has_health(record.states)
+        self._padded = padded
         self._said = len(api.messages.errors)
         # Freed in reverse order: each needs the one above it.
         self._runtime: trt.Runtime | None = None
@@ -62,28 +80,43 @@ class TensorRtEngine:
             self.close()
             raise
 
+    def state_shapes(self, size: Size) -> list[Shape]:
+        """Shapes of the states for frames of `size`.
+
+        Raises:
+            EngineError: A length does not come out whole.
+        """
+        padded = self._padded(size)
+        try:
+            return [state.shape_for(size, padded) for state in self.states]
+        except ValueError as error:
+            raise EngineError(f"{self._file}: frames of {size}: {error}") from error
+
     def set_size(self, size: Size) -> None:
         """Let the next frames be of `size`; nothing that was enqueued is running.
 
         Raises:
             EngineError: The library refuses it.
         """
-        shape = (1, size.height, size.width, 3)
-        if not _set_shape(self._usable(), self._input, shape):
-            raise self._failure(f"frames of {size}")
+        shapes = {FRAME: shape_of_frame(size)}
+        for state, shape in zip(self.states, self.state_shapes(size), strict=True):
+            shapes[state.input] = shape
+        for name, shape in shapes.items():
+            if not _set_shape(self._usable(), name, shape):
+                raise self._failure(f"frames of {size}")
 
-    def enqueue(self, source: int, target: int, stream: Stream) -> None:
+    def enqueue(self, addresses: Mapping[str, int], stream: Stream) -> None:
         """Give `stream` the work of deraining one frame.
 
         Args:
-            source: Device address of the rainy frame, `(1, H, W, 3)` uint8 BGR.
-            target: Where the derained frame goes, same shape and dtype.
+            addresses: On the device, by name: of the rainy frame, `(1, H, W, 3)` uint8
+                BGR, of the derained one, of every state's input and output, and of the
+                health, float32, where it `has_health`.
             stream: Always the same one: frames share the engine's scratch memory.
 
         Raises:
             EngineError: The library refuses it.
         """
-        addresses = {self._input: source, self._output: target}
         if not _start(self._usable(), addresses, stream.handle):
             raise self._failure("running it")
 
@@ -127,19 +160,35 @@ class TensorRtEngine:
             raise self._failure("loading it")
         inputs = _tensors(self._engine, self._api.trt.TensorIOMode.INPUT)
         outputs = _tensors(self._engine, self._api.trt.TensorIOMode.OUTPUT)
-        frame = self._api.trt.DataType.UINT8
-        if [[*inputs.values()], [*outputs.values()]] != [[frame], [frame]]:
-            raise EngineError(
-                f"{self._file} has tensors {', '.join((*inputs, *outputs))}, wanted "
-                "one uint8 frame in and one out; compile it from the bundle with "
-                "derain-compile"
-            )
-        (self._input,), (self._output,) = inputs, outputs
+        self._check(inputs, outputs)
         self._context, self._cache = versions.create_context(
             self._api, self._engine, self._load_kernels()
         )
         if self._context is None:
             raise self._failure("making room to run it")
+
+    def _check(
+        self, inputs: Mapping[str, object], outputs: Mapping[str, object]
+    ) -> None:
+        """Raise unless the tensors of the engine are those of the record."""
+        frame = data_type(self._api, "uint8")
+        wanted = {FRAME: frame}, {DERAINED: frame}
+        for state in self.states:
+            for side, name in zip(wanted, (state.input, state.output), strict=True):
+                side[name] = data_type(self._api, state.dtype)
+        if self.has_health:
+            wanted[1][HEALTH] = data_type(self._api, "float32")
+        if (inputs, outputs) == wanted:
+            return
+        states = ", ".join(state.name for state in self.states)
+        got = ", ".join((*inputs, *outputs))
+        if {*inputs, *outputs} == {FRAME, DERAINED} and states:
+            got += f": it was compiled without states {states}"
+        raise EngineError(
+            f"{self._file} has tensors {got}; wanted one uint8 frame in and one out"
+            f"{states and ', and each state in and out'}; compile it from the bundle "
+            "with derain-compile"
+        )
 
     def _load_kernels(self) -> bytes:
         if self._kernels is None:
@@ -185,7 +234,7 @@ def _set_shape(
 
 
 def _start(
-    context: trt.IExecutionContext, addresses: dict[str, int], stream_handle: int
+    context: trt.IExecutionContext, addresses: Mapping[str, int], stream_handle: int
 ) -> bool:
     for name, address in addresses.items():
         if not context.set_tensor_address(name, address):

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derain.core.errors import EngineError
+from derain.core.states import StateDtype
 from derain.runtime.tensorrt import versions
+from derain.runtime.tensorrt.engine_states import (
+    DERAINED,
+    FRAME,
+    HEALTH,
+    StateRange,
+    has_health,
+)
 from derain.runtime.tensorrt.library import Api
 
 if TYPE_CHECKING:
@@ -97,24 +105,98 @@ def parse(
     return network, refused
 
 
-def check_contract(api: Api, network: trt.INetworkDefinition, model: Path) -> None:
-    """Raise unless `network` is uint8 NHWC frame in, the same out.
+def check_contract(
+    api: Api,
+    network: trt.INetworkDefinition,
+    model: Path,
+    states: Sequence[StateRange] = (),
+) -> None:
+    """Raise unless `network` takes a uint8 NHWC frame and returns one, and its states.
+
+    Args:
+        api: The library.
+        network: What it made of `model`.
+        model: The ONNX file.
+        states: What the bundle says that it remembers.
 
     Raises:
-        EngineError: It is a graph of another kind.
+        EngineError: It is a graph of another kind, or one of other states.
     """
-    tensors: list[trt.ITensor] = [
-        *(network.get_input(k) for k in range(network.num_inputs)),
-        *(network.get_output(k) for k in range(network.num_outputs)),
+    inputs: list[trt.ITensor] = [
+        network.get_input(k) for k in range(network.num_inputs)
     ]
-    got = [f"{t.name} {t.dtype.name} {shape_of(t)}" for t in tensors]
-    fits = network.num_inputs == network.num_outputs == 1
-    if not (fits and all(_is_frame(api, tensor) for tensor in tensors)):
+    outputs: list[trt.ITensor] = [
+        network.get_output(k) for k in range(network.num_outputs)
+    ]
+    named_in = {tensor.name: tensor for tensor in inputs}
+    named_out = {tensor.name: tensor for tensor in outputs}
+    frames = named_in.pop(FRAME, None), named_out.pop(DERAINED, None)
+    health = named_out.pop(HEALTH, None)
+    names = [name.removesuffix("_in") for name in named_in]
+    pairs = set(names) == {name.removesuffix("_out") for name in named_out}
+    if not (pairs and all(tensor and _is_frame(api, tensor) for tensor in frames)):
+        got = ", ".join(map(_described, [*inputs, *outputs])) or "nothing"
         raise EngineError(
-            f"{model} is not a graph of derain-export: got "
-            f"{', '.join(got) or 'nothing'}, wanted one input and one output, "
-            "UINT8 (1, height, width, 3)"
+            f"{model} is not a graph of derain-export: got {got}, wanted one input "
+            f"and one output, {FRAME} and {DERAINED} UINT8 (1, height, width, 3), and "
+            "each state as an input and an output, state_0_in and state_0_out"
         )
+    for name in names:
+        given, returned = named_in[f"{name}_in"], named_out[f"{name}_out"]
+        if given.dtype != returned.dtype or not _alike(given, shape_of(returned)):
+            raise EngineError(
+                f"{model}: a state keeps its shape and type, got {_described(given)} "
+                f"in, {_described(returned)} out"
+            )
+    wanted = [state.name for state in states]
+    if sorted(names) != wanted:
+        raise EngineError(
+            f"{model} has {_listed(sorted(names))}, its manifest {_listed(wanted)}: "
+            f"the engine would be compiled {_listed(sorted(names), 'with')}; export "
+            "the bundle again"
+        )
+    for state in states:
+        given = named_in[f"{state.name}_in"]
+        fits = all(_alike(given, shape) for shape in state.shapes)
+        if given.dtype != data_type(api, state.dtype) or not fits:
+            raise EngineError(
+                f"{model}: got {_described(given)}, its manifest says {state.dtype} "
+                f"{state.shapes[0]}; export the bundle again"
+            )
+    if has_health(states) != (health is not None):
+        raise EngineError(
+            f"{model}: wanted the output {HEALTH} where states are floating-point "
+            "numbers, and only there; export the bundle again"
+        )
+
+
+def data_type(api: Api, dtype: StateDtype) -> trt.DataType:
+    """The library's name of a state's type."""
+    types = api.trt.DataType
+    found: trt.DataType = {
+        "float32": types.FLOAT,
+        "float16": types.HALF,
+        "uint8": types.UINT8,
+    }[dtype]
+    return found
+
+
+def _described(tensor: trt.ITensor) -> str:
+    return f"{tensor.name} {tensor.dtype.name} {shape_of(tensor)}"
+
+
+def _alike(tensor: trt.ITensor, shape: Sequence[int]) -> bool:
+    """Whether a tensor can have a shape; -1 can become any length."""
+    got = shape_of(tensor)
+    return len(got) == len(shape) and all(
+        -1 in pair or pair[0] == pair[1] for pair in zip(got, shape, strict=True)
+    )
+
+
+def _listed(names: Sequence[str], kind: str = "") -> str:
+    if not names:
+        return f"{kind}out states".strip() if kind else "no states"
+    return f"{kind} states {', '.join(names)}".strip()
 
 
 def shape_of(tensor: trt.ITensor) -> tuple[int, ...]:

@@ -3,12 +3,15 @@
 Work is only queued; it runs when something synchronises, and then no more than that
 needs (``lazy``), or at once (``eager``), or in any order that streams and events allow
 (``random``). A copy that somebody forgot to wait for is then seen as a wrong picture.
-What would be undefined behaviour of CUDA (use after free, free while in use, reading
-memory that a copy still writes) raises `MisuseError`, which nothing catches.
+What would be undefined behaviour of CUDA raises `MisuseError`, which nothing catches:
+use after free; free while in use; work on memory that other work, which nothing orders
+before it, still reads or writes; and a network, or a copy on the device, that reads
+memory of the device which nothing has written.
 """
 
 import random
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +26,10 @@ class MisuseError(AssertionError):
 
 
 class Work:
-    """One thing in a stream. It runs after `before`; it uses `resources`."""
+    """One thing in a stream. It runs after `before`; it uses `resources`.
+
+    What it `reads` and `writes` is memory of these, as `Region`s.
+    """
 
     def __init__(self, name, action, before, resources, reads=(), writes=()):
         self.name, self.action = name, action
@@ -33,11 +39,31 @@ class Work:
         self.done = False
 
 
+class Region(NamedTuple):
+    """Some bytes of one buffer; `known`: they must have been written when read."""
+
+    memory: "DeviceMemory | HostMemory"
+    start: int
+    stop: int
+    known: bool = False
+
+    @property
+    def content(self):
+        return self.memory.content[self.start : self.stop]
+
+    def meets(self, other):
+        return (
+            self.memory is other.memory
+            and self.start < other.stop
+            and other.start < self.stop
+        )
+
+
 class Resource:
-    def __init__(self, device, kind):
+    def __init__(self, device, kind, size_bytes=0):
         self.device, self.kind, self.open = device, kind, True
         device.live[kind] += 1
-        self.handle = device.new_handle()
+        self.handle = device.new_handle(size_bytes)
         device.by_handle[self.handle] = self
 
     def use(self):
@@ -56,7 +82,8 @@ class Resource:
 
 class DeviceMemory(Resource):
     def __init__(self, device, size_bytes):
-        super().__init__(device, "device memory")
+        super().__init__(device, "device memory", size_bytes)
+        self.written = np.zeros(size_bytes, bool)
         self.content = np.random.default_rng(0).integers(
             0, 256, size_bytes, dtype=np.uint8
         )
@@ -69,7 +96,8 @@ class DeviceMemory(Resource):
 
 class HostMemory(Resource):
     def __init__(self, device, size_bytes):
-        super().__init__(device, "host memory")
+        super().__init__(device, "host memory", size_bytes)
+        self.written = np.ones(size_bytes, bool)  # by the processor, for all we know
         self.content = np.random.default_rng(1).integers(
             0, 256, size_bytes, dtype=np.uint8
         )
@@ -203,7 +231,7 @@ class RecordingDevice:
         self.pending = []
         self.clock_ms = 0.0
         self.closed = 0
-        self._handles = 0
+        self._handles = 4096
 
     # -- what the Protocol asks for
 
@@ -224,6 +252,22 @@ class RecordingDevice:
 
     def download(self, target, source, size_bytes, stream):
         self._copy("download", target, source, size_bytes, stream)
+
+    def copy(self, target, source, size_bytes, stream):
+        self._copy("copy", target, source, size_bytes, stream, known=True)
+
+    def clear(self, target, size_bytes, stream):
+        self.called("clear")
+        for resource in (target, stream):
+            resource.use()
+        if size_bytes > target.content.size:
+            raise MisuseError(f"clear of {size_bytes} bytes leaves the buffer")
+        region = Region(target, 0, size_bytes)
+
+        def action():
+            region.content[:] = 0
+
+        self.submit(stream, Work("clear", action, [], [target], [], [region]))
 
     def elapsed_ms(self, start, end):
         self.called("elapsed")
@@ -258,25 +302,35 @@ class RecordingDevice:
 
     # -- for stand-ins of engines
 
-    def launch(self, handle, name, action, addresses, milliseconds, writes):
-        """Queue `action` in a stream; it uses the memory at `addresses`."""
+    def launch(self, handle, name, action, reads, writes, milliseconds):
+        """Queue `action` in a stream; it reads and writes these `Region`s."""
         stream = self.by_handle.get(handle)
         if not isinstance(stream, Stream):
             raise MisuseError("work for a stream that is none")
-        memory = [self.memory(address) for address in addresses]
 
         def timed():
             action()
             self.clock_ms += milliseconds
 
-        written = [self.memory(address) for address in writes]
-        self.submit(stream, Work(name, timed, [], memory, memory, written))
+        memory = [region.memory for region in (*reads, *writes)]
+        self.submit(stream, Work(name, timed, [], memory, reads, writes))
 
-    def memory(self, address):
-        found = self.by_handle.get(address)
-        if not isinstance(found, DeviceMemory | HostMemory):
-            raise MisuseError(f"{address} is no address of memory that is there")
-        return found
+    def region(self, address, size_bytes):
+        """The bytes at an address, which are written before they are read."""
+        start = (
+            address
+            if address in self.by_handle
+            else max(
+                (handle for handle in self.by_handle if handle < address), default=0
+            )
+        )
+        memory, offset = self.by_handle.get(start), address - start
+        stop = offset + size_bytes
+        if not isinstance(memory, DeviceMemory | HostMemory) or (
+            stop > memory.content.size
+        ):
+            raise MisuseError(f"{address}: no memory with {size_bytes} bytes is there")
+        return Region(memory, offset, stop, known=True)
 
     # -- how it works
 
@@ -288,9 +342,10 @@ class RecordingDevice:
         if self.count == self.fail_at:
             raise EngineError(f"{name}: cudaErrorUnknown: injected")
 
-    def new_handle(self):
-        self._handles += 4096
-        return self._handles
+    def new_handle(self, size_bytes=0):
+        handle = self._handles
+        self._handles += 4096 * (1 + size_bytes // 4096)
+        return handle
 
     def submit(self, stream, work):
         if stream.captured is not None:
@@ -300,6 +355,7 @@ class RecordingDevice:
         work.resources = [*work.resources, stream]
         if stream.last is not None and not stream.last.done:
             work.before = [*work.before, stream.last]
+        self._check_races(work)
         stream.last = work
         self.pending.append(work)
         if self.order == "eager":
@@ -326,6 +382,28 @@ class RecordingDevice:
                 if not ready.done:
                     self._execute(ready)
 
+    def _check_races(self, work):
+        """Raise if work that is not surely done before uses the same memory."""
+        if not (work.reads or work.writes):
+            return
+        earlier, found = set(), list(work.before)
+        while found:
+            each = found.pop()
+            if each not in earlier:
+                earlier.add(each)
+                found += each.before
+        for other in reversed(self.pending):
+            if other in earlier:
+                continue
+            for mine, theirs in (
+                (work.writes, [*other.reads, *other.writes]),
+                (work.reads, other.writes),
+            ):
+                if any(a.meets(b) for a in mine for b in theirs):
+                    raise MisuseError(
+                        f"{work.name} uses memory that {other.name} may still use"
+                    )
+
     def free_checks(self, resource):
         if any(resource in work.resources for work in self.pending):
             raise MisuseError(f"{resource.kind} is freed while work needs it")
@@ -333,7 +411,15 @@ class RecordingDevice:
     def _execute(self, work):
         for resource in work.resources:
             resource.use()
+        for region in work.reads:
+            if (
+                region.known
+                and not region.memory.written[region.start : region.stop].all()
+            ):
+                raise MisuseError(f"{work.name} reads what nothing has written")
         work.action()
+        for region in work.writes:
+            region.memory.written[region.start : region.stop] = True
         work.done = True
         work.before = []
         self.pending.remove(work)
@@ -343,15 +429,18 @@ class RecordingDevice:
         self.made[name] += 1
         return cls(self, *arguments)
 
-    def _copy(self, name, target, source, size_bytes, stream):
+    def _copy(self, name, target, source, size_bytes, stream, known=False):
         self.called(name)
         for resource in (target, source, stream):
             resource.use()
         if size_bytes > min(target.content.size, source.content.size):
             raise MisuseError(f"{name} of {size_bytes} bytes leaves the buffer")
+        read = Region(source, 0, size_bytes, known)
+        written = Region(target, 0, size_bytes)
 
         def action():
-            target.content[:size_bytes] = source.content[:size_bytes]
+            written.content[:] = read.content
             self.clock_ms += COPY_MS
 
-        self.submit(stream, Work(name, action, [], [target, source]))
+        used = [target, source]
+        self.submit(stream, Work(name, action, [], used, [read], [written]))

@@ -62,7 +62,7 @@ def test_a_bundle_as_a_table(bundle, monkeypatch):
     monkeypatch.setattr(
         byte_floors,
         "measure_engine_bytes",
-        lambda model, precision, size: engine(100, size),
+        lambda model, precision, size, states: engine(100, size),
     )
     found = measure_bytes(bundle)
     assert found.engine.size == Size(32, 24)
@@ -82,7 +82,7 @@ def test_the_command(bundle, monkeypatch):
     monkeypatch.setattr(
         byte_floors,
         "measure_engine_bytes",
-        lambda model, precision, size: engine(100, size),
+        lambda model, precision, size, states: engine(100, size),
     )
     run = CliRunner().invoke
     table = run(main, ["bytes", str(bundle), str(bundle), "--quiet"])

@@ -24,7 +24,7 @@ def test_every_row_names_a_factory(name):
 
 def test_cuda_and_tensorrt_are_imported_only_when_used():
     code = (
-        "import sys, derain.runtime.tensorrt.engine_backend\n"
+        "import sys, derain.runtime.tensorrt.open_engine\n"
         "import derain.runtime.cuda.pycuda_device\n"
         "import derain.runtime.tensorrt.child, derain.runtime.tensorrt.compile\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"

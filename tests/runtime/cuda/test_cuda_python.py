@@ -245,6 +245,7 @@ def arguments_of(device):
         "cudaEventSynchronize": (number,),
         "cudaEventElapsedTime": (number, number),
         "cudaMemcpyAsync": (number, number, number, copy, number),
+        "cudaMemsetAsync": (number, 0, number, number),
         "cudaStreamBeginCapture": (number, mode),
         "cudaStreamEndCapture": (number,),
         "cudaGraphInstantiate": (cudart.cudaGraph_t(number), 0),
@@ -292,6 +293,21 @@ def test_a_round_trip_on_a_gpu(gpu):
     np.testing.assert_array_equal(back.array, there.array)
     assert gpu.elapsed_ms(start, end) > 0
     for resource in (graph, start, end, there, back, memory, stream):
+        resource.close()
+
+
+@pytest.mark.gpu
+def test_memory_is_copied_and_cleared_on_a_gpu(gpu):
+    stream, there, back = gpu.stream(), gpu.host_memory(64), gpu.host_memory(64)
+    first, second = gpu.device_memory(64), gpu.device_memory(64)
+    there.array[:] = 7
+    gpu.upload(first, there, 64, stream)
+    gpu.copy(second, first, 64, stream)
+    gpu.clear(second, 16, stream)
+    gpu.download(back, second, 64, stream)
+    stream.synchronize()
+    assert back.array.tolist() == [0] * 16 + [7] * 48
+    for resource in (there, back, first, second, stream):
         resource.close()
 
 

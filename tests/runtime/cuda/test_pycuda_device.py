@@ -147,6 +147,12 @@ class Driver(ModuleType):
     def memcpy_dtoh_async(self, dest, src, stream):
         self.calls.append(("down", dest.nbytes, src))
 
+    def memcpy_dtod_async(self, dest, src, size, stream):
+        self.calls.append(("on", dest, src, size))
+
+    def memset_d8_async(self, dest, data, count, stream):
+        self.calls.append(("set", dest, data, count))
+
 
 @pytest.fixture
 def install(monkeypatch):
@@ -201,6 +207,10 @@ def test_memory_and_copies(install):
     stream.wait(event)
     device.download(host, memory, 40, stream)
     assert driver.calls == [("up", 4096, 60), "record", "wait", ("down", 40, 4096)]
+    driver.calls.clear()
+    device.copy(memory, memory, 30, stream)
+    device.clear(memory, 20, stream)
+    assert driver.calls == [("on", 4096, 4096, 30), ("set", 4096, 0, 20)]
     assert device.elapsed_ms(event, event) == 1.5
     assert stream.handle == 77
     for resource in (host, memory, stream, event):

@@ -7,20 +7,23 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from derain.core.bundle import MODEL_FILE, sha256
-from derain.core.manifest import FILE_NAME
+from derain.core.manifest import FILE_NAME, Manifest
 from derain.core.sizes import Size, SizeRange
+from derain.core.states import FRAME_SHAPE, StateSpec
 from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.tensorrt.engine_backend import TensorRtBackend
 from derain.runtime.tensorrt.engine_record import PLATFORM, EngineRecord
 from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
-from support.bundles import frame_model, write_bundle
+from support.bundles import frame_model, identity_model, write_bundle
+from support.fixtures import smooth_image
 from support.recording_cuda import RecordingDevice
-from support.tensorrt_stand_in import Library
+from support.tensorrt_stand_in import Library, remembered
 
 STATIC, DYNAMIC = "64x48", "32x32,64x48,128x96"
 PLAN = b"plan"
@@ -108,6 +111,98 @@ def make_bundle(tmp_path):
     return make
 
 
+STATES = (
+    StateSpec(name="state_0", shape=(1, 8, "height/2", "width/2"), dtype="float32"),
+    StateSpec(name="state_1", shape=FRAME_SHAPE, dtype="uint8", start="frame"),
+    StateSpec(name="state_2", shape=FRAME_SHAPE, dtype="uint8", start="frame"),
+)
+
+
+def model_with_states(sizes, half=False, change=None):
+    """A network with a state at half size and a window of two frames, and a health.
+
+    Args:
+        sizes: Frames it takes.
+        half: All floating-point numbers are FP16.
+        change: Called with nodes, inputs and outputs, by name, to spoil them.
+    """
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto as Type
+    from onnx import helper
+
+    node, value = helper.make_node, helper.make_tensor_value_info
+    number, kind = (Type.FLOAT16, np.float16) if half else (Type.FLOAT, np.float32)
+    nodes = {
+        "frame": node("Cast", ["frame"], ["c"], to=number),
+        "nchw": node("Transpose", ["c"], ["x"], perm=[0, 3, 1, 2]),
+        "half": node("Conv", ["x", "down"], ["h"], strides=[2, 2], pads=[1] * 4),
+        "both": node("Concat", ["h", "state_0_in"], ["hs"], axis=1),
+        "state": node("Conv", ["hs", "w"], ["s"], pads=[1] * 4),
+        "relu": node("Relu", ["s"], ["state_0_out"]),
+        "up": node("ConvTranspose", ["state_0_out", "up"], ["u"], strides=[2, 2]),
+        "before": node("Cast", ["state_1_in"], ["b"], to=number),
+        "before nchw": node("Transpose", ["b"], ["bx"], perm=[0, 3, 1, 2]),
+        "sum": node("Add", ["u", "bx"], ["y"]),
+        "clip": node("Clip", ["y", "low", "high"], ["z"]),
+        "nhwc": node("Transpose", ["z"], ["t"], perm=[0, 2, 3, 1]),
+        "derained": node("Cast", ["t"], ["derained"], to=Type.UINT8),
+        "shift": node("Identity", ["state_2_in"], ["state_1_out"]),
+        "last": node("Identity", ["frame"], ["state_2_out"]),
+        "numbers": node("Cast", ["state_0_out"], ["f"], to=Type.FLOAT),
+        "zeros": node("Mul", ["f", "zero"], ["fz"]),
+        "health": node("ReduceSum", ["fz"], ["health"], keepdims=0),
+    }
+    size = sizes.optimum
+    static = sizes.is_static
+    full = [1, *((size.height, size.width) if static else "HW"), 3]
+    small = [1, 8, *((size.height // 2, size.width // 2) if static else "hw")]
+    random = np.random.default_rng(0)
+    arrays = {
+        "down": random.normal(0, 0.1, (8, 3, 3, 3)).astype(kind),
+        "w": random.normal(0, 0.05, (8, 16, 3, 3)).astype(kind),
+        "up": random.normal(0, 0.1, (8, 3, 2, 2)).astype(kind),
+        "low": np.array(0, kind),
+        "high": np.array(255, kind),
+        "zero": np.array(0, np.float32),
+    }
+    states = {"state_0": (number, small)}
+    states |= dict.fromkeys(("state_1", "state_2"), (Type.UINT8, full))
+    inputs = {"frame": value("frame", Type.UINT8, full)}
+    outputs = {"derained": value("derained", Type.UINT8, full)}
+    for name, (dtype, shape) in states.items():
+        inputs[name] = value(f"{name}_in", dtype, shape)
+        outputs[name] = value(f"{name}_out", dtype, shape)
+    outputs["health"] = value("health", Type.FLOAT, [])
+    if change is not None:
+        change(nodes, inputs, outputs)
+    graph = helper.make_graph(
+        [*nodes.values()],
+        "memory",
+        [*inputs.values()],
+        [*outputs.values()],
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    opsets = [helper.make_opsetid("", 20)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+@pytest.fixture
+def make_bundle_with_states(tmp_path):
+    """Makes a bundle of `model_with_states`, whose golden clip is of black frames."""
+
+    def make(sizes=STATIC, precision="fp32", states=STATES, change=None):
+        sizes, half = SizeRange.parse(sizes), precision == "fp16"
+        if half and states is STATES:
+            states = (replace(STATES[0], dtype="float16"), *STATES[1:])
+        black = np.zeros((sizes.optimum.height, sizes.optimum.width, 3), np.uint8)
+        model = model_with_states(sizes, half, change)
+        golden = 4 * [black] if states else black
+        fields = {"precision": precision, "states": states, "min_psnr_db": 40.0}
+        return write_bundle(tmp_path / "memory", model, sizes, golden, golden, **fields)
+
+    return make
+
+
 @pytest.fixture
 def set_model():
     """Puts other bytes into a bundle as its model, with the right hash."""
@@ -186,15 +281,19 @@ def opened(make_record):
     """Opens the backend: ``opened(order="lazy").backend``; closes it in the end."""
     with contextlib.ExitStack() as stack:
 
-        def open_it(sizes=STATIC, name="tensorrt", change=None, **options):
+        def open_it(
+            sizes=STATIC, name="tensorrt", change=None, states=(), close=True, **options
+        ):
             device = RecordingDevice(**options)
-            library = Library(device, name)
+            library = Library(device, name, states)
             if change is not None:
                 change(library)
-            engine = TensorRtEngine(library, make_record(sizes), PLAN)
+            engine = TensorRtEngine(library, make_record(sizes, states=states), PLAN)
             backend = TensorRtBackend(device, engine, SizeRange.parse(sizes).optimum)
-            stack.callback(backend.close)
+            if close:  # not where the device was misused
+                stack.callback(backend.close)
             backend.device, backend.library = device, library  # for the test to see
+            backend.own = backend.new_memory()
             return backend
 
         yield open_it
@@ -214,17 +313,26 @@ def frames():
 
 @pytest.fixture
 def compiled(bundles, tmp_path, make_record):
-    """A bundle whose golden frame is "255 - x", with an engine in it."""
+    """A bundle whose golden frame is "255 - x", with an engine in it.
 
-    def make(**changes):
-        source = bundles("wrong-golden")
-        folder = shutil.copytree(source, tmp_path / "compiled")
-        path = folder / FILE_NAME
-        manifest = json.loads(path.read_text())
-        digest = manifest["files"][MODEL_FILE]
-        record = make_record(**{"onnx_sha256": digest, **changes})
-        manifest["engines"] = [record.to_json()]
-        path.write_text(json.dumps(manifest))
+    With ``states=`` it has a golden clip of what the stand-in makes of it.
+    """
+
+    def make(states=(), **changes):
+        folder = tmp_path / "compiled"
+        if states:
+            sizes = SizeRange.parse(STATIC)
+            rainy = [smooth_image(sizes.optimum, shift) for shift in range(4)]
+            clip = remembered([frame[None] for frame in rainy], states)
+            clean = [frame[0] for frame in clip]
+            model = identity_model(sizes)
+            write_bundle(folder, model, sizes, rainy, clean, states=states)
+        else:
+            shutil.copytree(bundles("wrong-golden"), folder)
+        manifest = Manifest.read(folder)
+        digest = manifest.files[MODEL_FILE]
+        record = make_record(**{"onnx_sha256": digest, "states": states, **changes})
+        replace(manifest, engines=(record.to_json(),)).write(folder)
         (folder / record.file).write_bytes(PLAN)
         return folder
 

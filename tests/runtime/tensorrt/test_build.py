@@ -9,7 +9,7 @@ import pytest
 from derain.core.errors import EngineError
 from derain.core.sizes import SizeRange
 from derain.runtime.tensorrt import build, layer_precision
-from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions
+from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
 from derain.runtime.tensorrt.cache_file import CacheFile
 from derain.runtime.tensorrt.library import Api, Messages
 from support.tensorrt_builder import CLASSIC, FAKE, RTX, Level
@@ -173,7 +173,7 @@ def set_sizes():
 
     def run(shape, sizes):
         frame = types.SimpleNamespace(name="frame", shape=shape)
-        network = types.SimpleNamespace(get_input=lambda index: frame)
+        network = types.SimpleNamespace(num_inputs=1, get_input=lambda index: frame)
         profile = types.SimpleNamespace(
             set_shape=lambda name, *shapes: setattr(profile, name, shapes)
         )
@@ -181,7 +181,14 @@ def set_sizes():
         profiles = []
         config = types.SimpleNamespace(add_optimization_profile=profiles.append)
         api = Api("tensorrt", FAKE, "10.3.0", None, Messages())
-        build._set_sizes(api, builder, config, network, SizeRange.parse(sizes))
+        request = BuildRequest(
+            backend="tensorrt",
+            model=None,
+            precision="fp32",
+            sizes=SizeRange.parse(sizes),
+            options=BuildOptions(),
+        )
+        build._set_shapes(api, builder, config, network, request)
         return frame.shape, [each.frame for each in profiles]
 
     return run

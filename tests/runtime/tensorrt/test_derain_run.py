@@ -7,7 +7,7 @@ import pytest
 
 from derain.core.errors import EngineError
 from derain.core.pictures import read_picture
-from derain.runtime.tensorrt import engine_backend
+from derain.runtime.tensorrt import open_engine
 from support.recording_cuda import RecordingDevice
 from support.tensorrt_stand_in import Library
 
@@ -21,8 +21,8 @@ def run(compiled, monkeypatch, invoke, picture_folder, tmp_path):
     def with_options(**options):
         device = RecordingDevice(**options)
         library = Library(device)
-        monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-        monkeypatch.setattr(engine_backend, "open_api", lambda name: library)
+        monkeypatch.setattr(open_engine, "open_device", lambda: device)
+        monkeypatch.setattr(open_engine, "open_api", lambda name: library)
         arguments = ("--source", picture_folder(), "--sink", tmp_path / "out")
         result = invoke(compiled(), *arguments, "--backend", "tensorrt", "--json")
         assert device.closed == 1
@@ -52,8 +52,8 @@ def test_an_engine_for_another_machine_is_one_line(
     compiled, monkeypatch, invoke, picture_folder, tmp_path
 ):
     device = RecordingDevice()
-    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(engine_backend, "open_api", lambda name: Library(device))
+    monkeypatch.setattr(open_engine, "open_device", lambda: device)
+    monkeypatch.setattr(open_engine, "open_api", lambda name: Library(device))
     folder = compiled(gpu="Thor", compute_capabilities=("11.0",))
     arguments = ("--source", picture_folder(), "--sink", tmp_path / "out")
     result = invoke(folder, *arguments, "--backend", "tensorrt")

@@ -16,9 +16,12 @@ from derain.core.errors import EngineError, ShapeError
 from derain.core.sizes import Size
 from derain.runtime import Bundle, Derainer
 from derain.runtime.backends import open_backend
-from derain.runtime.tensorrt import engine_backend
+from derain.runtime.backends.protocol import NoMemory
+from derain.runtime.tensorrt import open_engine
+from derain.runtime.tensorrt.engine_backend import TensorRtBackend
+from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
 from support.recording_cuda import RecordingDevice
-from support.tensorrt_stand_in import Library
+from support.tensorrt_stand_in import BOTH, Library, assert_same, remembered
 
 ORDERS = [("lazy", 0), ("eager", 0), *(("random", seed) for seed in range(5))]
 RANGE = "32x32,64x48,128x96"
@@ -50,9 +53,9 @@ def test_every_order_gives_the_right_frames(
         change=lambda library: setattr(library, "mapped_ms", mapped_ms),
     )
     many = frames(9)
-    assert_inverted([backend.infer(frame).copy() for frame in many], many)
-    assert_inverted(copies(backend.stream(many)), many)
-    assert_inverted([backend.infer(frame).copy() for frame in many], many)
+    assert_inverted([backend.infer(frame, backend.own).copy() for frame in many], many)
+    assert_inverted(copies(backend.stream(many, backend.own)), many)
+    assert_inverted([backend.infer(frame, backend.own).copy() for frame in many], many)
 
 
 @pytest.mark.parametrize(("order", "seed"), ORDERS)
@@ -60,8 +63,10 @@ def test_sizes_may_change_between_frames(opened, frames, order, seed):
     backend = opened(RANGE, order=order, seed=seed)
     small, large = frames(4, Size(32, 33)), frames(4, Size(128, 96))
     mixed = [*small, *large, small[0], large[0], small[1], *large, *large]
-    assert_inverted(copies(backend.stream(mixed)), mixed)
-    assert_inverted([backend.infer(frame).copy() for frame in mixed], mixed)
+    assert_inverted(copies(backend.stream(mixed, backend.own)), mixed)
+    assert_inverted(
+        [backend.infer(frame, backend.own).copy() for frame in mixed], mixed
+    )
 
 
 def test_a_frame_may_be_changed_once_the_next_is_asked_for(opened, frames):
@@ -72,35 +77,35 @@ def test_a_frame_may_be_changed_once_the_next_is_asked_for(opened, frames):
             buffer[:] = frame
             yield buffer
 
-    assert_inverted(copies(opened().stream(one_buffer())), many)
+    assert_inverted(copies(opened().stream(one_buffer(), NoMemory())), many)
 
 
 def test_infer_is_one_graph_from_the_second_frame_on(opened, frames):
     backend = opened()
     calls = backend.device.calls
     for frame in frames(3):
-        backend.infer(frame)
+        backend.infer(frame, backend.own)
     calls.clear()
-    backend.infer(frames(1)[0])
+    backend.infer(frames(1)[0], backend.own)
     assert calls == ["launch graph", "synchronize stream"]
 
 
 def test_nothing_is_made_for_a_frame(opened, frames):
     backend = opened()
-    copies(backend.stream(frames(8)))
+    copies(backend.stream(frames(8), backend.own))
     for frame in frames(2):
-        backend.infer(frame)
+        backend.infer(frame, backend.own)
     made = Counter(backend.device.made)
     for _ in range(20):
-        copies(backend.stream(frames(5)))
-        backend.infer(frames(1)[0])
+        copies(backend.stream(frames(5), backend.own))
+        backend.infer(frames(1)[0], backend.own)
     assert backend.device.made == made
 
 
 def test_copies_overlap_with_the_network(opened, frames):
     """While one frame is looked at, the next two are on their way."""
     backend = opened()
-    stream = backend.stream(frames(5))
+    stream = backend.stream(frames(5), backend.own)
     next(stream)
     uploads = backend.device.calls.count("upload")
     assert uploads == 3
@@ -117,17 +122,17 @@ def test_graphs_are_kept_for_one_size_alone(opened, frames):
     backend = opened(RANGE)
     for size in (Size(32, 32), Size(64, 48), Size(128, 96)):
         for _ in range(2):
-            copies(backend.stream(frames(6, size)))
-        backend.infer(frames(1, size)[0])
-        backend.infer(frames(1, size)[0])
+            copies(backend.stream(frames(6, size), backend.own))
+        backend.infer(frames(1, size)[0], backend.own)
+        backend.infer(frames(1, size)[0], backend.own)
         assert backend.device.live["graph"] == 4  # three slots, and infer
 
 
 def test_alternating_sizes_are_not_captured(opened, frames):
     backend = opened(RANGE)
     for _ in range(4):
-        backend.infer(frames(1, Size(32, 32))[0])
-        backend.infer(frames(1, Size(64, 48))[0])
+        backend.infer(frames(1, Size(32, 32))[0], backend.own)
+        backend.infer(frames(1, Size(64, 48))[0], backend.own)
     assert backend.device.made["graph"] == 0
 
 
@@ -135,12 +140,12 @@ def test_alternating_sizes_are_not_captured(opened, frames):
 def test_what_cannot_be_captured_runs_without_a_graph_and_says_so(opened, frames, name):
     backend = opened(refuse=name)
     many = frames(5)
-    assert_inverted([backend.infer(frame).copy() for frame in many], many)
+    assert_inverted([backend.infer(frame, backend.own).copy() for frame in many], many)
     assert backend.notes == [
         "no CUDA graph, each kernel is started alone: "
         "cudaStreamEndCapture: it cannot be captured"
     ]
-    assert_inverted(copies(backend.stream(many)), many)
+    assert_inverted(copies(backend.stream(many, backend.own)), many)
     assert len(backend.notes) == 1
     assert backend.device.live["graph"] == 0
 
@@ -151,7 +156,7 @@ def test_tensorrt_rtx_is_asked_before_a_capture(opened, frames):
 
     backend = opened(name="tensorrt-rtx", change=refuse)
     many = frames(3)
-    assert_inverted([backend.infer(frame).copy() for frame in many], many)
+    assert_inverted([backend.infer(frame, backend.own).copy() for frame in many], many)
     assert "begin capture" not in backend.device.calls
     (note,) = backend.notes
     assert "tensorrt-rtx 10.3.0 cannot be captured" in note
@@ -172,7 +177,7 @@ def test_on_a_jetson_the_faster_memory_is_chosen(opened, mapped_ms, kind, frames
     assert backend.device.live["host memory"] == 2  # the other one is freed
     assert backend.device.live["device memory"] == (0 if kind == "mapped" else 2)
     backend.device.calls.clear()
-    copies(backend.stream(frames(4)))
+    copies(backend.stream(frames(4), backend.own))
     assert ("upload" in backend.device.calls) == (kind == "copies")
 
 
@@ -186,10 +191,10 @@ def test_times_of_each_stage(opened, frames):
     backend = opened()
     assert backend.times is None
     for frame in frames(3):  # plain, captured, graph
-        backend.infer(frame)
+        backend.infer(frame, backend.own)
         times = backend.times
         assert (times.upload_ms, times.compute_ms, times.download_ms) == (1, 4, 1)
-    for _ in backend.stream(frames(5)):
+    for _ in backend.stream(frames(5), backend.own):
         # The stages of several frames overlap: none is shorter than it would be alone.
         times = backend.times
         assert times.upload_ms >= 1
@@ -201,7 +206,7 @@ def test_times_of_mapped_memory_have_no_copies(opened, frames):
     backend = opened(
         integrated=True, change=lambda library: setattr(library, "mapped_ms", 2.0)
     )
-    backend.infer(frames(1)[0])
+    backend.infer(frames(1)[0], backend.own)
     times = backend.times
     assert (times.upload_ms, times.compute_ms, times.download_ms) == (0, 2, 0)
 
@@ -216,30 +221,30 @@ def test_a_source_that_fails_loses_no_frame(opened, frames, count):
 
     got = []
     with pytest.raises(OSError, match="the cable was pulled"):
-        got.extend(frame.copy() for frame in backend.stream(source()))
+        got.extend(frame.copy() for frame in backend.stream(source(), backend.own))
     assert_inverted(got, many[:count])
     assert not backend.device.pending
-    assert_inverted(copies(backend.stream(many)), many)
+    assert_inverted(copies(backend.stream(many, backend.own)), many)
 
 
 @pytest.mark.parametrize("count", range(1, 6))
 def test_a_consumer_may_stop_early(opened, frames, count):
     backend, many = opened(), frames(6)
     got = []
-    with contextlib.closing(backend.stream(many)) as stream:
+    with contextlib.closing(backend.stream(many, backend.own)) as stream:
         for frame in stream:
             got.append(frame.copy())
             if len(got) == count:
                 break
     assert not backend.device.pending
     assert_inverted(got, many[:count])
-    assert_inverted([backend.infer(many[0])], many[:1])
+    assert_inverted([backend.infer(many[0], backend.own)], many[:1])
 
 
 def test_a_consumer_that_fails_leaves_nothing_running(opened, frames):
     backend = opened()
     with pytest.raises(OSError, match="disk full"):  # noqa: PT012
-        for _ in backend.stream(frames(6)):
+        for _ in backend.stream(frames(6), backend.own):
             raise OSError("disk full")
     gc.collect()
     assert not backend.device.pending
@@ -253,24 +258,24 @@ def test_an_interrupt_in_the_source_leaves_nothing_running(opened, frames):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        copies(backend.stream(source()))
+        copies(backend.stream(source(), backend.own))
     assert not backend.device.pending
 
 
 def test_no_frames_are_no_frames(opened):
-    assert copies(opened().stream([])) == []
+    assert copies(opened().stream([], NoMemory())) == []
 
 
 def test_infer_and_streams_exclude_each_other(opened, frames):
     backend = opened()
-    stream = backend.stream(frames(4))
+    stream = backend.stream(frames(4), backend.own)
     next(stream)
     with pytest.raises(EngineError, match="a stream is running; close it"):
-        backend.infer(frames(1)[0])
+        backend.infer(frames(1)[0], backend.own)
     with pytest.raises(EngineError, match="a stream is running already"):
-        next(backend.stream(frames(1)))
+        next(backend.stream(frames(1), backend.own))
     stream.close()
-    backend.infer(frames(1)[0])
+    backend.infer(frames(1)[0], backend.own)
 
 
 def test_a_size_the_engine_was_not_built_for(opened, frames):
@@ -278,10 +283,12 @@ def test_a_size_the_engine_was_not_built_for(opened, frames):
     wrong = frames(1, Size(16, 16))[0]
     expected = "frame is 16x16, the engine takes 32x32,64x48,128x96; run: derain-comp"
     with pytest.raises(ShapeError, match=expected):
-        backend.infer(wrong)
+        backend.infer(wrong, backend.own)
     got = []
     with pytest.raises(ShapeError, match=expected):
-        got.extend(frame.copy() for frame in backend.stream([*many, wrong]))
+        got.extend(
+            frame.copy() for frame in backend.stream([*many, wrong], backend.own)
+        )
     assert_inverted(got, many)
 
 
@@ -304,29 +311,29 @@ def in_thread(function):
 def test_another_thread_is_refused(opened, frames):
     backend, (frame,) = opened(), frames(1)
     expected = "belongs to thread MainThread, not to other; open one in each thread"
-    assert expected in in_thread(lambda: backend.infer(frame))
-    assert expected in in_thread(lambda: next(backend.stream([frame])))
+    assert expected in in_thread(lambda: backend.infer(frame, backend.own))
+    assert expected in in_thread(lambda: next(backend.stream([frame], backend.own)))
     assert expected in in_thread(backend.close)
-    backend.infer(frame)  # nothing was lost
+    backend.infer(frame, backend.own)  # nothing was lost
     assert expected in in_thread(lambda: backend.times)
 
 
 def test_after_close_everything_is_free_and_nothing_runs(opened, frames):
     backend = opened()
-    backend.infer(frames(1)[0])
-    copies(backend.stream(frames(4)))
+    backend.infer(frames(1)[0], backend.own)
+    copies(backend.stream(frames(4), backend.own))
     backend.close()
     backend.close()
     assert backend.device.closed == 1
     assert backend.library.alive == 0
     assert backend.times is None
     with pytest.raises(EngineError, match="is closed; open the bundle again"):
-        backend.infer(frames(1)[0])
+        backend.infer(frames(1)[0], backend.own)
 
 
 def test_close_in_the_middle_of_a_stream(opened, frames):
     backend = opened()
-    stream = backend.stream(frames(6))
+    stream = backend.stream(frames(6), backend.own)
     next(stream)
     backend.close()
     assert backend.device.closed == 1
@@ -336,25 +343,31 @@ def test_close_in_the_middle_of_a_stream(opened, frames):
 
 def use(folder, monkeypatch, device, library, frames):
     """A whole life: open a bundle, self-test, frames of two kinds, close."""
-    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(engine_backend, "open_api", lambda name: library)
+    states = library.states
+    monkeypatch.setattr(open_engine, "open_device", lambda: device)
+    monkeypatch.setattr(open_engine, "open_api", lambda name: library)
     with contextlib.closing(Derainer(Bundle.open(folder), "tensorrt")) as derainer:
         many = [frame[0] for frame in frames(5)]
         for frame in many[:3]:
             derainer.derain(frame)
-        assert_inverted(copies(derainer.stream(many)), many)
+        for _ in range(2 if states else 1):
+            got = [frame[None] for frame in copies(derainer.stream(many))]
+            assert_same(got, remembered(frames(5), states))
         assert derainer.times is not None
 
 
 @pytest.mark.parametrize("integrated", [False, True], ids=["card", "jetson"])
+@pytest.mark.parametrize(
+    "states", [(), (BOTH[0], BOTH[2])], ids=["no states", "states"]
+)
 def test_a_failure_at_any_call_leaves_nothing(
-    compiled, monkeypatch, frames, integrated
+    compiled, monkeypatch, frames, integrated, states
 ):
-    folder = compiled()
+    folder = compiled(states)
 
     def attempt(fail_at):
         device = RecordingDevice(fail_at=fail_at, integrated=integrated)
-        library = Library(device)
+        library = Library(device, states=states)
         message = None
         try:
             use(folder, monkeypatch, device, library, frames)
@@ -370,6 +383,8 @@ def test_a_failure_at_any_call_leaves_nothing(
     assert message is None
     # TensorRT's own are among them.
     assert {"Runtime", "deserialize_cuda_engine", "create_execution_context"} < {*calls}
+    if states:
+        assert {"clear", "upload" if integrated else "copy", "launch graph"} < {*calls}
     for number in range(1, count + 1):
         _, calls, message = attempt(number)
         # A graph that cannot be captured is a note. Else it is the failure itself that
@@ -385,7 +400,7 @@ def test_a_device_that_fails_for_good_frees_everything(opened, frames, monkeypat
     """As CUDA after an illegal access: every call fails from then on, frees too."""
     backend = opened()
     device = backend.device
-    backend.infer(frames(1)[0])
+    backend.infer(frames(1)[0], backend.own)
 
     def broken(name):
         raise EngineError(f"{name}: cudaErrorIllegalAddress: it is all over")
@@ -393,7 +408,7 @@ def test_a_device_that_fails_for_good_frees_everything(opened, frames, monkeypat
     monkeypatch.setattr(device, "called", broken)
     monkeypatch.setattr(device, "free_checks", lambda resource: None)
     with pytest.raises(EngineError, match=r"^launch graph|^upload|^record"):
-        backend.infer(frames(1)[0])
+        backend.infer(frames(1)[0], backend.own)
     with pytest.raises(EngineError, match=r"^synchronize stream: "):
         backend.close()
     assert not +device.live
@@ -411,10 +426,10 @@ def test_nothing_leaks_over_ten_thousand_rounds(make_record, frames):
 
     def rounds(count):
         for _ in range(count):
-            engine = engine_backend.TensorRtEngine(library, record, b"plan")
-            backend = engine_backend.TensorRtBackend(device, engine, Size(8, 8))
-            backend.infer(frame)
-            backend.infer(frame)
+            engine = TensorRtEngine(library, record, b"plan")
+            backend = TensorRtBackend(device, engine, Size(8, 8))
+            backend.infer(frame, NoMemory())
+            backend.infer(frame, NoMemory())
             backend.close()
 
     rounds(100)
@@ -442,8 +457,8 @@ def test_nothing_leaks_over_ten_thousand_rounds(make_record, frames):
 
 def test_the_row_opens_an_engine_of_a_bundle(compiled, monkeypatch):
     device = RecordingDevice()
-    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(engine_backend, "open_api", lambda name: Library(device, name))
+    monkeypatch.setattr(open_engine, "open_device", lambda: device)
+    monkeypatch.setattr(open_engine, "open_api", lambda name: Library(device, name))
     with contextlib.closing(Derainer(Bundle.open(compiled()), "tensorrt")) as derainer:
         assert derainer.golden_psnr_db == np.inf
         assert derainer.description == (
@@ -453,8 +468,8 @@ def test_the_row_opens_an_engine_of_a_bundle(compiled, monkeypatch):
 
 def test_the_self_test_runs_the_graph_that_frames_will_run(compiled, monkeypatch):
     device = RecordingDevice()
-    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(engine_backend, "open_api", lambda name: Library(device, name))
+    monkeypatch.setattr(open_engine, "open_device", lambda: device)
+    monkeypatch.setattr(open_engine, "open_api", lambda name: Library(device, name))
     with contextlib.closing(Derainer(Bundle.open(compiled()), "tensorrt")) as derainer:
         assert device.made["graph"] == 1
         assert device.calls.count("launch graph") == 2  # captured, then tested
@@ -468,8 +483,8 @@ def test_kernels_of_tensorrt_rtx_are_kept_in_the_users_cache(
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     device = RecordingDevice()
-    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(engine_backend, "open_api", lambda name: Library(device, name))
+    monkeypatch.setattr(open_engine, "open_device", lambda: device)
+    monkeypatch.setattr(open_engine, "open_api", lambda name: Library(device, name))
     folder = compiled(backend="tensorrt-rtx", gpu=None)
     with contextlib.closing(open_backend("tensorrt-rtx", Bundle.open(folder))):
         (file,) = (tmp_path / "derain" / "kernels").iterdir()
@@ -482,13 +497,12 @@ def test_an_engine_that_gives_something_else_fails_its_self_test(compiled, monke
     library = Library(device)
     launch = device.launch
 
-    def zeros(handle, name, action, addresses, milliseconds, writes):
-        target = device.memory(writes[0]).content
-        launch(handle, name, lambda: target.fill(0), addresses, milliseconds, writes)
+    def zeros(handle, name, action, reads, writes, milliseconds):
+        launch(handle, name, lambda: writes[0].content.fill(0), reads, writes, 1.0)
 
     monkeypatch.setattr(device, "launch", zeros)
-    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(engine_backend, "open_api", lambda name: library)
+    monkeypatch.setattr(open_engine, "open_device", lambda: device)
+    monkeypatch.setattr(open_engine, "open_api", lambda name: library)
     with pytest.raises(EngineError, match=r"self-test failed: tensorrt 10\.3\.0"):
         Derainer(Bundle.open(compiled()), "tensorrt")
     assert device.closed == 1
@@ -511,8 +525,8 @@ def test_a_mismatch_is_told_before_the_library_is_used(
 ):
     device = RecordingDevice()
     library = Library(device)
-    monkeypatch.setattr(engine_backend, "open_device", lambda: device)
-    monkeypatch.setattr(engine_backend, "open_api", lambda name: library)
+    monkeypatch.setattr(open_engine, "open_device", lambda: device)
+    monkeypatch.setattr(open_engine, "open_api", lambda name: library)
     folder = compiled(**changes)
     (path,) = folder.glob("*.plan")
     path.write_bytes(plan)
@@ -530,7 +544,7 @@ def test_without_a_gpu_tensorrt_is_not_touched(bundles, monkeypatch, name):
     def never(name):
         raise AssertionError("TensorRT was touched")
 
-    monkeypatch.setattr(engine_backend, "open_device", no_device)
-    monkeypatch.setattr(engine_backend, "open_api", never)
+    monkeypatch.setattr(open_engine, "open_device", no_device)
+    monkeypatch.setattr(open_engine, "open_api", never)
     with pytest.raises(EngineError, match=r"^no GPU: none$"):
         open_backend(name, Bundle.open(bundles("darken")))

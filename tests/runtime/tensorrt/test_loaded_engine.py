@@ -7,7 +7,7 @@ from derain.core.sizes import Size
 from derain.runtime.tensorrt.cache_file import CacheFile
 from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
 from support.recording_cuda import RecordingDevice
-from support.tensorrt_stand_in import Library, RuntimeCache
+from support.tensorrt_stand_in import BOTH, Library, RuntimeCache
 
 
 @pytest.fixture
@@ -77,27 +77,82 @@ def test_an_engine_of_something_else(library, make_record, change):
     assert library.alive == 0
 
 
+def _missing(library):
+    for name in [name for name in library.modes if name.startswith(("state", "hea"))]:
+        del library.modes[name]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            _missing,
+            "frame, derained: it was compiled without states state_0, state_1, state_2",
+        ),
+        (lambda library: library.modes.pop("state_2_in"), "wanted one uint8 .* and ea"),
+        (
+            lambda library: library.modes.pop("health"),
+            "state_3_out; wanted .* and each",
+        ),
+        (
+            lambda library: library.types.update(state_2_out="float32"),
+            "and each state in and out; compile it from the bundle with derain-compile",
+        ),
+    ],
+    ids=["none", "an input less", "no health", "another type"],
+)
+def test_an_engine_with_other_states_than_its_record(make_record, change, why):
+    library = Library(RecordingDevice(), states=BOTH)
+    change(library)
+    with pytest.raises(EngineError, match=why):
+        TensorRtEngine(library, make_record(states=BOTH), b"plan")
+    assert library.alive == 0
+
+
+def test_an_engine_with_states_that_its_record_does_not_know(make_record):
+    library = Library(RecordingDevice(), states=BOTH)
+    with pytest.raises(
+        EngineError, match=r"state_0_in.*wanted one uint8 frame in and o"
+    ):
+        TensorRtEngine(library, make_record(), b"plan")
+
+
+def test_states_have_the_size_of_the_padded_frame(make_record):
+    library = Library(RecordingDevice(), states=BOTH)
+    record = make_record("64x48,64x48,128x96", states=BOTH)
+    engine = TensorRtEngine(library, record, b"plan", padded=lambda size: Size(128, 96))
+    wanted = [(1, 48, 64, 3)] * 2 + [(1, 4, 48, 64), (1, 2, 96, 128)]
+    assert engine.state_shapes(Size(64, 48)) == wanted
+    engine.set_size(Size(64, 48))
+    assert list(engine._context.shapes.values()) == [(1, 48, 64, 3), *wanted]
+    engine = TensorRtEngine(library, record, b"plan", padded=lambda size: Size(65, 49))
+    with pytest.raises(
+        EngineError, match="frames of 64x48: state_2: height/2 of 65x49"
+    ):
+        engine.set_size(Size(64, 48))
+
+
 def test_a_failure_to_run_says_what_the_library_said(opened, frames):
     backend = opened()
     backend.library.enqueue_fails = True
     with pytest.raises(EngineError, match=r"\.plan: running it: .* it went wrong$"):
-        backend.infer(frames(1)[0])
+        backend.infer(frames(1)[0], backend.own)
     with pytest.raises(EngineError, match=r"it went wrong$"):  # once, not twice
-        list(backend.stream(frames(3)))
+        list(backend.stream(frames(3), backend.own))
     assert not backend.device.pending
     backend.library.enqueue_fails = False
-    backend.infer(frames(1)[0])
+    backend.infer(frames(1)[0], backend.own)
 
 
 def test_a_size_that_is_refused_is_set_again(opened, frames):
     backend = opened("32x32,64x48,128x96")
     small, large = frames(1, Size(32, 32))[0], frames(1, Size(128, 96))[0]
-    backend.infer(small)
+    backend.infer(small, backend.own)
     backend.library.takes_shapes = False
     with pytest.raises(EngineError, match="frames of 128x96: no reason given"):
-        backend.infer(large)
+        backend.infer(large, backend.own)
     backend.library.takes_shapes = True
-    assert (backend.infer(small) == 255 - small).all()
+    assert (backend.infer(small, backend.own) == 255 - small).all()
 
 
 def test_use_after_close(library, make_record):

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import numpy as np
 import pytest
@@ -36,12 +36,15 @@ def library(request):
 
 
 @pytest.fixture
-def compiled(library, make_bundle, tmp_path, monkeypatch):
-    """Makes and compiles a bundle: a convolution, of these sizes."""
+def compiled(library, make_bundle, make_bundle_with_states, tmp_path, monkeypatch):
+    """Makes and compiles a bundle: a convolution, of these sizes; or with states."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
-    def make(sizes):
-        folder = make_bundle("conv", sizes)
+    def make(sizes, states=False):
+        if states:
+            folder = make_bundle_with_states(sizes)
+        else:
+            folder = make_bundle("conv", sizes)
         command = [
             sys.executable,
             "-m",
@@ -93,6 +96,36 @@ def test_an_engine_derains_as_onnxruntime_does(compiled, library, sizes):
         assert_close([frame.copy() for frame in derainer.stream(frames)], wanted)
         assert derainer.times.compute_ms > 0
         assert list(derainer.notes) == []  # the graphs were captured
+
+
+@pytest.mark.parametrize("sizes", ["64x48", "32x32,64x48,128x96"])
+def test_an_engine_remembers_as_onnxruntime_does(compiled, library, sizes):
+    bundle = compiled(sizes, states=True)
+    shape = (2, 16, 1, 48, 64, 3)
+    cameras = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    with ExitStack() as stack:
+        reference, backend = (
+            stack.enter_context(closing(open_backend(name, bundle)))
+            for name in ("onnxruntime", library)
+        )
+        wanted, got = (
+            [(each, each.new_memory()) for _ in cameras]
+            for each in (reference, backend)
+        )
+        for frames in zip(*cameras, strict=True):
+            for frame, right, ours in zip(frames, wanted, got, strict=True):
+                derained = [
+                    each.infer(frame, memory).copy() for each, memory in (right, ours)
+                ]
+                assert_close(derained[:1], derained[1:])
+        for frames, (_, right), (_, ours) in zip(cameras, wanted, got, strict=True):
+            ours.reset()
+            right.reset()
+            assert_close(
+                [frame.copy() for frame in backend.stream(frames, ours)],
+                [frame.copy() for frame in reference.stream(frames, right)],
+            )
+        assert list(backend.notes) == []  # the graphs were captured
 
 
 def test_sizes_of_a_range_may_alternate(compiled, library):

@@ -1,0 +1,84 @@
+"""Rivulet: a causal derainer of two frames, all plain 3x3 convolutions at half size.
+
+This project's own, not published. Rain is there in one frame and gone in the next, so
+the frame before says what is behind a streak. Both frames are unshuffled to half size
+(each 2x2 block becomes 12 channels) and fused in the first convolution; nothing is
+aligned explicitly. The network predicts the rain and takes it off the current frame. It
+has no row in the registry yet: what trains and measures networks there shows them one
+picture at a time.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BLOCK = 2  # side of the pixel block that becomes channels
+RESIDUAL_SCALE = 0.1  # of a residual branch at the start: blocks begin near identity
+LAST_SCALE = 0.01  # of the last layer at the start: the network begins as "no rain"
+
+
+class Rivulet(nn.Module):
+    """`(frame, previous)` -> `(derained, frame)`, each `(N, 3, H, W)` RGB in [0, 1].
+
+    Height and width must be even. The one state is the frame before, all zeros at the
+    start of a stream, with which the network is trained. The result is not clipped.
+    """
+
+    def __init__(self, channels: int = 48, blocks: int = 4) -> None:
+        """Build the network.
+
+        Args:
+            channels: Width of the trunk.
+            blocks: Residual blocks of two convolutions each.
+        """
+        super().__init__()
+        pixels = 3 * BLOCK**2
+        self.channels, self.blocks = channels, blocks
+        self.stem = nn.Conv2d(2 * pixels, channels, 3, padding=1)
+        self.body = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2 * blocks)
+        )
+        self.last = nn.Conv2d(channels, pixels, 3, padding=1)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            for second in list(self.body)[1::2]:
+                cast(nn.Conv2d, second).weight.mul_(RESIDUAL_SCALE)
+            self.last.weight.mul_(LAST_SCALE)
+
+    def states(self, height: int, width: int) -> list[tuple[int, ...]]:
+        """Shape of the frame before, for frames of this size."""
+        return [(1, 3, height, width)]
+
+    def forward(self, frame: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
+        """Take the rain off `frame`.
+
+        Args:
+            frame: `(N, 3, H, W)` RGB in [0, 1], the current frame.
+            previous: The frame before it, or zeros.
+
+        Returns:
+            The derained frame, and `frame` as the next call's `previous`.
+        """
+        both = torch.cat([frame, previous], dim=1)
+        y = F.relu(self.stem(F.pixel_unshuffle(both, BLOCK)))
+        for first, second in zip(self.body[::2], self.body[1::2], strict=True):
+            y = y + second(F.relu(first(y)))
+        return frame - F.pixel_shuffle(self.last(F.relu(y)), BLOCK), frame
+
+
+class RivuletS(Rivulet):
+    """The small one: 32 channels, 84,396 parameters, 21 kMAC a pixel."""
+
+    def __init__(self) -> None:
+        super().__init__(channels=32)

@@ -17,6 +17,7 @@ pytest.importorskip("onnx", reason="the exporter needs derain[export]")
 from derain.core.sizes import SizeRange
 from derain.export import pipeline, reference, verify
 from derain.export.fp16 import Fp16Choice
+from derain.export.reference import Reference
 from derain.models.registry import MODELS
 from derain.runtime.tensorrt.compile import compile
 
@@ -83,13 +84,12 @@ def test_every_network_compiles(export, compile_for, model, sizes, precision):
 # TensorRT-RTX 1.7.1 takes 70 to 95 s of processor time for its 2049 convolutions,
 # whatever the size of the frames, the precision and the optimisation level.
 @pytest.mark.slow
-@pytest.mark.parametrize("sizes", [STATIC, DYNAMIC], ids=["static", "dynamic"])
-def test_dcsfn_compiles(export, compile_for, sizes):
-    precisions = ("fp32", "fp16")
-    folders = [export("dcsfn", sizes, precision) for precision in precisions]
+def test_dcsfn_compiles(export, compile_for):
+    kinds = (("fp32", DYNAMIC), ("fp16", STATIC))
+    folders = [export("dcsfn", sizes, precision) for precision, sizes in kinds]
     with ThreadPoolExecutor(2) as pool:  # the builds are processes of their own
         records = list(pool.map(compile_for, folders))
-    for record, precision in zip(records, precisions, strict=True):
+    for record, (precision, sizes) in zip(records, kinds, strict=True):
         assert str(record.sizes) == sizes
         assert computes_in(record, precision)
 
@@ -102,7 +102,11 @@ def test_full_size_frames_compile(export, compile_for, monkeypatch, model, preci
     frame = np.zeros((720, 1280, 3), np.uint8)
     same = verify.compare([frame], [frame])
     choice = Fp16Choice(comparison=same)
-    monkeypatch.setattr(pipeline, "_derain", lambda *arguments: ([frame], [frame]))
+    monkeypatch.setattr(
+        pipeline,
+        "derain_reference",
+        lambda loaded, frames, mode: Reference(loaded, mode, [frame], [frame]),
+    )
     monkeypatch.setattr(pipeline, "search_fp16", lambda *arguments: choice)
     monkeypatch.setattr(verify, "run_graph", lambda *arguments: [frame])
     record = compile_for(export(model, "1280x720", precision))

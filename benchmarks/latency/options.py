@@ -130,7 +130,7 @@ class BenchmarkOptions:
     )
     quick: bool = option(
         False,
-        "A first answer in about a minute, for a small network: three rows, few "
+        "A first answer, for a small network: three rows, few "
         "rounds, short warm-up, but for what other options ask for. The record says "
         "that it is quick.",
     )

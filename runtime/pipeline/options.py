@@ -17,7 +17,7 @@ from derain.runtime.backends import AUTO, BACKENDS
 from derain.runtime.video.sink_options import DEFAULT_CRF
 
 View = Literal["derained", "side-by-side", "split", "rain"]
-Late = Literal["drop", "pass"]
+Late = Literal["drop", "pass", "slow"]
 Gating = Literal["off", "auto"]
 Style = Literal["text", "json"]
 Address = tuple[str, int]

@@ -17,9 +17,10 @@ from derain.core.progress import Progress, frames_line
 from derain.runtime.backends import AUTO
 from derain.runtime.derainer import Derainer
 from derain.runtime.frame_sizes import BundleChoice
+from derain.runtime.pipeline.camera_stream import LoopOptions
 from derain.runtime.pipeline.capture import Capture
 from derain.runtime.pipeline.deadline import check_room
-from derain.runtime.pipeline.loop import LoopOptions, Summary, run_loop
+from derain.runtime.pipeline.loop import Summary, run_loop
 from derain.runtime.pipeline.options import Address, RunOptions
 from derain.runtime.pipeline.rain_gate import RainGate
 from derain.runtime.pipeline.report import Report

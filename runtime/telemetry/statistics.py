@@ -100,6 +100,9 @@ class Statistics:
         gate: What the rain gate has decided; None where it is off.
         rain: What it measured last, in grey levels.
         signal: Whether a live source delivers.
+        load: Of live sources, the share of its time that the network would need for all
+            frames that come, of all cameras together; above 1 it cannot keep up. None
+            while that is not known.
         resets: How often what a network remembers was given up, by cause; None where no
             network remembers anything.
     """
@@ -118,6 +121,7 @@ class Statistics:
         self.gate: Literal["rain", "dry"] | None = None
         self.rain: float | None = None
         self.signal = True
+        self.load: float | None = None
         self.resets: dict[ResetCause, int] | None = None
 
     def count(self, counter: Counter, number: int = 1) -> None:
@@ -173,6 +177,7 @@ class Statistics:
             "resets": resets,
             "fps": round(self.fps, 3),
             "signal": self.signal,
+            "load": None if self.load is None else round(self.load, 3),
             "gate": self.gate,
             "rain": None if self.rain is None else round(self.rain, 3),
             "read_ms": self.read.percentiles(),

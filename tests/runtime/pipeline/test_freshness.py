@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from derain.runtime.pipeline.loop import LoopOptions
+from derain.runtime.pipeline.camera_stream import LoopOptions
 from derain.runtime.video.frames import Frame
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
@@ -43,6 +44,20 @@ class Interrupts:
         self.received = signal.Signals(number)
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def noted_hangups() -> Iterator[threading.Event]:
+    """While active, SIGHUP sets what is given, and does nothing else.
+
+    For the main thread.
+    """
+    noted = threading.Event()
+    before = signal.signal(signal.SIGHUP, lambda number, frame: noted.set())
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @contextlib.contextmanager

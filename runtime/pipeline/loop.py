@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from derain.core.errors import StreamError
 from derain.runtime.pipeline.camera_stream import CameraStream, LoopOptions
 from derain.runtime.pipeline.capture import Capture
 from derain.runtime.pipeline.scheduler import Scheduler
@@ -59,7 +60,7 @@ def run_loop(
 
     Raises:
         StreamError: Something failed after the first frame, or some of the sinks did;
-            what was finished is kept.
+            what was finished is kept, and its `report` is a `Summary`.
         DerainError: It failed before that; nothing was written.
     """
     started = time.perf_counter()
@@ -74,8 +75,13 @@ def run_loop(
             ).run()
     finally:
         stream.close()
-    stream.check()
-    return summarised(stream, time.perf_counter() - started)
+    summary = summarised(stream, time.perf_counter() - started)
+    try:
+        stream.check()
+    except StreamError as error:
+        error.report = summary
+        raise
+    return summary
 
 
 def summarised(stream: CameraStream, seconds: float) -> Summary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
@@ -55,8 +55,8 @@ def parse_address(value: str | Address) -> Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What can be chosen about a run, besides bundle, source and sinks.
+class CameraOptions:
+    """What can be chosen for one source, also where there are several.
 
     Raises:
         ConfigError: A value makes no sense.
@@ -66,14 +66,6 @@ class RunOptions:
         False,
         "Scale frames that the bundle does not take to the nearest size that it does, "
         "and the result back.",
-    )
-    bundles: Sequence[Path | str] = option(
-        (),
-        "Another bundle, for frames that BUNDLE does not take. May be repeated; the "
-        "first one that takes a size is opened when it comes.",
-        kind=click.Path(path_type=Path),
-        metavar="PATH",
-        multiple=True,
     )
     view: View = option(
         "derained",
@@ -91,8 +83,18 @@ class RunOptions:
     )
     late: Late = option(
         "drop",
-        "What becomes of a frame that would be older.",
+        "What becomes of a frame that would be older: it is dropped, or passes as it "
+        "came; slow: where the network cannot keep up, the rate is lowered evenly, of "
+        "several cameras that of the lowest --priority first.",
         kind=click.Choice(get_args(Late)),
+        show_default=True,
+    )
+    priority: int = option(
+        0,
+        "Of several cameras, those of a lower one give way first where the network "
+        "cannot keep up.",
+        kind=int,
+        metavar="N",
         show_default=True,
     )
     gate: Gating = option(
@@ -100,6 +102,46 @@ class RunOptions:
         "auto: let dry scenes pass through untouched, and look now and then.",
         kind=click.Choice(get_args(Gating)),
         show_default=True,
+    )
+    limit: int | None = option(
+        None, "Stop after N frames.", kind=click.IntRange(min=1), metavar="N"
+    )
+    fps: Fraction | float | str | None = option(
+        None,
+        "Frame rate of a video made of pictures.  [default: 25]",
+        kind=Parsed("FPS", parse_rate),
+    )
+    crf: int = option(
+        DEFAULT_CRF,
+        "Quality of a video, from 0 (lossless) to 51; 6 more halves the file.",
+        kind=click.IntRange(0, 51),
+        show_default=True,
+    )
+    force: bool = option(
+        False, "Replace files that exist; write into a folder that is not empty."
+    )
+
+    def __post_init__(self) -> None:
+        _check_names(self, view=get_args(View), late=get_args(Late))
+        _check_names(self, gate=get_args(Gating))
+        _parse(self, fps=parse_rate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions(CameraOptions):
+    """What can be chosen about a run, besides bundle, sources and sinks.
+
+    Raises:
+        ConfigError: A value makes no sense.
+    """
+
+    bundles: Sequence[Path | str] = option(
+        (),
+        "Another bundle, for frames that BUNDLE does not take. May be repeated; the "
+        "first one that takes a size is opened when it comes.",
+        kind=click.Path(path_type=Path),
+        metavar="PATH",
+        multiple=True,
     )
     stats: Style | None = option(
         None,
@@ -143,46 +185,11 @@ class RunOptions:
         kind=click.IntRange(min=0),
         show_default=True,
     )
-    limit: int | None = option(
-        None, "Stop after N frames.", kind=click.IntRange(min=1), metavar="N"
-    )
-    fps: Fraction | float | str | None = option(
-        None,
-        "Frame rate of a video made of pictures.  [default: 25]",
-        kind=Parsed("FPS", parse_rate),
-    )
-    crf: int = option(
-        DEFAULT_CRF,
-        "Quality of a video, from 0 (lossless) to 51; 6 more halves the file.",
-        kind=click.IntRange(0, 51),
-        show_default=True,
-    )
-    force: bool = option(
-        False, "Replace files that exist; write into a folder that is not empty."
-    )
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("view", get_args(View)),
-            ("late", get_args(Late)),
-            ("gate", get_args(Gating)),
-            ("stats", (None, *get_args(Style))),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)!r}, wanted one of {known}"
-                )
-        parsers: dict[str, Any] = {
-            "metrics": parse_address,
-            "preview": parse_address,
-            "fps": parse_rate,
-        }
-        for name, parse in parsers.items():
-            if (value := getattr(self, name)) is not None:
-                try:
-                    object.__setattr__(self, name, parse(value))
-                except ValueError as error:
-                    raise ConfigError(f"{name}: {error}") from error
+        CameraOptions.__post_init__(self)  # super() knows no class with slots
+        _check_names(self, stats=(None, *get_args(Style)))
+        _parse(self, metrics=parse_address, preview=parse_address)
 
     def keywords(self) -> RunKeywords:
         """The same as keywords of `derain.runtime.pipeline.run.run`."""
@@ -190,17 +197,48 @@ class RunOptions:
         found: RunKeywords = values
         return found
 
+    def of_a_camera(self) -> CameraOptions:
+        """What holds for each camera that does not say otherwise."""
+        names = [each.name for each in fields(CameraOptions)]
+        return CameraOptions(**{name: getattr(self, name) for name in names})
 
-class RunKeywords(TypedDict, total=False):
-    """The fields of `RunOptions`, as keywords."""
+
+def _check_names(options: CameraOptions, **known: tuple[object, ...]) -> None:
+    for name, names in known.items():
+        if getattr(options, name) not in names:
+            value = getattr(options, name)
+            raise ConfigError(f"{name} is {value!r}, wanted one of {names}")
+
+
+def _parse(options: CameraOptions, **parsers: Callable[[Any], object]) -> None:
+    for name, parse in parsers.items():
+        if (value := getattr(options, name)) is not None:
+            try:
+                object.__setattr__(options, name, parse(value))
+            except ValueError as error:
+                raise ConfigError(f"{name}: {error}") from error
+
+
+class CameraKeywords(TypedDict, total=False):
+    """The fields of `CameraOptions`, as keywords."""
 
     resize: bool
-    bundles: Sequence[Path | str]
     view: View
     overlay: bool
     max_latency_ms: float | None
     late: Late
+    priority: int
     gate: Gating
+    limit: int | None
+    fps: Fraction | float | str | None
+    crf: int
+    force: bool
+
+
+class RunKeywords(CameraKeywords, total=False):
+    """The fields of `RunOptions`, as keywords."""
+
+    bundles: Sequence[Path | str]
     stats: Style | None
     stats_every: float
     metrics: Address | str | None
@@ -208,7 +246,3 @@ class RunKeywords(TypedDict, total=False):
     preview_token: str | None
     backend: str
     threads: int
-    limit: int | None
-    fps: Fraction | float | str | None
-    crf: int
-    force: bool

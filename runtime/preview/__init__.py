@@ -5,7 +5,8 @@
     app.py     the page, the pictures and the statistics over HTTP (ASGI)
     access.py  who may see them
     server.py  uvicorn in a thread of its own; the only module that needs the extra
-    page/      the page itself: one file, nothing from outside
+    wall.py    several cameras on one page, and a page for each of them
+    page/      the pages themselves: a file each, nothing from outside
 
 uvicorn alone, without a framework: three routes need none, and it brings only h11.
 """
@@ -46,6 +47,20 @@ def open_preview(
     """
     server = load("derain.runtime.preview.server", "PreviewServer", extra="preview")
     return cast(Preview, server(statistics, host, port, token))
+
+
+class Wall(Preview, Protocol):
+    """A page that shows several cameras."""
+
+    def sink(self, name: str, statistics: Statistics) -> Sink:
+        """Show one more camera, until that sink is closed."""
+        ...
+
+
+def open_wall(host: str, port: int, token: str | None = None) -> Wall:
+    """A page of several cameras; arguments and errors as `open_preview`."""
+    server = load("derain.runtime.preview.server", "WallServer", extra="preview")
+    return cast(Wall, server(host, port, token))
 
 
 def preview_notes(host: str, port: int, token: str | None = None) -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 
@@ -15,6 +15,7 @@ from derain.runtime.preview.access import Access
 from derain.runtime.preview.app import STALLED_S, PreviewApp, Scope
 from derain.runtime.preview.hub import Hub
 from derain.runtime.preview.sink import JpegSink
+from derain.runtime.preview.wall import Channel, WallApp, WallHub
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame
 
@@ -22,6 +23,8 @@ MAX_CONNECTIONS = 64  # open at once; each viewer has two, the pictures and the 
 IDLE_S = 10.0  # for a connection that asks nothing
 _SEND_BUFFER = 64 * 1024  # bytes; Linux doubles it
 _LEAVE_S = 0.3  # for viewers to get the end of their stream
+
+_App = PreviewApp | WallApp
 
 
 class PreviewServer:
@@ -50,10 +53,15 @@ class PreviewServer:
         token: str | None = None,
         stalled_s: float = STALLED_S,
     ) -> None:
-        self._hub = Hub()
-        self._sink = JpegSink(self._hub)
+        hub = Hub()
+        self._sink = JpegSink(hub)
         access = Access(token)
-        app = PreviewApp(self._hub, statistics, access, self._abort, stalled_s)
+        app = PreviewApp(hub, statistics, access, self._abort, stalled_s)
+        self._start(hub, app, host, port)
+
+    def _start(self, hub: _Viewed, app: _App, host: str, port: int) -> None:
+        """Serve `app` from now on, to the viewers of `hub`."""
+        self._hub = hub
         self._server = uvicorn.Server(_config(app))
         self._socket = _listening(host, port)
         self.port = int(self._socket.getsockname()[1])
@@ -112,6 +120,36 @@ class PreviewServer:
                 connection.transport.abort()
 
 
+class WallServer(PreviewServer):
+    """The page of several cameras, from its construction to its `close`.
+
+    Args:
+        host: As `PreviewServer`.
+        port: As `PreviewServer`.
+        token: As `PreviewServer`.
+    """
+
+    def __init__(self, host: str, port: int, token: str | None = None) -> None:
+        self._wall = WallHub()
+        app = WallApp(self._wall, Access(token), self._abort)
+        self._start(self._wall, app, host, port)
+
+    def sink(self, name: str, statistics: Statistics) -> Channel:
+        """Show one more camera, until that sink is closed."""
+        return self._wall.sink(name, statistics)
+
+
+class _Viewed(Protocol):
+    """What viewers watch: `Hub` or `WallHub`."""
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None: ...
+
+    def end(self) -> None: ...
+
+    @property
+    def viewers(self) -> int: ...
+
+
 class _Idle:
     """Finds connections that have asked nothing for `IDLE_S`; uvicorn leaves them."""
 
@@ -130,7 +168,7 @@ class _Idle:
         return [each for each, (_, moment) in since.items() if now - moment >= IDLE_S]
 
 
-def _config(app: PreviewApp) -> uvicorn.Config:
+def _config(app: _App) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",
@@ -173,7 +211,7 @@ async def _within(event: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-async def _left(hub: Hub, seconds: float) -> None:
+async def _left(hub: _Viewed, seconds: float) -> None:
     end = asyncio.get_running_loop().time() + seconds
     while hub.viewers and asyncio.get_running_loop().time() < end:
         await asyncio.sleep(0.01)

@@ -14,6 +14,9 @@ class Notifier:
     Args:
         environment: Has ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC`` where systemd listens.
         clock: Seconds, monotonic.
+
+    Attributes:
+        beat: When it was told last that the service is alive, by `clock`.
     """
 
     def __init__(
@@ -26,6 +29,7 @@ class Notifier:
         # Three times in each period, as one may come late.
         self._period_s = int(period_us) / 3e6 if period_us.isdigit() else None
         self._clock = clock
+        self.beat = clock()
         self._next = 0.0
         self._stopping = False
 
@@ -41,7 +45,8 @@ class Notifier:
 
     def heartbeat(self) -> None:
         """The service is alive; may be called as often as one likes."""
-        if self._period_s is not None and (now := self._clock()) >= self._next:
+        self.beat = now = self._clock()
+        if self._period_s is not None and now >= self._next:
             self._next = now + self._period_s
             self._send("WATCHDOG=1")
 

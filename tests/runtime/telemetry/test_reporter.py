@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from derain.core.errors import ConfigError
-from derain.runtime.telemetry.prometheus import MetricsServer, prometheus_text
+from derain.runtime.telemetry.metrics_server import MetricsServer
+from derain.runtime.telemetry.prometheus import prometheus_text
 from derain.runtime.telemetry.reporter import Reporter, json_line, text_line
 from derain.runtime.telemetry.statistics import SinkStatistics, Statistics
 

@@ -168,7 +168,12 @@ def _run_several(
     changed: Callable[[], list[Camera] | None] = lambda: None  # noqa: E731
     with ExitStack() as stack:
         if ctx.meta.get(_TABLES) is None:
-            cameras = cameras_of_pairs(sources, sinks, common, need_sinks=need_sinks)
+            try:
+                cameras = cameras_of_pairs(
+                    sources, sinks, common, need_sinks=need_sinks
+                )
+            except ConfigError as error:
+                raise click.UsageError(str(error)) from error
         else:
             from derain.runtime.pipeline.reload import Reload
 

@@ -11,7 +11,7 @@ from derain.core.errors import DerainError, MediaError
 from derain.runtime.pipeline.camera_stream import CameraStream
 from derain.runtime.pipeline.cameras import Camera
 from derain.runtime.pipeline.capture import Capture, pauses
-from derain.runtime.pipeline.engine import EngineMemory
+from derain.runtime.pipeline.engine import CameraMemory
 from derain.runtime.pipeline.stream_parts import open_capture, open_sinks
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Sink
@@ -61,7 +61,7 @@ class CameraPlace:
         self.capture: Capture | None = None
         self.sinks: list[Sink] = []
         self.stream: CameraStream | None = None
-        self.memory: EngineMemory | None = None
+        self.memory: CameraMemory | None = None
         self._before = before
 
     def open(self, page: Sink | None) -> None:

@@ -58,9 +58,9 @@ class Engine:
         stack.enter_context(closing(self._choice))
         return derainer
 
-    def memory(self) -> EngineMemory:
+    def memory(self) -> CameraMemory:
         """A memory for one more camera, which is to be closed."""
-        return EngineMemory(self._derainer, self._choice.choose, self._taken)
+        return CameraMemory(self._derainer, self._choice.choose, self._taken)
 
     @property
     def has_choice(self) -> bool:
@@ -68,7 +68,7 @@ class Engine:
         return len(self.bundles) > 1
 
 
-class EngineMemory:
+class CameraMemory:
     """The sessions of one camera, one for each bundle that its frames have needed.
 
     Args:

@@ -76,9 +76,9 @@ class PreviewApp:
         self._policy = content_policy(self._page.decode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """HttpAnswer one request."""
         assert scope["type"] == "http"  # the server knows nothing else
-        answer = Answer(scope, send)
+        answer = HttpAnswer(scope, send)
         query = scope["query_string"].decode("latin-1")
         cookies = "; ".join(
             value.decode("latin-1")
@@ -105,7 +105,7 @@ class PreviewApp:
             await self._stream(answer, query, scope, receive, send)
 
     async def _stream(
-        self, answer: Answer, query: str, scope: Scope, receive: Receive, send: Send
+        self, answer: HttpAnswer, query: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
         (name,) = parse_qs(query).get("view", [VIEWS[0]])[-1:]
         view = next((each for each in VIEWS if each == name), None)
@@ -153,7 +153,7 @@ async def _leave_when_gone(viewer: Viewer, receive: Receive) -> None:
     viewer.leave()
 
 
-class Answer:
+class HttpAnswer:
     """Sends one response, without its body where the request was HEAD.
 
     Args:

@@ -26,7 +26,7 @@ from derain.runtime.preview.access import Access
 from derain.runtime.preview.app import (
     BOUNDARY,
     STALLED_S,
-    Answer,
+    HttpAnswer,
     PreviewApp,
     Receive,
     Scope,
@@ -221,13 +221,13 @@ class WallApp:
         self._policy = content_policy(self._page.decode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """HttpAnswer one request."""
         path: str = scope["path"]
         if path.startswith("/camera/"):
             name, slash, rest = path.removeprefix("/camera/").partition("/")
             await self._camera(name, slash + rest, scope, receive, send)
             return
-        answer = Answer(scope, send)
+        answer = HttpAnswer(scope, send)
         query = scope["query_string"].decode("latin-1")
         if not self._access.allows(query, cookies_of(scope)):
             text = "a token is needed: open this address with ?token=... at its end\n"
@@ -261,7 +261,7 @@ class WallApp:
         if channel is None or not rest:
             access = self._access.allows("", cookies_of(scope))
             status, text = (404, "no such camera\n") if access else (401, "a token\n")
-            await Answer(scope, send).text(status, text)
+            await HttpAnswer(scope, send).text(status, text)
             return
         app = PreviewApp(
             channel.hub,
@@ -273,7 +273,7 @@ class WallApp:
         await app({**scope, "path": rest}, receive, send)
 
     async def _wall(
-        self, answer: Answer, scope: Scope, receive: Receive, send: Send
+        self, answer: HttpAnswer, scope: Scope, receive: Receive, send: Send
     ) -> None:
         kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
         if scope["method"] == "HEAD":

@@ -122,13 +122,14 @@ def main(
             report, received = _run_several(ctx, bundle, sources, sinks, options)
     except DerainError as error:
         raise _failure(error, as_json=as_json) from error
-    failures = getattr(report, "failures", {})
+    failures: dict[str, str] = getattr(report, "failures", {})
     if report.frames or failures:
         click.echo(json.dumps(report.as_dict(), indent=2) if as_json else str(report))
     if received is not None:
         ctx.exit(128 + received)  # as the shell reports a signal
     if failures:
-        raise _PartWay(_told(failures))
+        names, count = ", ".join(failures), len(report.cameras)
+        raise _PartWay(f"{len(failures)} of {count} cameras failed: {names}")
 
 
 def _run_one(
@@ -211,11 +212,6 @@ def _failure(error: DerainError, *, as_json: bool) -> click.ClickException:
         values = {**done, "error": str(error), "exit_status": end.exit_code}
         click.echo(json.dumps(values, indent=2))
     return end
-
-
-def _told(failures: dict[str, str]) -> str:
-    """One line about cameras that failed, each of which was told of already."""
-    return f"{len(failures)} cameras failed: {', '.join(failures)}"
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ class _Process:
         self._engine = Engine(bundle, options)
         self._engine.load(stack)
         self._image, _ = bundle.golden_frames()
-        self._outside: list[float] = []
+        self._outside: list[tuple[float, float]] = []
 
     def run(self, wanted: Round) -> dict[str, Any]:
         rows = [Statistics() for _ in range(wanted.cameras)]
@@ -136,7 +136,8 @@ class _Process:
             "service_ms": 1000 * sum(s.busy_s for s in streams) / max(1, served),
             "age_p95_ms": [_p95(row) for row in rows],
             "lost": [row["dropped"] / max(1, row["captured"]) for row in rows],
-            "outside_ms": statistics.median(self._outside) if self._outside else None,
+            "outside_ms": _median([wall for wall, _ in self._outside]),
+            "outside_cpu_ms": _median([cpu for _, cpu in self._outside]),
             **_memory(),
         }
 
@@ -144,6 +145,8 @@ class _Process:
         self, stack: ExitStack, number: int, row: Statistics, wanted: Round
     ) -> CameraStream:
         memory = stack.enter_context(closing(self._engine.memory()))
+        memory.session.derain(self._image)  # what is new in a memory is made now
+        memory.session.reset()
         trouble = wanted.trouble if number == wanted.cameras - 1 else "none"
         fps = _FLOOD_FPS if trouble == "flood" else wanted.fps
         source = _Paced(
@@ -167,27 +170,33 @@ class _Process:
 
 
 class _TimedSession:
-    """A session that notes the time between its calls, where no frame was waited for.
+    """A session that notes the time between its calls, and the processor's in it.
 
-    Those are what the loop does beside the network: choosing, copying, handing over.
+    That is what the loop does beside the network: choosing, copying, handing over; and
+    of the time, not of the processor's, waiting for a frame where none is there.
     """
 
-    _ended: float | None = None
+    _ended: tuple[float, float] | None = None  # of all of them: the loop is one
 
-    def __init__(self, session: Session, outside: list[float]) -> None:
+    def __init__(self, session: Session, outside: list[tuple[float, float]]) -> None:
         self._session = session
         self._outside = outside
 
     def derain(self, frame: NDArray[np.uint8]) -> Any:
-        began = time.perf_counter()
-        if _TimedSession._ended is not None:
-            self._outside.append((began - _TimedSession._ended) * 1000)
+        began = time.perf_counter(), time.thread_time()
+        if (ended := _TimedSession._ended) is not None:
+            wall, cpu = (1000 * (b - e) for b, e in zip(began, ended, strict=True))
+            self._outside.append((wall, cpu))
         result = self._session.derain(frame)
-        _TimedSession._ended = time.perf_counter()
+        _TimedSession._ended = time.perf_counter(), time.thread_time()
         return result
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
+
+
+def _median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None
 
 
 def _p95(row: Statistics) -> float | None:

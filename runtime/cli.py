@@ -122,14 +122,13 @@ def main(
             report, received = _run_several(ctx, bundle, sources, sinks, options)
     except DerainError as error:
         raise _failure(error, as_json=as_json) from error
-    failures: dict[str, str] = getattr(report, "failures", {})
-    if report.frames or failures:
+    failure: str | None = getattr(report, "failure", None)
+    if report.frames or failure:
         click.echo(json.dumps(report.as_dict(), indent=2) if as_json else str(report))
     if received is not None:
         ctx.exit(128 + received)  # as the shell reports a signal
-    if failures:
-        names, count = ", ".join(failures), len(report.cameras)
-        raise _PartWay(f"{len(failures)} of {count} cameras failed: {names}")
+    if failure:
+        raise _PartWay(failure)
 
 
 def _run_one(
@@ -168,6 +167,7 @@ def _run_several(
     common, need_sinks = options.of_a_camera(), options.preview is None
     changed: Callable[[], list[Camera] | None] = lambda: None  # noqa: E731
     with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
         if ctx.meta.get(_TABLES) is None:
             try:
                 cameras = cameras_of_pairs(
@@ -182,7 +182,6 @@ def _run_several(
             cameras = cameras_in(str(path), tables, common, need_sinks=need_sinks)
             hangup = stack.enter_context(noted_hangups())
             changed = Reload(path, common, hangup, need_sinks=need_sinks).asked
-        interrupts = stack.enter_context(Interrupts())
         report = Fleet(
             bundle,
             cameras,

@@ -110,6 +110,7 @@ class _Process:
         self._outside: list[tuple[float, float]] = []
 
     def run(self, wanted: Round) -> dict[str, Any]:
+        cpu = time.process_time()
         rows = [Statistics() for _ in range(wanted.cameras)]
         self._outside.clear()
         with ExitStack() as stack:
@@ -133,6 +134,7 @@ class _Process:
             "derained": sum(row["derained"] for row in rows),
             "captured": captured,
             "seconds": seconds,
+            "cpu_seconds": time.process_time() - cpu,
             "service_ms": 1000 * sum(s.busy_s for s in streams) / max(1, served),
             "age_p95_ms": [_p95(row) for row in rows],
             "lost": [row["dropped"] / max(1, row["captured"]) for row in rows],

@@ -47,6 +47,9 @@ class CameraBenchmark:
         each_bytes: Of as many processes with one each; what they share counts once.
         throughput_ratios: Frames/s of one process over those of one each, with the
             network always busy.
+        efficiency_ratios: The same of frames for each second of the processor's time,
+            which other programs change less: they take more of it from one process
+            than from several.
         overhead_ms: Time between two calls of the network, with the network always
             busy and all cameras in one process.
         overhead_cpu_ms: The processor's time of the loop in it, which other programs
@@ -68,6 +71,7 @@ class CameraBenchmark:
     one_bytes: int
     each_bytes: int
     throughput_ratios: list[float]
+    efficiency_ratios: list[float]
     overhead_ms: list[float]
     overhead_cpu_ms: list[float]
     overhead_alone_cpu_ms: list[float]
@@ -88,7 +92,8 @@ class CameraBenchmark:
             f"tried       {tried}",
             f"memory      one process with {n} cameras {self.one_bytes / 1e6:.0f} MB, "
             f"{n} processes {self.each_bytes / 1e6:.0f} MB: {self.memory_ratio:.2f} x",
-            f"throughput  {_spread(self.throughput_ratios)} x that of {n} processes",
+            f"throughput  {_spread(self.throughput_ratios)} x that of {n} processes, "
+            f"{_spread(self.efficiency_ratios)} x for a second of the processor",
             f"loop        {_spread(self.overhead_ms)} ms a frame beside the network, "
             f"{_spread(self.overhead_cpu_ms)} ms of the processor; with one camera "
             f"{_spread(self.overhead_alone_cpu_ms)} ms of it",
@@ -165,6 +170,10 @@ def measure_cameras(
         each_bytes=each_bytes,
         throughput_ratios=[
             _rate([a]) / _rate(b) for a, b in zip(together, apart, strict=True)
+        ],
+        efficiency_ratios=[
+            _frames_for_cpu([a]) / _frames_for_cpu(b)
+            for a, b in zip(together, apart, strict=True)
         ],
         overhead_ms=[row["outside_ms"] for row in together],
         overhead_cpu_ms=[row["outside_cpu_ms"] for row in together],
@@ -261,6 +270,11 @@ def _at_once(children: Sequence[_Child], wanted: Round) -> list[dict[str, Any]]:
 
 def _rate(rows: Sequence[dict[str, Any]]) -> float:
     return float(sum(row["derained"] / row["seconds"] for row in rows))
+
+
+def _frames_for_cpu(rows: Sequence[dict[str, Any]]) -> float:
+    done = sum(row["derained"] for row in rows)
+    return float(done / sum(row["cpu_seconds"] for row in rows))
 
 
 def _age(row: dict[str, Any]) -> float:

@@ -32,6 +32,15 @@ class FleetReport:
         """How many were written, of all cameras."""
         return sum(report.frames for report in self.cameras.values())
 
+    @property
+    def failure(self) -> str | None:
+        """Which cameras failed, in one line; None where all went well."""
+        if not self.failures:
+            return None
+        count = len(self.cameras.keys() | self.failures.keys())
+        names = ", ".join(self.failures)
+        return f"{len(self.failures)} of {count} cameras failed: {names}"
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"frames": self.frames, **asdict(self)}

@@ -197,6 +197,11 @@ class CameraStream:
             self._deliver(self._inference.flush())
         self.over = True
 
+    def fail(self, error: DerainError) -> None:
+        """It is over, because of `error`."""
+        self.failure = self.failure or error
+        self.over = True
+
     def pump(self) -> None:
         """Take frames for as long as there are some; see `Backend.stream`."""
         self._pumped = True
@@ -263,8 +268,7 @@ class CameraStream:
                     if self.over:
                         return
         except DerainError as error:
-            self.failure = self.failure or error
-            self.over = True
+            self.fail(error)
 
     def _finish(self, frame: Frame) -> None:
         if self._no_signal is not None:

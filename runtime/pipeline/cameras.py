@@ -85,6 +85,8 @@ def cameras_in(
     """
     if not isinstance(tables, list):
         raise ConfigError(f"{place}: {TABLE} is no table, wanted [[{TABLE}]] tables")
+    if not tables:
+        raise ConfigError(f"{place} has no [[{TABLE}]] tables")
     cameras = []
     for number, table in enumerate(tables, 1):
         where = f"{place}, {TABLE} {number}"

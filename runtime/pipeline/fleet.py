@@ -98,6 +98,7 @@ class Fleet:
                 heartbeat=self._notifier.heartbeat,
                 between=self._between,
                 ended=self._end,
+                contains=True,
             )
             self._notifier.ready()
             self._scheduler.run(waits=self._is_opening)
@@ -213,6 +214,8 @@ class Fleet:
         """Let a camera go; what is returned is set when it is closed."""
         place = self._places.pop(name)
         self._roster.remove(name)
+        if self._wall is not None:
+            self._wall.remove(name)
         place.gone.set()
         if place.stream is not None and place.statistics.state == "running":
             self._scheduler.remove(place.stream)

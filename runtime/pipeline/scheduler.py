@@ -13,13 +13,17 @@ While more frames come than the network can take, those of a higher priority go 
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Iterable
 
+from derain.core.errors import StreamError
 from derain.runtime.pipeline.camera_stream import TICK_S, CameraStream
 from derain.runtime.pipeline.load import LoadWatch
+
+_log = logging.getLogger(__name__)
 
 
 class Scheduler:
@@ -31,6 +35,7 @@ class Scheduler:
         heartbeat: Called as often, for a watchdog.
         between: Called as often, after it; may `add` and `remove` cameras.
         ended: Told of every camera that is over, which is still to be closed.
+        contains: Whether an error that is not ours, a bug, ends its camera alone.
     """
 
     def __init__(
@@ -41,7 +46,9 @@ class Scheduler:
         heartbeat: Callable[[], None] = lambda: None,
         between: Callable[[], None] = lambda: None,
         ended: Callable[[CameraStream], None] = lambda stream: None,
+        contains: bool = False,
     ) -> None:
+        self._contains = contains
         self._stopped = stopped
         self._heartbeat = heartbeat
         self._between = between
@@ -76,7 +83,7 @@ class Scheduler:
             self._between()
             turn = self._next()
             if turn is not None:
-                turn.serve()
+                self._do(turn.stream, turn.serve)
             if turn is None or time.monotonic() >= self._next_tick:
                 self._tend()
             if turn is None and self._next() is None and self._turns:
@@ -97,11 +104,20 @@ class Scheduler:
     def _tend(self) -> None:
         self._next_tick = time.monotonic() + TICK_S
         for stream in list(self._turns):
-            stream.tend()
+            self._do(stream, stream.tend)
             if stream.over:
                 del self._turns[stream]
                 self._ended(stream)
         self._load.look(list(self._turns))
+
+    def _do(self, stream: CameraStream, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            if not self._contains:
+                raise
+            _log.debug("a bug", exc_info=True)
+            stream.fail(StreamError(f"{type(error).__name__}: {error}"))
 
     def _pause(self) -> float:
         """Until something is to be done although nothing comes, in seconds."""

@@ -53,7 +53,11 @@ class Wall(Preview, Protocol):
     """A page that shows several cameras."""
 
     def sink(self, name: str, statistics: Statistics) -> Sink:
-        """Show one more camera, until that sink is closed."""
+        """Show one more camera, until `remove`: one that has failed, too."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Take a camera off the page."""
         ...
 
 

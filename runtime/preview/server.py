@@ -135,8 +135,12 @@ class WallServer(PreviewServer):
         self._start(self._wall, app, host, port)
 
     def sink(self, name: str, statistics: Statistics) -> Channel:
-        """Show one more camera, until that sink is closed."""
+        """Show one more camera, until `remove`: one that has failed, too."""
         return self._wall.sink(name, statistics)
+
+    def remove(self, name: str) -> None:
+        """Take a camera off the page."""
+        self._wall.remove(name)
 
 
 class _Viewed(Protocol):

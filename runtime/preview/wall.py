@@ -107,8 +107,8 @@ class Channel:
         """See `Sink.finish`."""
 
     def close(self) -> None:
-        """Leave the wall; those who watch this camera alone leave."""
-        self._wall.remove(self)
+        """Let those leave who watch this camera alone; it stays on the wall."""
+        self._wall.end_of(self)
 
 
 class WallHub:
@@ -131,7 +131,7 @@ class WallHub:
         self._loop = loop
 
     def sink(self, name: str, statistics: Statistics) -> Channel:
-        """One more camera, until that is closed; after `attach`, from any thread."""
+        """One more camera, until `remove`; after `attach`, from any thread."""
         channel = Channel(name, statistics, self)
         assert self._loop is not None  # attached before the first camera
         channel.hub.attach(self._loop)
@@ -139,11 +139,15 @@ class WallHub:
             self._channels[name] = channel
         return channel
 
-    def remove(self, channel: Channel) -> None:
-        """`channel` is closed; a newer one of its name stays."""
+    def remove(self, name: str) -> None:
+        """Take a camera off the wall; from any thread."""
         with self._lock:
-            if self._channels.get(channel.camera) is channel:
-                del self._channels[channel.camera]
+            channel = self._channels.pop(name, None)
+        if channel is not None:
+            self.end_of(channel)
+
+    def end_of(self, channel: Channel) -> None:
+        """Let those leave who watch `channel` alone; from any thread."""
         self._call(channel.hub.end)
 
     def channels(self) -> list[Channel]:

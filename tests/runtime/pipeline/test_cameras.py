@@ -67,6 +67,7 @@ def test_a_camera_has_its_own_options_and_those_of_all(read):
             r"^cameras.toml, camera 2: Invalid value for '--max-latency-ms'",
         ),
         ('[[camera]]\nname = "a"', r"^cameras.toml, camera 1: Missing option '--sour"),
+        ("camera = []", r"^cameras.toml has no \[\[camera\]\] tables$"),
         ("camera = 3", r"^cameras.toml: camera is no table, wanted \[\[camera\]\]"),
         ("camera = [3]", r"^cameras.toml, camera 1 is 3, wanted a table$"),
     ],

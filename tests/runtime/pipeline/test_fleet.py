@@ -201,6 +201,24 @@ def test_an_engine_that_refuses_one_camera_serves_the_other(camera, serve, monke
     assert report.failures == {"bad": "no room on the device"}
 
 
+def test_a_bug_in_the_step_of_one_camera_is_its_own(camera, serve, monkeypatch):
+    from derain.runtime.session import Session
+
+    derain = Session.derain
+
+    def broken(self, frame):
+        if frame[0, 0, 0] == 50:
+            raise ZeroDivisionError("a bug")
+        return derain(self, frame)
+
+    monkeypatch.setattr(Session, "derain", broken)
+    (bad, screen), (good, _) = camera("bad", 50), camera("good", 100, count=20)
+    report = serve(bad, good)
+    assert report.cameras["good"].statistics["derained"] == 20
+    assert report.failures == {"bad": "ZeroDivisionError: a bug"}
+    assert screen.closed == 1
+
+
 def test_a_flood_leaves_the_others_their_frames(camera, serve, fakes):
     """It comes as fast as it can; the other one misses none."""
     image = np.full((48, 64, 3), 50, np.uint8)

@@ -86,7 +86,7 @@ class CameraStream:
             has no sink any more.
         failure: What it failed with, or None; of sinks see `close`.
         busy_s: How long it has kept the network busy, in seconds.
-        served: How many frames were taken to the network's step.
+        served: How many frames it has taken for that.
         lowered_fps: Take no more frames a second than these; None: as they come.
         may_begin: When its next frame may be taken, by ``time.monotonic()``.
     """
@@ -164,9 +164,16 @@ class CameraStream:
         frame, handed_over = item
         began = time.monotonic()
         self._statistics.wait.add((began - handed_over) * 1000)
+        fed = self._inference.fed
         self._deliver(self._inference.step(frame))
-        self.served += 1
-        self.busy_s += time.monotonic() - began
+        if self._inference.fed > fed:  # the others cost next to nothing
+            self.served += 1
+            self.busy_s += time.monotonic() - began
+
+    @property
+    def spared(self) -> int:
+        """How many frames have needed no network, as it was dry."""
+        return self._inference.spared
 
     def lower(self, fps: float | None) -> None:
         """Take no more than `fps` frames a second from now on; None: all."""

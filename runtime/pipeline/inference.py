@@ -37,6 +37,10 @@ class Inference:
         gate: Finds frames that need no network.
         deadline: Finds frames that are too old for the network.
         late: What becomes of those.
+
+    Attributes:
+        fed: How many frames the network was given.
+        spared: How many the gate let pass.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Inference:
         self._gate = gate
         self._deadline = deadline
         self._late = late
+        self.fed = self.spared = 0
         if gate is not None:
             statistics.gate = "rain"
 
@@ -133,9 +138,11 @@ class Inference:
                 self._statistics.count("dropped")
             return
         if gate is not None and not gate.needs_network():
+            self.spared += 1
             yield from memory.skip(frame)
             return
         only_looks = gate is not None and gate.dry
+        self.fed += 1
         yield from memory.feed(frame)  # and the gate sees what comes out
         if gate is not None and gate.dry:
             yield from memory.end(None if only_looks else "gate")

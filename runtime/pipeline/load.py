@@ -117,7 +117,7 @@ class LoadWatch:
         served = now.served - before.served
         options = stream.options
         return Demand(
-            fps=(now.captured - before.captured) / seconds,
+            fps=(now.needing - before.needing) / seconds,
             service_s=(now.busy_s - before.busy_s) / served if served else 0.0,
             priority=options.priority,
             slows=options.late == "slow",
@@ -126,14 +126,14 @@ class LoadWatch:
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    captured: int
+    needing: int  # frames that have come, but for those that it was too dry for
     served: int
     busy_s: float
 
     @classmethod
     def of(cls, stream: CameraStream) -> _Counts:
-        captured = stream.options.statistics["captured"]
-        return cls(captured, stream.served, stream.busy_s)
+        needing = stream.options.statistics["captured"] - stream.spared
+        return cls(needing, stream.served, stream.busy_s)
 
 
 def _behind(

@@ -56,6 +56,7 @@ class Stream:
             max_latency_ms=max_latency_ms,
         )
         self.fps, self.ms = fps, ms
+        self.spared = 0
         self.served, self.busy_s, self.lowered_fps = 0, 0.0, None
 
     def passes(self, seconds):
@@ -116,6 +117,19 @@ def test_a_rate_is_lowered_to_what_fits(watched):
     stream = Stream(25, 80, "slow")
     watched(stream)
     assert stream.lowered_fps == pytest.approx(BUDGET / 0.08)
+
+
+def test_dry_scenes_are_no_load(watched):
+    stream = Stream(25, 80)
+    passes = stream.passes
+
+    def dry(seconds):
+        passes(seconds)
+        stream.spared += round(25 * seconds * 0.9)
+
+    stream.passes = dry
+    assert not watched(stream).is_behind
+    assert stream.options.statistics.load == pytest.approx(0.2, abs=0.02)
 
 
 def test_who_keeps_up_hears_nothing_and_a_file_is_no_load(watched, said):

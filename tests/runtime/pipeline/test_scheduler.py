@@ -27,7 +27,7 @@ class Stream:
         )
         self.waiting, self.log = list(waiting), log
         self.over, self.lowered_fps, self.may_begin = False, None, 0.0
-        self.served, self.busy_s = 0, 0.0
+        self.served, self.spared, self.busy_s = 0, 0, 0.0
         self.stopped = False
 
     @property

@@ -1,5 +1,6 @@
 """What all tests share: one thread, the data beside the checkout, exports made once."""
 
+import functools
 import logging
 import os
 import time
@@ -37,6 +38,19 @@ def said(caplog):
     """What derain has said so far, a line each: ``said()``."""
     caplog.set_level(logging.INFO, "derain")
     return lambda: [record.getMessage() for record in caplog.records]
+
+
+@pytest.fixture
+def shallow_dcsfn(monkeypatch):
+    """dcsfn with 1 of its 16 units: every operator, in a tenth of the graph.
+
+    The whole takes minutes a time: it is exported, proven and compiled once, in
+    tests/runtime/tensorrt/test_compile_networks.py.
+    """
+    from derain.models.networks import dcsfn
+
+    shallow = functools.partial(dcsfn.DCSFN, units=1)
+    monkeypatch.setattr(dcsfn, "DCSFN", shallow)
 
 
 @pytest.fixture(scope="session")

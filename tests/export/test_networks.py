@@ -33,17 +33,10 @@ def export(export_once, monkeypatch, tmp_path):
     return run
 
 
-# Of dcsfn two of the four: minutes each, and what a range changes is the same in both.
-KINDS = [
-    pytest.param(model, sizes, precision, marks=[pytest.mark.slow] * (model == "dcsfn"))
-    for model in MODELS
-    for sizes in (STATIC, DYNAMIC)
-    for precision in ("fp32", "fp16")
-    if model != "dcsfn" or (sizes, precision) in ((STATIC, "fp16"), (DYNAMIC, "fp32"))
-]
-
-
-@pytest.mark.parametrize(("model", "sizes", "precision"), KINDS)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("sizes", [STATIC, DYNAMIC], ids=["static", "dynamic"])
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.usefixtures("shallow_dcsfn")
 def test_every_network_exports_and_runs(export, model, sizes, precision):
     bundle = Bundle.open(export(model, sizes, precision=precision).folder)
     derainer = Derainer(bundle)

@@ -10,6 +10,7 @@ import click
 
 from derain.core.errors import DerainError
 from derain.core.logs import shown
+from derain.core.numbers import number, whole
 from derain.core.sizes import Size
 
 
@@ -103,4 +104,52 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # not generic before c
             self.fail(str(error), param, ctx)
 
 
+class Whole(click.IntRange):
+    """An integer from `least` to `most`, as `numbers.whole` reads it."""
+
+    name = "integer"
+
+    def __init__(self, least: int, most: int) -> None:
+        super().__init__(least, most)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """`value` as an integer; what is none, or out of range, is a usage error."""
+        try:
+            found = whole(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return int(super().convert(found, param, ctx))
+
+
+class Number(click.FloatRange):
+    """A number from `least` to `most`, as `numbers.number` reads it.
+
+    Args:
+        least: Smallest value.
+        most: Largest value.
+        above: Whether `least` itself is too small.
+    """
+
+    name = "number"
+
+    def __init__(self, least: float, most: float, *, above: bool = False) -> None:
+        super().__init__(least, most, min_open=above)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """`value` as a number; what is none, or out of range, is a usage error."""
+        try:
+            found = number(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return float(super().convert(found, param, ctx))
+
+
 SIZE = Parsed("WIDTHxHEIGHT", Size.parse)
+THREADS = Whole(0, 1024)  # as many as the largest servers have cores; 0: one a core
+COUNT = Whole(1, 10**9)  # of frames, steps, pictures: a year of video at 30 fps
+SECONDS = Number(0, 10**7)  # four months
+DECIBELS = Number(0, 200)  # 8 bits end at 99 dB: core.metrics

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from derain.core.bundle import Bundle
 from derain.core.errors import ConfigError
+from derain.core.options import from_keywords
 from derain.core.progress import Progress, frames_line
 from derain.runtime.backends import AUTO
 from derain.runtime.derainer import Derainer
@@ -78,7 +79,7 @@ def run(
         >>> report.frames
         20
     """
-    chosen = RunOptions(**options)
+    chosen = from_keywords(RunOptions, options)
     uris = [sinks] if isinstance(sinks, (str, Path)) else list(sinks)
     if not uris and chosen.preview is None:
         raise ConfigError("there is neither a sink nor a preview for the result")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from fractions import Fraction
 
+from derain.core import numbers
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
 from derain.runtime.video.sources.container_walks import y4m_frame_bytes
@@ -38,9 +39,7 @@ def open_standard_input(uri: str, fps: Fraction | None = None) -> StreamSource:
     _, fields = split_fields(uri, _FORM, _FIELDS)
 
     def parse() -> tuple[Size | None, Fraction | None, bool]:
-        rate = fps or (Fraction(fields["fps"]) if fields["fps"] else None)
-        if rate is not None and rate <= 0:
-            raise ValueError("fps must be greater than 0")
+        rate = fps or (numbers.rate(fields["fps"]) if fields["fps"] else None)
         if fields["live"] not in ("0", "1"):
             raise ValueError("live must be 0 or 1")
         return (

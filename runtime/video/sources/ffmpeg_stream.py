@@ -23,6 +23,7 @@ from derain.runtime.video.sources.video_decoder import (
     QUICK_SCALER_FLAGS,
     SCALER_FLAGS,
     bgr_image,
+    check_pixels,
 )
 
 # A decoder that is this late decodes key frames alone, until one is this new. What
@@ -235,7 +236,9 @@ class StreamSource:
     def _choose_video(self) -> VideoStream:
         if not self._container.streams.video:
             raise MediaError(f"{self._spec.name} has no video in it")
-        return self._container.streams.video[0]
+        stream = self._container.streams.video[0]
+        check_pixels(self._spec.name, stream)
+        return stream
 
     def _describe(self, first: av.VideoFrame) -> SourceInfo:
         video, context = self._video, self._video.codec_context

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from derain.core.errors import MediaError
+from derain.core.pictures import MOST_PIXELS
 from derain.core.sizes import Size
 from derain.runtime.video.colour import BT601, FULL_RANGE, LIMITED_RANGE, Colour
 from derain.runtime.video.frames import DEFAULT_FPS, Frame, SourceInfo
@@ -67,6 +68,22 @@ def open_container(path: Path) -> InputContainer:
             f"{path} is not a video that can be decoded, or is cut short: "
             f"{error.strerror}"
         ) from error
+
+
+def check_pixels(name: str, stream: VideoStream) -> None:
+    """Raise if the frames of `stream` are larger than anything that is derained.
+
+    Its header may claim what there is no memory for.
+
+    Raises:
+        MediaError: They are.
+    """
+    context = stream.codec_context
+    if context.width * context.height > MOST_PIXELS:
+        raise MediaError(
+            f"{name} claims frames of {context.width}x{context.height} pixels; at most "
+            f"{MOST_PIXELS / 1e6:.0f} megapixels are decoded"
+        )
 
 
 def clock_start(container: InputContainer) -> Fraction:
@@ -127,6 +144,7 @@ class VideoSource:
     def _choose_stream(self) -> VideoStream:
         for stream in self._container.streams.video:
             if not stream.disposition & Disposition.attached_pic:  # cover art
+                check_pixels(str(self._path), stream)
                 return stream
         raise MediaError(f"{self._path} has no video in it")
 

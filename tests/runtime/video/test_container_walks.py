@@ -1,5 +1,6 @@
 """Videos that are cut short, and videos with a hole in the middle."""
 
+import struct
 import subprocess
 import sys
 from fractions import Fraction
@@ -184,3 +185,12 @@ def test_standard_input_that_ends_within_a_frame(
         assert b"out.partial.mp4" in done.stderr
         out = tmp_path / "out.partial.mp4"
     assert len(play(out).times) == frames
+
+
+def test_frames_that_claim_too_many_pixels_are_not_decoded(videos, tmp_path):
+    content = videos(".gif").read_bytes()
+    path = tmp_path / "in.gif"
+    # FFmpeg itself ends at 268 megapixels.
+    path.write_bytes(content[:6] + struct.pack("<HH", 20_000, 10_000) + content[10:])
+    with pytest.raises(MediaError, match=r"in\.gif claims frames of 20000x10000 p"):
+        open_source(str(path))

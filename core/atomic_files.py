@@ -67,6 +67,27 @@ def _require_file(path: Path) -> None:
         raise FileExistsError(errno.EEXIST, "something that is no file is there")
 
 
+def require_writable(path: Path) -> None:
+    """Raise unless a file or folder could be made at `path`, with folders above it.
+
+    For before the work whose result it is to hold.
+
+    Raises:
+        OSError: It could not; ``strerror`` says why.
+    """
+    folder = path.absolute().parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder")
+    # It is tried: for root, and in /proc, permissions say nothing.
+    trial = folder / f".derain-{random_name()}.part"
+    trial.mkdir()
+    trial.rmdir()
+    with contextlib.suppress(FileNotFoundError):
+        path.lstat()  # a name may be too long
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A stream of bytes that becomes `path` when the block ends well.

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from derain.core.atomic_files import write_text
 from derain.core.errors import BundleError
 from derain.core.frame_contract import FrameContract
+from derain.core.reading import read_text
 from derain.core.sizes import Size, SizeRange
 from derain.core.states import StateSpec
 
@@ -22,7 +23,27 @@ Target = Literal["any", "onnxruntime", "tensorrt"]
 SCHEMA = 1
 SCHEMA_WITH_STATES = 2
 FILE_NAME = "manifest.json"
+_MOST_BYTES = 16_000_000  # a thousand times those that derain writes
 CONTRACT = "uint8 NHWC BGR frame in, uint8 NHWC BGR frame of the same size out"
+
+
+def _require_printable(value: object) -> None:
+    """Raise unless all text in a JSON value can be shown as it is.
+
+    It reaches terminals, which obey some characters.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError(f"its text {value[:40]!a} cannot be shown")
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            _require_printable(name)
+            _require_printable(each)
+    elif isinstance(value, list):
+        for each in value:
+            _require_printable(each)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,13 +211,16 @@ class Manifest:
         """
         path = folder / FILE_NAME
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            fields = json.loads(read_text(path, _MOST_BYTES))
+            _require_printable(fields)
         except FileNotFoundError as error:
             raise BundleError(
                 f"{folder} is not a bundle: it has no {FILE_NAME}; "
                 "make one with derain-export"
             ) from error
-        except (OSError, ValueError, RecursionError) as error:
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
             raise BundleError(f"{path} cannot be read: {error}") from error
         try:
             return cls._from_json(fields)

@@ -66,7 +66,7 @@ def main(
     evaluated: list[str | Path] = [*([model] if model else []), *bundles]
     source = pairs or (rainy, clean)
     evaluation = measure_quality(
-        evaluated,  # type: ignore[arg-type]  # a list of two of the kinds
+        evaluated,
         source,  # type: ignore[arg-type]
         options,
         worst,

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from derain.core.atomic_files import write_text
 from derain.core.errors import BundleError
 from derain.core.frame_contract import FrameContract
+from derain.core.reading import read_json
 from derain.core.sizes import Size, SizeRange
 from derain.core.states import StateSpec
 
@@ -190,14 +191,15 @@ class Manifest:
         """
         path = folder / FILE_NAME
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            fields = read_json(path)
         except FileNotFoundError as error:
             raise BundleError(
                 f"{folder} is not a bundle: it has no {FILE_NAME}; "
                 "make one with derain-export"
             ) from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise BundleError(f"{path} cannot be read: {error}") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise BundleError(f"{path} cannot be read: {reason}") from error
         try:
             return cls._from_json(fields)
         except KeyError as error:

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from derain.core.atomic_files import write_bytes
 from derain.core.errors import MediaError
+from derain.core.reading import read_bytes
 
 # What OpenCV's wheels read and write on every platform.
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 JPEG_QUALITY = 95
+MOST_BYTES = 10**9  # of a file: a TIFF of the pixels that a command reads
 
 
 def picture_paths(folder: Path) -> list[Path]:
@@ -42,7 +44,8 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         MediaError: The file is missing, or no picture that can be decoded.
     """
     try:
-        content = np.fromfile(path, np.uint8)  # cv2.imread fails on some file names
+        # cv2.imread fails on some file names.
+        content = np.frombuffer(read_bytes(path, MOST_BYTES), np.uint8)
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror}") from error
     try:

@@ -18,6 +18,9 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from derain.core.errors import CheckpointError
+from derain.core.reading import read_bytes
+
+MOST_BYTES = 8 * 10**9  # of a file, which is read into memory
 
 # Under what training scripts store the state dict, the preferred copy first: where the
 # weights were averaged, people report the average.
@@ -59,7 +62,7 @@ def load_checkpoint(model: nn.Module, path: Path) -> str:
             over, of another shape or kind, or not finite; the message names them.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, MOST_BYTES)
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read ({error.strerror}); {_WANTED}"

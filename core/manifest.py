@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 from derain.core.atomic_files import write_text
 from derain.core.errors import BundleError
 from derain.core.frame_contract import FrameContract
+from derain.core.manifest_fields import checked
+from derain.core.numbers import shortened
 from derain.core.reading import read_json
 from derain.core.sizes import Size, SizeRange
 from derain.core.states import StateSpec
@@ -125,9 +127,9 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
-            raise ValueError(f"precision {self.precision!r} is not known")
+            raise ValueError(f"precision {shortened(self.precision)} is not known")
         if self.target not in get_args(Target):
-            raise ValueError(f"target {self.target!r} is not known")
+            raise ValueError(f"target {shortened(self.target)} is not known")
         names = [state.name for state in self.states]
         if sorted(set(names)) != names:
             raise ValueError(f"states {', '.join(names)} are not in order")
@@ -209,11 +211,12 @@ class Manifest:
 
     @classmethod
     def _from_json(cls, fields: dict[str, Any]) -> Manifest:
+        fields = checked(fields)
         schema = fields["schema"]
-        if schema not in (SCHEMA, SCHEMA_WITH_STATES):
+        if schema not in (SCHEMA, SCHEMA_WITH_STATES) or isinstance(schema, bool):
             raise ValueError(
-                f"schema {schema}, this version of derain reads {SCHEMA} and "
-                f"{SCHEMA_WITH_STATES}; export again"
+                f"schema {shortened(schema)}, this version of derain reads {SCHEMA} "
+                f"and {SCHEMA_WITH_STATES}; export again"
             )
         names = cls.__dataclass_fields__
         known = {name: value for name, value in fields.items() if name in names}

@@ -73,7 +73,7 @@ def _queue(context: click.Context, runs: Path, slice_minutes: float) -> None:
     keep_memory()
     with Interrupts() as interrupts:
         for line in run_queue(
-            chosen, slice_minutes, lambda: interrupts.received is not None
+            chosen, slice_minutes, lambda: interrupts.stopped() is not None
         ):
             click.echo(line)
     if interrupts.received is not None:

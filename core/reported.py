@@ -31,6 +31,10 @@ def reported() -> Iterator[None]:
     """End the program with one line for what the machine is to blame for."""
     _open_standard_streams()
     try:
+        os.getcwd()  # noqa: PTH109 - as libraries do, some of which abort
+    except OSError:
+        end("Error: the current folder is gone; change to another", 1)
+    try:
         yield
     except KeyboardInterrupt:
         end("stopped by SIGINT", INTERRUPTED)
@@ -57,6 +61,8 @@ def blamed(error: Exception) -> str | None:
             f"{error.encoding}; run it with: LC_ALL=C.UTF-8"
         )
     if isinstance(error, OSError):
+        if _module_of(error, "<module>"):  # what ctypes says of a missing library
+            return broken_package(error)
         return _told(error)
     return None
 
@@ -76,13 +82,15 @@ def broken_package(error: ImportError | OSError) -> str | None:
     )
 
 
-def _module_of(error: BaseException) -> str:
-    """The package whose own code failed last: an extension says no name."""
+def _module_of(error: BaseException, function: str = "") -> str:
+    """The package whose own code failed last, or whose `function` did; else nothing."""
     name = ""
     trace = error.__traceback__
     while trace is not None:
-        found = str(trace.tb_frame.f_globals.get("__name__", ""))
-        if not found.startswith(("importlib", "_frozen_importlib", "ctypes")):
+        frame = trace.tb_frame
+        found = str(frame.f_globals.get("__name__", ""))
+        foreign = not found.startswith(("derain", "__main__", "importlib", "ctypes"))
+        if foreign and function in ("", frame.f_code.co_name):
             name = found
         trace = trace.tb_next
     return name
@@ -98,18 +106,10 @@ def _distribution(package: str) -> str:
 
 
 def _told(error: OSError) -> str:
-    for name, stream in (("output", sys.stdout), ("error", sys.stderr)):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
-            with contextlib.suppress(OSError, ValueError):  # or it fails at exit, too
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            return f"standard {name} cannot be written: {error.strerror or error}"
-    try:
-        os.getcwd()  # noqa: PTH109 - pathlib's asks it
-    except OSError:
-        return "the current folder is gone; change to another"
+    if _module_of(error, "echo") == "click.utils":
+        with contextlib.suppress(OSError, ValueError):  # or it fails at exit, too
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"standard output cannot be written: {error.strerror or error}"
     names = [os.fsdecode(x) for x in (error.filename, error.filename2) if _is_name(x)]
     return ": ".join([*names, error.strerror or str(error)])
 
@@ -143,11 +143,14 @@ def _open_standard_streams() -> None:
     Where a stream is closed, the next file to be opened would take its number, and what
     a library prints would go into it.
     """
-    for number in range(3):
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

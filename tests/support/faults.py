@@ -110,7 +110,9 @@ class Fault:
     def _in_process(self) -> tuple[int, str]:
         assert not callable(self.run)
         command, *arguments = self.run
-        words = [sys.executable, "-m", COMMANDS[command], *arguments, "--quiet"]
+        words = [sys.executable, "-m", COMMANDS[command], *arguments]
+        if not {"--help", "--version"} & set(arguments):  # which groups have alone
+            words.append("--quiet")
         if self.shell:
             words = ["bash", "-c", f"{self.shell}", "bash", *words]
         result = subprocess.run(

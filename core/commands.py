@@ -11,6 +11,7 @@ import click
 from derain.core.errors import DerainError
 from derain.core.logs import shown
 from derain.core.numbers import number, whole
+from derain.core.reported import INTERRUPTED, end, one_line, reported
 from derain.core.sizes import Size
 
 
@@ -18,9 +19,17 @@ class Command(click.Command):
     """A click command that says what it does, and reports our errors in one line.
 
     It has ``--quiet``, ``--verbose`` and ``--version`` besides its own options, shows
-    what is logged on standard error, and ends with exit status 1 after a `DerainError`.
-    Anything else keeps its traceback: it is a bug.
+    what is logged on standard error, and ends with exit status 1 after a `DerainError`
+    and after what `reported` says that the machine is to blame for. Anything else keeps
+    its traceback: it is a bug.
     """
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Run it as a program does, unless ``standalone_mode=False`` is given."""
+        if not settings.get("standalone_mode", True):
+            return super().main(*arguments, **settings)
+        with reported():
+            return super().main(*arguments, **settings)
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -48,11 +57,20 @@ class Command(click.Command):
             with shown(quiet=quiet, verbose=verbose):
                 return super().invoke(ctx)
         except DerainError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(one_line(str(error))) from error
+        except KeyboardInterrupt:  # click would say "Aborted!", after an empty line
+            end("stopped by SIGINT", INTERRUPTED)
 
 
 class DefaultGroup(click.Group):
     """A group one of whose commands, `default`, runs where none is named."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """See `Command.main`."""
+        if not settings.get("standalone_mode", True):
+            return super().main(*arguments, **settings)
+        with reported():
+            return super().main(*arguments, **settings)
 
     def __init__(self, *arguments: Any, default: str = "", **settings: Any) -> None:
         super().__init__(*arguments, **settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from types import FrameType, TracebackType
@@ -20,13 +21,18 @@ class Interrupts:
     for the first time, there is nothing to tear: what is opened and loaded then may
     take for ever, and a signal ends it as Ctrl-C does.
 
+    Args:
+        hangs_up: Whether SIGHUP asks to stop; else it is told and nothing more: the
+            terminal goes, or a service manager asks for another configuration.
+
     Attributes:
         received: The signal that asked to stop, or None.
     """
 
     received: signal.Signals | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, *, hangs_up: bool = True) -> None:
+        self._hangs_up = hangs_up
         self._asked = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -53,6 +59,11 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and not self._hangs_up:
+            # Not by way of sys.stderr: this may interrupt somebody who writes there.
+            with contextlib.suppress(OSError):
+                os.write(2, b"note: SIGHUP: the run goes on; SIGTERM ends it\n")
+            return
         self.received = signal.Signals(number)
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)

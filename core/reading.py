@@ -7,9 +7,13 @@ a hole may claim more bytes than there is memory.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
+
+MOST_TEXT = 64 * 10**6  # bytes; a manifest that lists every node has some 100 000
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -40,7 +44,7 @@ def check_file(path: str | os.PathLike[str], most: int | None = None) -> int:
     if most is not None and facts.st_size > most:
         raise OSError(
             errno.EFBIG,
-            f"it has {_megabytes(facts.st_size)}, at most {_megabytes(most)}",
+            f"it has {_megabytes(facts.st_size)}, wanted at most {_megabytes(most)}",
         )
     return facts.st_size
 
@@ -63,6 +67,19 @@ def read_text(path: Path, most: int) -> str:
         UnicodeDecodeError: It is not UTF-8.
     """
     return read_bytes(path, most).decode("utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """What the JSON file `path` holds.
+
+    Raises:
+        OSError: As by `check_file`; or it cannot be read.
+        ValueError: It is no JSON of UTF-8, or nested too deeply.
+    """
+    try:
+        return json.loads(read_text(path, MOST_TEXT))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _megabytes(size: int) -> str:

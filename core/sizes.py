@@ -31,7 +31,8 @@ class Size:
         match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text.strip())
         if match is None:
             raise ValueError(
-                f"size {shortened(text)} is not of the form WIDTHxHEIGHT, such as 1280x720"
+                f"size {shortened(text)} is not of the form WIDTHxHEIGHT, such as "
+                "1280x720"
             )
         return cls(int(match[1]), int(match[2]))
 

@@ -78,7 +78,8 @@ def main(
     until it is whole. A second Ctrl-C quits now.
 
     Exit status: 0 at the end of the source, 1 after a failure (of one of several sinks,
-    too), 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP.
+    too), 2 for wrong usage, 130 after Ctrl-C and 143 after SIGTERM. SIGHUP ends
+    nothing.
 
     \b
     Examples:
@@ -97,7 +98,7 @@ def main(
     from derain.core.interrupts import Interrupts
     from derain.runtime.pipeline.run import run
 
-    with Interrupts() as interrupts:
+    with Interrupts(hangs_up=False) as interrupts:
         report = run(
             bundle,
             sources[0],

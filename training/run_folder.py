@@ -21,7 +21,7 @@ from torch import nn
 
 from derain.core.atomic_files import remove_leftovers, write_bytes
 from derain.core.errors import CheckpointError, MediaError
-from derain.core.reading import read_bytes
+from derain.core.reading import read_bytes, read_json
 from derain.models.archive_limits import MOST_BYTES, archive_flaw
 from derain.models.loading import open_network
 from derain.models.registry import MODELS, NetworkFacts, create_model
@@ -121,7 +121,7 @@ def read_config(folder: Path) -> TrainingConfig:
     """
     path = folder / CONFIG
     try:
-        return TrainingConfig.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return TrainingConfig.from_json(read_json(path))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{folder} holds no training run: {error}") from error
 

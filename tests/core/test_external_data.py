@@ -5,7 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
+
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from derain.core.bundle import MODEL_FILE, Bundle, sha256

@@ -26,7 +26,7 @@ COMMANDS = {
     "derain-run": "derain.runtime.cli",
     "derain-train": "derain.training.cli",
 }
-_SECONDS = 120  # far more than any fault takes to be found
+_SECONDS = 60  # far more than any fault takes to be found
 _MOST = 1000  # characters of a line that a person reads
 
 Content = str | bytes | Callable[[Path], object]
@@ -98,7 +98,9 @@ class Fault:
 
         command, *arguments = self.run
         main = importlib.import_module(COMMANDS[command]).main
-        result = CliRunner().invoke(main, arguments, input=self.stdin)
+        # Quiet: progress and notes are no part of how it ends.
+        words = [*arguments, "--quiet"]
+        result = CliRunner().invoke(main, words, input=self.stdin)
         if result.exception is not None and not isinstance(
             result.exception, SystemExit
         ):
@@ -109,6 +111,8 @@ class Fault:
         assert not callable(self.run)
         command, *arguments = self.run
         words = [sys.executable, "-m", COMMANDS[command], *arguments]
+        if not {"--help", "--version"} & set(arguments):  # which groups have alone
+            words.append("--quiet")
         if self.shell:
             words = ["bash", "-c", f"{self.shell}", "bash", *words]
         result = subprocess.run(
@@ -146,7 +150,7 @@ def snapshot(folder: Path) -> dict[str, object]:
             content: object = stat.S_IFMT(mode)
             if stat.S_ISLNK(mode):
                 content = os.readlink(path)  # noqa: PTH115 - of bytes
-            elif stat.S_ISREG(mode) and os.stat(path).st_blocks < 1 << 16:  # noqa: PTH116
+            elif stat.S_ISREG(mode) and os.stat(path).st_size < 1 << 26:  # noqa: PTH116
                 with open(path, "rb") as file:  # noqa: PTH123 - of bytes
                     content = file.read() if os.access(path, os.R_OK) else None
             found[os.fsdecode(os.path.relpath(path, os.fsencode(folder)))] = content

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from derain.core.errors import MediaError
 from derain.core.pictures import MOST_PIXELS
+from derain.core.reading import check_file
 from derain.core.sizes import Size
 from derain.runtime.video.colour import BT601, FULL_RANGE, LIMITED_RANGE, Colour
 from derain.runtime.video.frames import DEFAULT_FPS, Frame, SourceInfo
@@ -57,9 +58,10 @@ def open_container(path: Path) -> InputContainer:
     """The file `path`, opened for demuxing; the caller closes it.
 
     Raises:
-        MediaError: It is missing, or nothing that FFmpeg reads.
+        MediaError: It is missing, no file, or nothing that FFmpeg reads.
     """
     try:
+        check_file(path)
         return av.open(str(path), metadata_errors="replace")
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror}") from error

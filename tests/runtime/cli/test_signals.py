@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pytest
 
-STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+STOPS = [signal.SIGINT, signal.SIGTERM]
 
 
 def start(bundle, source, sink, until, *options):
@@ -62,6 +62,16 @@ def test_a_signal_leaves_a_playable_file(
     assert 0 < count == len(played.times) < 600
     assert played.times == [Fraction(i, 25) for i in range(count)]
     assert count / 25 - 0.1 < played.audio_times[-1] < count / 25
+
+
+def test_when_the_terminal_goes_the_run_goes_on(bundles, tmp_path, long_video, until):
+    out = tmp_path / "out.mp4"
+    process = start(bundles("any"), long_video, out, until)
+    process.send_signal(signal.SIGHUP)
+    _, stderr = process.communicate(timeout=180)
+    assert stderr == "note: SIGHUP: the run goes on; SIGTERM ends it\n"
+    assert process.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
 def test_a_killed_run_leaves_a_playable_file_beside(

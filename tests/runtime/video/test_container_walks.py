@@ -3,9 +3,7 @@
 import struct
 import subprocess
 import sys
-from fractions import Fraction
 
-import numpy as np
 import pytest
 
 pytest.importorskip("av")
@@ -13,33 +11,10 @@ pytest.importorskip("av")
 from derain.core.errors import MediaError
 from derain.runtime.video.sources import open_source
 from derain.runtime.video.sources.container_walks import find_flaw, y4m_frame_bytes
+from support.clips import BROADCAST, FORMS, FRAMES, cut, holed, make_clip
 
-FRAMES = 40
-# Codec, pixels, unit of its clock, and its units in a frame.
-FORMS = {
-    ".avi": ("mpeg4", "yuv420p", Fraction(1, 25), 1),
-    ".flv": ("flv", "yuv420p", Fraction(1, 25), 1),
-    ".gif": ("gif", "rgb8", Fraction(1, 100), 4),
-    ".m2ts": ("libx264", "yuv420p", Fraction(1, 90000), 3600),
-    ".mkv": ("libx264", "yuv420p", Fraction(1, 1000), 40),
-    ".mp4": ("libx264", "yuv420p", Fraction(1, 12800), 512),
-    ".mpg": ("mpeg2video", "yuv420p", Fraction(1, 25), 1),
-    ".ogv": ("libvpx", "yuv420p", Fraction(1, 25), 1),
-    ".ts": ("libx264", "yuv420p", Fraction(1, 90000), 3600),
-    ".webm": ("libvpx", "yuv420p", Fraction(1, 1000), 40),
-    ".wmv": ("wmv2", "yuv420p", Fraction(1, 25), 1),
-    ".y4m": ("rawvideo", "yuv420p", Fraction(1, 25), 1),
-}
 # A cut MP4 has lost its index, and a hole in it is what the decoder meets.
 WALKED = sorted(FORMS.keys() - {".mp4"})
-BROADCAST = {".m2ts", ".mpg", ".ts"}
-
-
-def noisy(size, index):
-    """A picture that takes some bytes."""
-    return np.random.default_rng(index).integers(
-        0, 255, (size.height, size.width, 3), np.uint8
-    )
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +25,7 @@ def videos(tmp_path_factory, make_video):
     def video(suffix):
         path = folder / f"in{suffix}"
         if not path.exists():
-            codec, pixels, unit, step = FORMS[suffix]
-            make_video(
-                *(path, FRAMES),
-                codec=codec,
-                pixel_format=pixels,
-                time_base=unit,
-                pts=[index * step for index in range(FRAMES)],
-                picture=noisy,
-                options={"mpegts_m2ts_mode": "1"} if suffix == ".m2ts" else {},
-                encoder={"g": "10", **({"bf": "0"} if codec == "libx264" else {})},
-            )
+            make_clip(make_video, path)
         return path
 
     return video
@@ -91,7 +56,7 @@ def test_a_whole_file_has_no_flaw(videos, suffix, said):
 def test_a_file_that_is_cut_says_so(videos, tmp_path, suffix, share):
     content = videos(suffix).read_bytes()
     path = tmp_path / f"cut{suffix}"
-    path.write_bytes(content[: int(len(content) * share) | 1])
+    path.write_bytes(cut(content, share))
     count, error = read(path)
     assert "is damaged or cut short" in error or ", or is cut short: " in error
     assert count < FRAMES
@@ -100,15 +65,8 @@ def test_a_file_that_is_cut_says_so(videos, tmp_path, suffix, share):
 @pytest.mark.parametrize("suffix", WALKED)
 @pytest.mark.parametrize("kind", ["zeros", "noise", "gone"])
 def test_a_hole_in_the_middle_is_told_of(videos, tmp_path, suffix, kind, said):
-    content = videos(suffix).read_bytes()
-    start, length = len(content) // 2, len(content) // 6
-    hole = {
-        "zeros": bytes(length),
-        "noise": np.random.default_rng(0).bytes(length),
-        "gone": b"",
-    }[kind]
     path = tmp_path / f"hole{suffix}"
-    path.write_bytes(content[:start] + hole + content[start + length :])
+    path.write_bytes(holed(videos(suffix).read_bytes(), kind))
     count, error = read(path)
     assert count < FRAMES
     if error:

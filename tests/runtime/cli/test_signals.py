@@ -118,3 +118,15 @@ def test_a_signal_ends_the_wait_for_a_writer(bundles, tmp_path, number, until):
     process.send_signal(number)
     assert process.wait(180) == 128 + number
     process.stdin.close()
+
+
+@pytest.mark.parametrize("number", STOPS, ids=lambda n: n.name)
+def test_a_live_run_ends_when_somebody_stops_it(bundles, tmp_path, number, until):
+    """It has no other end: the recording is whole."""
+    out = tmp_path / "out.mp4"
+    source = "test://rain?size=64x48&seconds=1&live=1"
+    process = start(bundles("any"), source, out, until)
+    process.send_signal(number)
+    process.communicate(timeout=180)
+    assert process.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == [out]

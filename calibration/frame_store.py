@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from derain.calibration.scoring import HeldOut
 from derain.core.errors import CalibrationError, ShapeError
 from derain.core.frame_tensors import mirror_to
 from derain.core.progress import Progress, frames_line
+from derain.core.scratch import ScratchFolder
 from derain.core.sizes import Size
 from derain.core.synthetic.rain import LINES, PRESETS, render_rain
 from derain.runtime.pipeline.capture import Capture
@@ -79,7 +79,7 @@ class FrameStore:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="derain-calibration-")
+        self._folder = ScratchFolder(prefix="derain-calibration-")
         self.chosen: list[StoredFrame] = []
         self.held_out: list[StoredFrame] = []
         self.description = ""

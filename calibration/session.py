@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from derain.core.errors import CalibrationError
+from derain.core.scratch import ScratchFolder
 
 Frame = NDArray[np.uint8]
 
@@ -34,7 +34,7 @@ class GraphSession:
         options.log_severity_level = 3
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-        with tempfile.TemporaryDirectory() as folder:
+        with ScratchFolder() as folder:
             path = Path(folder) / "model.onnx"
             try:
                 ir.save(model, path)

@@ -8,7 +8,6 @@ more. In FP16 it is the graph whose tensors and states are rounded.
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import onnx_ir as ir
 
 from derain.core.errors import VerificationError
 from derain.core.manifest import Target
+from derain.core.scratch import ScratchFolder
 from derain.core.sizes import Size, SizeRange
 from derain.core.synthetic.rain import rainy_clip
 from derain.export import verify
@@ -109,7 +109,7 @@ def measure_drift(
         emulate_fp16(core.model, half)
     lower_operators(core.model, "any", core.maps)
     frames = [rainy for rainy, _ in rainy_clip(small, FRAMES, seed=7)]
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         path = Path(folder) / "drift.onnx"
         ir.save(core.model, path)
         got = verify.run_graph(path, frames, core.memory)

@@ -14,7 +14,6 @@ States are in FP16 on both sides of the graph, whichever node makes them.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from derain.core.errors import ExportError
 from derain.core.frame_tensors import Frame
+from derain.core.scratch import ScratchFolder
 from derain.export.frame_graph import HEALTH
 from derain.export.operators.lowering import lower_operators
 from derain.export.passes.graph_edits import add_initializer, like
@@ -105,7 +105,7 @@ def _measure(
     model = core.model.clone()
     emulate_fp16(model, keep_fp32)
     lower_operators(model, "any", core.maps, rounded=lambda name: name not in keep_fp32)
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         path = Path(folder) / "emulated.onnx"
         ir.save(model, path)
         return compare(run_graph(path, frames, core.memory), wanted)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, get_args
 import click
 
 from derain.calibration.options import NAMES, CalibrationOptions, Method
-from derain.core.commands import SIZE, Parsed
+from derain.core.commands import DECIBELS, SIZE, Parsed, Whole
 from derain.core.errors import ConfigError
 from derain.core.manifest import Precision, Target
 from derain.core.options import described, from_keywords, option
@@ -108,14 +108,14 @@ class ExportOptions:
     opset: int = option(
         20,
         "ONNX opset; TensorRT 10.3 takes up to 20.",
-        kind=click.IntRange(18, 23),
+        kind=Whole(18, 23),
         show_default=True,
     )
     tolerance: float | None = option(
         None,
         "Least PSNR against PyTorch that passes. Default: FP32 99.9 % of pixels "
         "identical and none off by more than 1 level, FP16 50 dB.",
-        kind=click.FloatRange(min=0),
+        kind=DECIBELS,
         metavar="DB",
     )
     frames: FrameSource | None = option(
@@ -127,29 +127,29 @@ class ExportOptions:
     bgr: bool = option(False, "Own network: it works on BGR.")
     rain: bool = option(False, "Own network: it returns the rain layer.")
     output_index: int | None = option(
-        None, "Own network: which of several outputs is meant.", kind=click.INT
+        None, "Own network: which of several outputs is meant.", kind=Whole(0, 1000)
     )
     multiple_of: int | None = option(
         None,
         "Own network: height and width are padded to a multiple of this.",
-        kind=click.IntRange(min=1),
+        kind=Whole(1, 4096),
     )
     minimum: int | None = option(
         None,
         "Own network: smallest height and width it takes.",
-        kind=click.IntRange(min=1),
+        kind=Whole(1, 4096),
     )
     window: int | None = option(
         None,
         "Own network: it sees this many frames at once, the newest last, as (N, T*3, "
         "H, W), (N, T, 3, H, W), (N, 3, T, H, W) or T arguments.",
-        kind=click.IntRange(min=1),
+        kind=Whole(1, 64),
         metavar="T",
     )
     look_ahead: int | None = option(
         None,
         "Own network with a memory: it derains the frame this many before the newest.",
-        kind=click.IntRange(min=0),
+        kind=Whole(0, 64),
         metavar="K",
     )
     keep_graphs: Path | None = option(

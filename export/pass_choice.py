@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,6 +19,7 @@ import onnx_ir as ir
 
 from derain.core.errors import EngineError
 from derain.core.manifest import Target
+from derain.core.scratch import ScratchFolder
 from derain.core.sizes import Size, SizeRange
 from derain.export.fp16 import to_fp16
 from derain.export.frame_graph import wrap_frame
@@ -104,7 +104,7 @@ def measure_rows(core: CoreGraph, size: Size) -> dict[PassRow, int]:
         to_fp16(model, set())
         remove_dead(model)
         lower_operators(model, "tensorrt", core.maps)
-        with tempfile.TemporaryDirectory(prefix="derain-bytes-") as folder:
+        with ScratchFolder(prefix="derain-bytes-") as folder:
             path = Path(folder) / "model.onnx"
             onnx.save(ir.to_proto(model), path)
             engine = measure_engine_bytes(path, "fp16", size, "tensorrt-rtx")

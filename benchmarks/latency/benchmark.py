@@ -7,7 +7,6 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
@@ -65,6 +64,7 @@ from derain.benchmarks.quality.truth import read_pairs
 from derain.benchmarks.report.record import SCHEMA, Case, Record
 from derain.core.bundle import Bundle
 from derain.core.errors import BenchmarkError, CandidateError, ConfigError
+from derain.core.scratch import ScratchFolder
 from derain.export.frames import verification_frames
 from derain.runtime.backends import BACKENDS
 from derain.runtime.cuda.probe import has_cuda_device
@@ -132,7 +132,7 @@ def measure(
     with ExitStack() as stack:
         work = options.work
         if work is None:
-            folder = tempfile.TemporaryDirectory(prefix="derain-bench-")
+            folder = ScratchFolder(prefix="derain-bench-")
             work = Path(stack.enter_context(folder))
         work.mkdir(parents=True, exist_ok=True)
         return _measure(plan_cases(models, bundles, options), options, work, command)

@@ -10,7 +10,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from derain.benchmarks.latency.prepare import NetworkSpec, Prepared, prepare
 from derain.core.bundle import Bundle
 from derain.core.errors import BenchmarkError
 from derain.core.pictures import write_picture
+from derain.core.scratch import ScratchFolder
 from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
 from derain.runtime.pipeline.capture import Capture
@@ -112,7 +112,7 @@ def measure_runtime(folder: Path | None, frames: int, threads: int) -> RuntimeCo
         DerainError: There is no bundle, or it does not run.
     """
     with ExitStack() as stack:
-        temporary = stack.enter_context(tempfile.TemporaryDirectory())
+        temporary = stack.enter_context(ScratchFolder())
         if folder is None:
             _log.info("exporting %s", _DEFAULT.name)
             folder = _export(Path(temporary))

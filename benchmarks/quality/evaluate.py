@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,11 +15,12 @@ import torch
 from torch import nn
 
 from derain.benchmarks.quality.evaluate_options import EvaluateOptions
+from derain.core.atomic_files import require_writable
 from derain.core.bundle import Bundle
 from derain.core.contact_sheet import contact_sheet
 from derain.core.errors import ConfigError, DerainError, UnknownNameError
 from derain.core.pairs import Pair, open_pairs, two_folders
-from derain.core.pictures import write_picture
+from derain.core.pictures import SUFFIXES, write_picture
 from derain.core.tables import text_table
 from derain.models.allocator import keep_memory
 from derain.models.loading import open_network
@@ -133,6 +135,8 @@ def measure_quality(
     pairs: Pairs,
     options: EvaluateOptions,
     worst: Path | None = None,
+    *,
+    force: bool = False,
 ) -> Evaluation:
     """Evaluate several on the same pairs, as `evaluate` does.
 
@@ -142,15 +146,19 @@ def measure_quality(
         options: How.
         worst: Write a contact sheet here of the pictures that gained least with the
             first of `evaluated`.
+        force: Replace a file at `worst`.
 
     Raises:
-        ConfigError: There are weights, and no network they are of.
+        ConfigError: There are weights, and no network they are of; or `worst` must not
+            be written.
         DerainError: See `evaluate`.
     """
     if options.weights is not None and not any(
         isinstance(each, str) and each in MODELS for each in evaluated
     ):
         raise ConfigError("weights are of a network by its name; a bundle has its own")
+    if worst is not None:
+        _check_worst(worst, force=force)
     keep_memory()
     source = _reader(pairs, options)
     found: dict[str, list[Result]] = {}
@@ -236,6 +244,26 @@ def _figures(result: Result) -> dict[str, Any]:
 
 def _db(value: float | None) -> str:
     return "equal" if value is None else f"{value:.2f} dB"
+
+
+def _check_worst(path: Path, *, force: bool) -> None:
+    """Raise unless the contact sheet may be written to `path`."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"--worst {path} is no picture; choose from {', '.join(sorted(SUFFIXES))}"
+        )
+    try:
+        require_writable(path)
+    except OSError as error:
+        raise ConfigError(
+            f"--worst {path} cannot be written: {error.strerror}"
+        ) from error
+    if not os.path.lexists(path):
+        return
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"--worst {path} is no file, and is not replaced")
+    if not force:
+        raise ConfigError(f"--worst {path} exists; replace it with --force")
 
 
 def _write_worst(

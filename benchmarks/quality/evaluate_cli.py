@@ -39,6 +39,7 @@ from derain.models.registry import MODELS
     type=click.Path(path_type=Path),
     help="Write a contact sheet of the worst pictures here.",
 )
+@click.option("--force", is_flag=True, help="Replace a file at --worst.")
 def main(
     model: str | None,
     bundles: tuple[Path, ...],
@@ -49,6 +50,7 @@ def main(
     each: bool,
     as_json: bool,
     worst: Path | None,
+    force: bool,
 ) -> None:
     """Derain pairs of pictures and print PSNR and SSIM on Y."""
     if model is None and not bundles:
@@ -61,9 +63,15 @@ def main(
     with requires("export"):
         from derain.benchmarks.quality.evaluate import measure_quality
 
-    evaluated = [*([model] if model else []), *bundles]
+    evaluated: list[str | Path] = [*([model] if model else []), *bundles]
     source = pairs or (rainy, clean)
-    evaluation = measure_quality(evaluated, source, options, worst)  # type: ignore[arg-type]
+    evaluation = measure_quality(
+        evaluated,
+        source,  # type: ignore[arg-type]
+        options,
+        worst,
+        force=force,
+    )
     if as_json:
         click.echo(json.dumps(evaluation.figures(), indent=2))
     else:

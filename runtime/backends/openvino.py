@@ -8,7 +8,6 @@ the figures.
 from __future__ import annotations
 
 import platform
-import tempfile
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from openvino import opset13 as ops
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError
 from derain.core.manifest import Manifest
+from derain.core.scratch import ScratchFolder
 from derain.runtime.backends.protocol import Memory, StageTimes
 from derain.runtime.backends.states import HEALTH, SwappedStates, check_names
 
@@ -215,7 +215,7 @@ def _read(core: Any, path: Path) -> Any:
         options = ort.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        with tempfile.TemporaryDirectory(prefix="derain-openvino-") as folder:
+        with ScratchFolder(prefix="derain-openvino-") as folder:
             inlined = Path(folder) / "model.onnx"
             options.optimized_model_filepath = str(inlined)
             ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])

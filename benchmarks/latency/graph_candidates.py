@@ -55,13 +55,15 @@ def open_openvino(spec: CandidateSpec) -> GraphCandidate:
     with requires("openvino"):
         import openvino as ov
 
+        from derain.runtime.backends.openvino import shared_core
+
     settings = {
         # Or BF16 is chosen without a word where the processor has it.
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": spec.threads,
         "PERFORMANCE_HINT": "LATENCY",
     }
-    compiled = ov.Core().compile_model(str(spec.file), "CPU", settings)
+    compiled = shared_core().compile_model(str(spec.file), "CPU", settings)
     request = compiled.create_infer_request()
 
     def infer(tensor: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ the figures.
 
 from __future__ import annotations
 
+import functools
 import platform
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -42,6 +43,17 @@ def open_openvino(bundle: Bundle, threads: int = 0) -> OpenVinoBackend:
     return OpenVinoBackend(bundle, threads)
 
 
+@functools.cache
+def shared_core() -> ov.Core:
+    """OpenVINO's core of this process, which is never given back.
+
+    Each core sets the stack that signals run on and, when it goes, puts back the one
+    that it found (2026.4): where the first of two goes first, the second puts back a
+    stack that is freed, and the next Ctrl-C is a crash.
+    """
+    return ov.Core()
+
+
 class OpenVinoBackend:
     """Runs a bundle's ONNX file on OpenVINO's processor device, tuned for latency.
 
@@ -61,7 +73,7 @@ class OpenVinoBackend:
             settings["INFERENCE_NUM_THREADS"] = threads
         if _saturates():
             settings["LP_TRANSFORMS_MODE"] = "NO"
-        core = ov.Core()
+        core = shared_core()
         try:
             model = _read(core, bundle.model_path)
             _shield_concatenations(model)

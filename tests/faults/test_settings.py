@@ -108,8 +108,8 @@ FAULTS = [
         Fault(
             name=f"address-{name}",
             run=("derain-run", "b", "--source", address, "--sink", "o.mp4"),
-            says=r"is not of the form|no camera|cannot be|unknown source|does not exist|"
-            r"is not an address|GStreamer",
+            says=r"is not of the form|no camera|cannot be|unknown source"
+            r"|does not exist|is not an address|GStreamer",
         )
         for name, address in ADDRESSES.items()
     ),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
+import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +22,8 @@ from derain.core.options import options_from
 
 if TYPE_CHECKING:
     from derain.core.interrupts import Interrupts
+
+_log = logging.getLogger(__name__)
 
 
 @click.command(cls=Command)
@@ -90,6 +95,9 @@ def main(
             watched.append(stack.enter_context(Interrupts()))
             return lambda: watched[0].received
 
+        # Ray prints what happens in the cluster, wherever our report goes.
+        place = sys.stderr if _log.isEnabledFor(logging.DEBUG) else io.StringIO()
+        stack.enter_context(redirect_stdout(place))
         done = run_batch(bundle, sources, output, options, watch=watch)
     received = watched[0].received if watched else None
     if received is not None:

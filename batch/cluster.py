@@ -43,6 +43,8 @@ def joined(address: str | None, *, verbose: bool) -> Iterator[None]:
     }
     with contextlib.ExitStack() as stack:
         if address is None:
+            # Ray would kill workers where other programs take the memory.
+            os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
             # Ray's sockets lie in it, whose names may not be long.
             folder = tempfile.TemporaryDirectory(
                 prefix="derain-ray-", dir="/tmp", ignore_cleanup_errors=True

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError, RayTaskError
 
 from derain.batch.clips import Clip, Recipe
 from derain.batch.options import BatchOptions
@@ -23,7 +23,9 @@ from derain.runtime.pipeline.options import RunKeywords
 _log = logging.getLogger(__name__)
 _TICK_S = 0.1
 _TRIES = 2
+_STARTS = 3
 _OPENS_S = 300.0  # a worker that has not loaded its bundle by then will not
+_DIED = "died: killed, crashed, out of memory, or lost with its node"
 _STOPS_S = 10.0  # time to finish the frame at hand after Ctrl-C
 
 
@@ -89,6 +91,7 @@ class Dispatcher:
         self._workers: dict[int, _Worker] = {}
         self._started = 0
         self._waiting: deque[_Task] = deque()
+        self._never_open = 0  # workers that died before, in a row
         self._why_not = ""  # the last worker did not start
         self.results: list[ClipResult] = []
         self.backends: Counter[str] = Counter()
@@ -160,11 +163,11 @@ class Dispatcher:
     def _finished(self, worker: _Worker, reference: Any) -> None:
         try:
             result = ray.get(reference)
-        except RayActorError as error:
+        except RayTaskError as error:  # a bug in the worker, which lives on
+            result = Outcome(state="failed", error=line(error.cause))
+        except RayError as error:
             self._died(worker, error)
             return
-        except RayError as error:  # a bug in the worker, which lives on
-            result = Outcome(state="failed", error=line(error))
         worker.running = None
         if worker.is_open:
             task, worker.task = worker.task, None
@@ -175,7 +178,7 @@ class Dispatcher:
         elif result:
             self._not_opened(worker, result)
         else:
-            worker.is_open = True
+            worker.is_open, self._never_open = True, 0
             self.backends[ray.get(worker.actor.description.remote())] += 1
 
     def _settle(self, task: _Task, outcome: Outcome, worker: _Worker) -> None:
@@ -204,19 +207,24 @@ class Dispatcher:
             )
         )
 
-    def _died(self, worker: _Worker, error: RayActorError) -> None:
+    def _died(self, worker: _Worker, error: RayError) -> None:
         """Its clip goes elsewhere, and another worker takes its place."""
-        task = worker.task
+        if getattr(error, "actor_init_failed", False):  # derain is not there
+            self._not_opened(worker, str(error).strip().splitlines()[-1].strip())
+            return
+        self.lost += 1
         if not worker.is_open:
-            self._not_opened(worker, f"it died: {_cause(error)}")
+            self._never_open += 1
+        if self._never_open >= _STARTS:
+            self._not_opened(worker, f"it {_DIED}")
             return
         del self._workers[worker.number]
-        self.lost += 1
+        ray.kill(worker.actor)  # it may only be out of reach
         self._start()
-        if task is not None:
-            remove_parts(task.clip)
-            died = Outcome(state="failed", error=f"its worker died ({_cause(error)})")
-            self._settle(task, died, worker)
+        if worker.task is not None:
+            remove_parts(worker.task.clip)
+            died = Outcome(state="failed", error=f"its worker {_DIED}")
+            self._settle(worker.task, died, worker)
 
     def _not_opened(self, worker: _Worker, why: str) -> None:
         del self._workers[worker.number]
@@ -253,14 +261,3 @@ class Dispatcher:
             remove_parts(worker.task.clip)
         for task in self._waiting:
             self._note(task, "left", Outcome(state="stopped"))
-
-
-def _cause(error: RayActorError) -> str:
-    """Why an actor died, without Ray's page about it."""
-    text = str(error)
-    if "node" in text.lower() and "dead" in text.lower():
-        return "its node is lost"
-    for known in ("OOM", "out of memory"):
-        if known.lower() in text.lower():
-            return "out of memory"
-    return "killed, or crashed"

@@ -9,7 +9,8 @@ from typing import TypedDict
 import click
 
 from derain.core.options import option
-from derain.runtime.backends import AUTO, BACKENDS, REFERENCE
+from derain.runtime.backends import REFERENCE
+from derain.runtime.backends.choice import BackendChoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class EvaluateOptions:
     backend: str = option(
         REFERENCE,
         "What runs bundles.",
-        kind=click.Choice([AUTO, *BACKENDS]),
+        kind=BackendChoice(),
         show_default=True,
     )
     dry: bool = option(False, "Derain the clean pictures instead.")

@@ -14,6 +14,7 @@ from derain.core.commands import Parsed
 from derain.core.errors import ConfigError
 from derain.core.options import option
 from derain.runtime.backends import AUTO, BACKENDS
+from derain.runtime.backends.choice import BackendChoice
 from derain.runtime.video.sink_options import DEFAULT_CRF
 
 View = Literal["derained", "side-by-side", "split", "rain"]
@@ -134,7 +135,7 @@ class RunOptions:
     backend: str = option(
         AUTO,
         f"What runs the network; auto: the fastest that works here. {_BACKENDS_HELP}.",
-        kind=click.Choice([AUTO, *BACKENDS]),
+        kind=BackendChoice(),
         show_default=True,
     )
     threads: int = option(

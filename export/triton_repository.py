@@ -38,8 +38,8 @@ def add_to_repository(bundle: Bundle, repository: Path, options: TritonOptions) 
     manifest = bundle.manifest
     if manifest.states and not manifest.sizes.is_static:
         raise ConfigError(
-            f"{bundle.folder} has a memory and takes {manifest.sizes}: Triton must know "
-            "the size of its states; export it with one --size"
+            f"{bundle.folder} has a memory and takes {manifest.sizes}: Triton must "
+            "know the size of its states; export it with one --size"
         )
     model, changed = read_graph(bundle.model_path, manifest)
     inputs = tensors_of(list(model.graph.input))

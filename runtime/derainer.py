@@ -78,7 +78,8 @@ class Derainer(Session):
 
     Attributes:
         bundle: What is running.
-        backend: What runs it, a key of `derain.runtime.backends.BACKENDS` or an address.
+        backend: What runs it, a key of `derain.runtime.backends.BACKENDS`, or an
+            address.
         golden_psnr_db: How close the golden clip came to the expected pictures; its
             worst frame.
 

@@ -83,8 +83,8 @@ class TritonBackend:
             found = self._client.get_server_metadata(client_timeout=_ANSWERS_S)
         except InferenceServerException as error:
             raise EngineError(
-                f"no Triton server answers at {server}: {error_line(error)}; the port is "
-                "that for gRPC, 8001 unless it was given another one"
+                f"no Triton server answers at {server}: {error_line(error)}; the port "
+                "is that for gRPC, 8001 unless it was given another one"
             ) from error
         return str(found.version)
 
@@ -96,8 +96,8 @@ class TritonBackend:
             ).config
         except InferenceServerException as error:
             raise EngineError(
-                f"{self._name}: {error_line(error)}; put it there with derain-triton, and "
-                "see the server's log"
+                f"{self._name}: {error_line(error)}; put it there with derain-triton, "
+                "and see the server's log"
             ) from error
         inputs = [each.name for each in config.input]
         outputs = [each.name for each in config.output]
@@ -190,8 +190,8 @@ class TritonBackend:
             # A container has a /dev/shm of its own.
             self.notes = [
                 *self.notes,
-                f"frames are sent to {self._model}, as this machine's shared memory is "
-                f"not the server's: {error_line(error)} (docker run --ipc host shares it)",
+                f"frames are sent to {self._model}, as it does not see this machine's "
+                f"shared memory (docker run --ipc host): {error_line(error)}",
             ]
             self._frames.close()
             self._frames = None

@@ -75,6 +75,6 @@ class SharedFrames:
 
 def error_line(error: BaseException) -> str:
     """What an error says, on one line."""
-    is_triton = isinstance(error, InferenceServerException)
-    text = error.message() if is_triton else error
-    return " ".join(str(text).split())
+    # tritonclient's own have the status in front in their text.
+    message = getattr(error, "message", None)
+    return " ".join(str(message() if message is not None else error).split())

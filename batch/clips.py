@@ -47,7 +47,7 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class ClipRecipe:
     """What a result depends on, besides its source.
 
     Attributes:
@@ -59,7 +59,7 @@ class Recipe:
     options: dict[str, Any]
 
     @classmethod
-    def of(cls, bundle: Bundle, options: BatchOptions) -> Recipe:
+    def of(cls, bundle: Bundle, options: BatchOptions) -> ClipRecipe:
         """What `bundle` and `options` make."""
         others = [Bundle.open(Path(path)) for path in options.bundles]
         hashes = [each.manifest.files[MODEL_FILE] for each in (bundle, *others)]
@@ -74,7 +74,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class ClipRecord:
     """How a result was made; a JSON file beside it.
 
     Attributes:
@@ -90,7 +90,7 @@ class Record:
     source: str
     stamp: str
     source_sha256: str
-    recipe: Recipe
+    recipe: ClipRecipe
     result_bytes: int
     frames: int
     derain: str
@@ -101,13 +101,13 @@ class Record:
         return (text + "\n").encode()
 
     @classmethod
-    def from_json(cls, content: bytes) -> Record | None:
+    def from_json(cls, content: bytes) -> ClipRecord | None:
         """What `to_json` wrote; None where it is anything else."""
         try:
             fields = json.loads(content)
             if fields.pop("schema") != _SCHEMA:
                 return None
-            return cls(**{**fields, "recipe": Recipe(**fields["recipe"])})
+            return cls(**{**fields, "recipe": ClipRecipe(**fields["recipe"])})
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -179,7 +179,7 @@ def _none(place: Place) -> str:
     return f"{place} does not exist"
 
 
-def to_do(clips: Sequence[Clip], recipe: Recipe, *, force: bool) -> list[Clip]:
+def to_do(clips: Sequence[Clip], recipe: ClipRecipe, *, force: bool) -> list[Clip]:
     """The clips whose result is missing, or was made of or by something else.
 
     Raises:
@@ -209,14 +209,14 @@ def to_do(clips: Sequence[Clip], recipe: Recipe, *, force: bool) -> list[Clip]:
     return left
 
 
-def _record_of(clip: Clip) -> Record | None:
+def _record_of(clip: Clip) -> ClipRecord | None:
     try:
-        return Record.from_json(Place.of(clip.record).read())
+        return ClipRecord.from_json(Place.of(clip.record).read())
     except FileNotFoundError:
         return None
 
 
-def _is_current(clip: Clip, record: Record, recipe: Recipe) -> bool:
+def _is_current(clip: Clip, record: ClipRecord, recipe: ClipRecipe) -> bool:
     if record.recipe != recipe:
         return False
     source = Place.of(clip.source)

@@ -12,11 +12,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from derain.batch.clips import Clip, Recipe
+from derain.batch.clips import Clip, ClipRecipe
 from derain.batch.options import BatchOptions
 from derain.batch.report import ClipResult
 from derain.batch.storage import line
-from derain.batch.worker import ClipWorker, Outcome, remove_parts
+from derain.batch.worker import ClipOutcome, ClipWorker, remove_parts
 from derain.core.errors import EngineError
 from derain.runtime.pipeline.options import RunKeywords
 
@@ -32,7 +32,7 @@ _STOPS_S = 10.0  # time to finish the frame at hand after Ctrl-C
 class RayClipWorker(ClipWorker):
     """A `ClipWorker` that stops when its task is cancelled; the class of the actors."""
 
-    def __init__(self, bundle: str, recipe: Recipe, options: RunKeywords) -> None:
+    def __init__(self, bundle: str, recipe: ClipRecipe, options: RunKeywords) -> None:
         super().__init__(bundle, recipe, options, stopped=_is_cancelled)
 
 
@@ -75,7 +75,7 @@ class Dispatcher:
     def __init__(
         self,
         bundle: str,
-        recipe: Recipe,
+        recipe: ClipRecipe,
         options: BatchOptions,
         progress: Callable[[Sequence[ClipResult]], None],
     ) -> None:
@@ -164,7 +164,7 @@ class Dispatcher:
         try:
             result = ray.get(reference)
         except RayTaskError as error:  # a bug in the worker, which lives on
-            result = Outcome(state="failed", error=line(error.cause))
+            result = ClipOutcome(state="failed", error=line(error.cause))
         except RayError as error:
             self._died(worker, error)
             return
@@ -173,7 +173,7 @@ class Dispatcher:
             task, worker.task = worker.task, None
             assert task is not None
             self._settle(task, result, worker)
-        elif isinstance(result, Outcome):
+        elif isinstance(result, ClipOutcome):
             self._not_opened(worker, result.error)
         elif result:
             self._not_opened(worker, result)
@@ -181,7 +181,7 @@ class Dispatcher:
             worker.is_open, self._never_open = True, 0
             self.backends[ray.get(worker.actor.description.remote())] += 1
 
-    def _settle(self, task: _Task, outcome: Outcome, worker: _Worker) -> None:
+    def _settle(self, task: _Task, outcome: ClipOutcome, worker: _Worker) -> None:
         if outcome.state == "done":
             self._note(task, "done", outcome)
         elif outcome.state == "failed" and task.tries < _TRIES:
@@ -192,9 +192,9 @@ class Dispatcher:
             _log.warning(f"{task.clip.source}: {outcome.error}; the others go on")
             self._note(task, "failed", outcome)
         else:
-            self._note(task, "left", Outcome(state="stopped"))
+            self._note(task, "left", ClipOutcome(state="stopped"))
 
-    def _note(self, task: _Task, state: Any, outcome: Outcome) -> None:
+    def _note(self, task: _Task, state: Any, outcome: ClipOutcome) -> None:
         self.results.append(
             ClipResult(
                 source=task.clip.source,
@@ -223,7 +223,7 @@ class Dispatcher:
         self._start()
         if worker.task is not None:
             remove_parts(worker.task.clip)
-            died = Outcome(state="failed", error=f"its worker {_DIED}")
+            died = ClipOutcome(state="failed", error=f"its worker {_DIED}")
             self._settle(worker.task, died, worker)
 
     def _not_opened(self, worker: _Worker, why: str) -> None:
@@ -243,7 +243,7 @@ class Dispatcher:
             raise EngineError(self._why_not)
         for task in self._waiting:
             nobody = f"no worker is left: {self._why_not}"
-            self._note(task, "failed", Outcome(state="failed", error=nobody))
+            self._note(task, "failed", ClipOutcome(state="failed", error=nobody))
         self._waiting.clear()
 
     def _stop(self) -> None:
@@ -260,4 +260,4 @@ class Dispatcher:
             self._waiting.append(worker.task)
             remove_parts(worker.task.clip)
         for task in self._waiting:
-            self._note(task, "left", Outcome(state="stopped"))
+            self._note(task, "left", ClipOutcome(state="stopped"))

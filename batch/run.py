@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from derain.batch.clips import Clip, Recipe, find_clips, to_do
+from derain.batch.clips import Clip, ClipRecipe, find_clips, to_do
 from derain.batch.cluster import joined, places
 from derain.batch.dispatch import Dispatcher
 from derain.batch.options import BatchOptions
@@ -45,7 +45,7 @@ def run_batch(
     """
     started = time.perf_counter()
     folder = Path(bundle).absolute()
-    recipe = Recipe.of(Bundle.open(folder), options)
+    recipe = ClipRecipe.of(Bundle.open(folder), options)
     clips = find_clips(sources, output)
     left = to_do(clips, recipe, force=options.force)
     current = len(clips) - len(left)

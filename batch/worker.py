@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from derain.batch.clips import Clip, Recipe, Record
+from derain.batch.clips import Clip, ClipRecipe, ClipRecord
 from derain.batch.storage import ANY_ERROR, Place, line
 from derain.core.errors import DerainError, StreamError
 from derain.runtime.derainer import Derainer
@@ -27,7 +27,7 @@ _RANDOM_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ClipOutcome:
     """What became of a clip.
 
     Attributes:
@@ -56,7 +56,7 @@ class ClipWorker:
     def __init__(
         self,
         bundle: str,
-        recipe: Recipe,
+        recipe: ClipRecipe,
         options: RunKeywords,
         *,
         stopped: Callable[[], bool] = lambda: False,
@@ -81,7 +81,7 @@ class ClipWorker:
         assert self._derainer is not None
         return self._derainer.description
 
-    def derain(self, clip: Clip) -> Outcome:
+    def derain(self, clip: Clip) -> ClipOutcome:
         """Derain a clip, beside its result, which is there in the end or is not."""
         assert self._derainer is not None
         started = time.perf_counter()
@@ -92,11 +92,11 @@ class ClipWorker:
         except ANY_ERROR as error:  # a bug, too: the other clips go on all the same
             _log.debug(f"{clip.source} failed", exc_info=error)
             text = _reason(error).replace(part, result.path.rpartition("/")[2])
-            return Outcome(state="failed", error=text)
+            return ClipOutcome(state="failed", error=text)
         seconds = time.perf_counter() - started
         if frames is None:
-            return Outcome(state="stopped", seconds=seconds)
-        return Outcome(state="done", frames=frames, seconds=seconds)
+            return ClipOutcome(state="stopped", seconds=seconds)
+        return ClipOutcome(state="done", frames=frames, seconds=seconds)
 
     def _derain(
         self, clip: Clip, result: Place, part_name: str, scratch: Path
@@ -118,7 +118,7 @@ class ClipWorker:
                 )
             if self._stopped():
                 return None
-            record = Record(
+            record = ClipRecord(
                 source=str(source),
                 stamp=stamp,
                 source_sha256=hashed,

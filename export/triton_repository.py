@@ -49,6 +49,7 @@ def add_to_repository(bundle: Bundle, repository: Path, options: TritonOptions) 
             f"{bundle.folder} has a memory: for Triton its graph must change, which an "
             "engine cannot; leave out --engine"
         )
+    plan = _plan(bundle) if options.engine else None
     config = make_config(bundle, name, inputs, outputs, options)
     text = config_text(config)
     check_config(text, inputs, outputs)
@@ -66,8 +67,8 @@ def add_to_repository(bundle: Bundle, repository: Path, options: TritonOptions) 
         (aside / "warmup" / WARM_UP).write_bytes(golden.tobytes())
         version = aside / _VERSION
         version.mkdir()
-        if options.engine:
-            shutil.copyfile(_plan(bundle), version / "model.plan")
+        if plan is not None:
+            shutil.copyfile(plan, version / "model.plan")
         elif changed:
             onnx.save(model, version / "model.onnx")
         else:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from derain.batch.clips import Recipe, Record, find_clips, to_do
+from derain.batch.clips import ClipRecipe, ClipRecord, find_clips, to_do
 from derain.batch.storage import Place
 from derain.batch.worker import ClipWorker
 from derain.core.bundle import Bundle
@@ -98,7 +98,7 @@ def test_two_clips_of_one_name_are_one_line(clip_folder):
 @pytest.fixture
 def done(clip_folder, tmp_path, bundles, options):
     """All clips, done once: the list of them, and the recipe."""
-    recipe = Recipe.of(Bundle.open(bundles("darken")), options())
+    recipe = ClipRecipe.of(Bundle.open(bundles("darken")), options())
     clips = find_clips([str(clip_folder)], str(tmp_path / "out"))
     worker = ClipWorker(str(bundles("darken")), recipe, options().run_keywords())
     assert worker.open() == ""
@@ -128,12 +128,12 @@ def test_what_is_missing_or_torn_is_to_do(done):
 def test_another_bundle_or_option_makes_all_to_do(done, bundles, options):
     clips, _ = done
     bundle = Bundle.open(bundles("darken"))
-    assert len(left(clips, Recipe.of(bundle, options(crf=30)))) == 3
-    assert left(clips, Recipe.of(bundle, options(cpus_per_actor=4, actors=2))) == []
+    assert len(left(clips, ClipRecipe.of(bundle, options(crf=30)))) == 3
+    assert left(clips, ClipRecipe.of(bundle, options(cpus_per_actor=4, actors=2))) == []
     other = Bundle.open(bundles("identity"))
-    assert len(left(clips, Recipe.of(other, options()))) == 3
+    assert len(left(clips, ClipRecipe.of(other, options()))) == 3
     more = options(bundles=(bundles("dynamic"),))
-    assert len(left(clips, Recipe.of(bundle, more))) == 3
+    assert len(left(clips, ClipRecipe.of(bundle, more))) == 3
 
 
 def test_a_clip_that_was_touched_is_read_and_one_that_changed_is_to_do(
@@ -142,9 +142,9 @@ def test_a_clip_that_was_touched_is_read_and_one_that_changed_is_to_do(
     clips, recipe = done
     source = Place.of(clips[0].source)
     os.utime(source.path, (1, 1))
-    before = Record.from_json(Place.of(clips[0].record).read())
+    before = ClipRecord.from_json(Place.of(clips[0].record).read())
     assert left(clips, recipe) == []
-    after = Record.from_json(Place.of(clips[0].record).read())
+    after = ClipRecord.from_json(Place.of(clips[0].record).read())
     assert before.stamp != after.stamp
     assert after.stamp == source.stamp()
     make_video(source.path, 5)
@@ -166,7 +166,7 @@ def test_a_file_of_another_program_is_not_replaced_unasked(
     (tmp_path / "out" / "deep").mkdir(parents=True)
     for name in ("a.mp4", "deep/b.mp4"):
         (tmp_path / "out" / name).write_bytes(b"mine")
-    recipe = Recipe.of(Bundle.open(bundles("darken")), options())
+    recipe = ClipRecipe.of(Bundle.open(bundles("darken")), options())
     clips = find_clips([str(clip_folder)], str(tmp_path / "out"))
     with pytest.raises(ConfigError, match=r"a\.mp4 \(and 1 more\) was not written"):
         to_do(clips, recipe, force=False)

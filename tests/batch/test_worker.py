@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from derain.batch.clips import Recipe, Record, find_clips
+from derain.batch.clips import ClipRecipe, ClipRecord, find_clips
 from derain.batch.worker import ClipWorker, part_name, remove_parts
 from derain.core.bundle import Bundle
 from derain.core.sizes import Size
@@ -18,7 +18,7 @@ def worker(options):
     """Opens a worker: ``worker(bundle, stopped=...)``."""
 
     def opened(bundle, stopped=lambda: False, **changes):
-        recipe = Recipe.of(Bundle.open(bundle), options(**changes))
+        recipe = ClipRecipe.of(Bundle.open(bundle), options(**changes))
         keywords = options(**changes).run_keywords()
         found = ClipWorker(str(bundle), recipe, keywords, stopped=stopped)
         assert found.open() == ""
@@ -105,7 +105,7 @@ def test_clips_and_results_anywhere(worker, clip_folder, bundles, tmp_path, form
         files = {f.removeprefix(there): system.cat_file(f) for f in system.find(there)}
         assert sorted(files) == ["/deep/b.mp4", "/deep/b.mp4.derain.json"]
         assert files["/deep/b.mp4"] == (tmp_path / "near" / "b.mp4").read_bytes()
-        record = Record.from_json(files["/deep/b.mp4.derain.json"])
+        record = ClipRecord.from_json(files["/deep/b.mp4.derain.json"])
         assert record.frames == 3
         found.derain(far)  # once more, over it
         assert len(system.find(there)) == 2
@@ -183,12 +183,12 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(bundles, tmp_path, make_vide
     source = make_video(tmp_path / "in.mp4", 200)
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (9000,) * 2)\n"
-        "from derain.batch.clips import Recipe, find_clips\n"
+        "from derain.batch.clips import ClipRecipe, find_clips\n"
         "from derain.batch.options import BatchOptions\n"
         "from derain.batch.worker import ClipWorker\n"
         "bundle, source, out = sys.argv[1:]\n"
         "options = BatchOptions(backend='onnxruntime', crf=1).run_keywords()\n"
-        "worker = ClipWorker(bundle, Recipe(bundle_sha256='', options={}), options)\n"
+        "worker = ClipWorker(bundle, ClipRecipe(bundle_sha256='', options={}), options)\n"
         "assert worker.open() == ''\n"
         "print(worker.derain(find_clips([source], out)[0]))\n"
     )

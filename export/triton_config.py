@@ -114,7 +114,8 @@ def _add_sequences(
 def _add_warm_up(config: Any, bundle: Bundle, inputs: _Tensors, batches: bool) -> None:
     """Have Triton derain the golden frame before it says that the model is ready."""
     height, width = bundle.golden_frames()[0].shape[:2]
-    warm_up = config.model_warmup.add(name="golden frame", batch_size=int(batches))
+    # Triton skips a batch of 0 in silence, also where nothing is batched.
+    warm_up = config.model_warmup.add(name="golden frame", batch_size=1)
     for tensor in inputs.values():
         given = warm_up.inputs[tensor.name]
         given.data_type = _kind(tensor)

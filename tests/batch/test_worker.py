@@ -188,7 +188,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(bundles, tmp_path, make_vide
         "from derain.batch.worker import ClipWorker\n"
         "bundle, source, out = sys.argv[1:]\n"
         "options = BatchOptions(backend='onnxruntime', crf=1).run_keywords()\n"
-        "worker = ClipWorker(bundle, ClipRecipe(bundle_sha256='', options={}), options)\n"
+        "recipe = ClipRecipe(bundle_sha256='', options={})\n"
+        "worker = ClipWorker(bundle, recipe, options)\n"
         "assert worker.open() == ''\n"
         "print(worker.derain(find_clips([source], out)[0]))\n"
     )

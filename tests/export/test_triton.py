@@ -89,6 +89,7 @@ def test_sizes_that_are_free_stay_free(added, bundles):
 def test_it_is_warmed_up_with_the_golden_frame(added, bundles):
     folder, config = added(bundles("darken"))
     (warm_up,) = config.model_warmup
+    assert warm_up.batch_size == 1
     given = warm_up.inputs["frame"]
     golden, _ = Bundle.open(bundles("darken")).golden_frames()
     content = (folder / "warmup" / given.input_data_file).read_bytes()

@@ -202,6 +202,7 @@ class Dispatcher:
                 state=state,
                 frames=outcome.frames,
                 seconds=outcome.seconds,
+                cpu_seconds=outcome.cpu_seconds,
                 tries=task.tries,
                 error=outcome.error,
             )

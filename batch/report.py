@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from derain.core.tables import text_table
 
+_ROUNDED = ("seconds", "cpu_seconds")
 _SHOWN = 40  # rows: a screen; more are in the JSON
 
 
@@ -21,6 +22,7 @@ class ClipResult:
         state: ``left``: there was no time for it.
         frames: Of the result.
         seconds: How long it took; of the last try.
+        cpu_seconds: Processor time of all threads of its worker.
         tries: How often it was tried.
         error: One line; empty unless it failed.
     """
@@ -30,6 +32,7 @@ class ClipResult:
     state: Literal["done", "failed", "left"]
     frames: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     tries: int = 0
     error: str = ""
 
@@ -87,7 +90,8 @@ class BatchReport:
             "lost_workers": self.lost_workers,
             "stopped_by": self.stopped_by,
             "clips": [
-                {**asdict(clip), "seconds": round(clip.seconds, 3)}
+                asdict(clip)
+                | {name: round(getattr(clip, name), 3) for name in _ROUNDED}
                 for clip in self.clips
             ],
         }

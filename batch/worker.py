@@ -34,12 +34,14 @@ class ClipOutcome:
         state: ``stopped``: there was no time to finish; nothing is left of it.
         frames: Of the result.
         seconds: How long it took.
+        cpu_seconds: Processor time of all threads.
         error: One line; empty unless it failed.
     """
 
     state: Literal["done", "failed", "stopped"]
     frames: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     error: str = ""
 
 
@@ -84,7 +86,7 @@ class ClipWorker:
     def derain(self, clip: Clip) -> ClipOutcome:
         """Derain a clip, beside its result, which is there in the end or is not."""
         assert self._derainer is not None
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         result, part = Place.of(clip.result), part_name(clip)
         try:
             with tempfile.TemporaryDirectory(prefix="derain-batch-") as scratch:
@@ -94,9 +96,12 @@ class ClipWorker:
             text = _reason(error).replace(part, result.path.rpartition("/")[2])
             return ClipOutcome(state="failed", error=text)
         seconds = time.perf_counter() - started
+        cpu_seconds = time.process_time() - cpu_started
         if frames is None:
             return ClipOutcome(state="stopped", seconds=seconds)
-        return ClipOutcome(state="done", frames=frames, seconds=seconds)
+        return ClipOutcome(
+            state="done", frames=frames, seconds=seconds, cpu_seconds=cpu_seconds
+        )
 
     def _derain(
         self, clip: Clip, result: Place, part_name: str, scratch: Path

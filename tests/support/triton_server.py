@@ -43,6 +43,13 @@ def find_server():
     stub = folder / "python_backend_stubs" / version / "triton_python_backend_stub"
     if not stub.is_file():
         pytest.skip(f"nvidia-pytriton has no backend for Python {version}")
+    for program in (folder / "bin" / "tritonserver", stub):
+        found = subprocess.run(
+            ["ldd", str(program)], capture_output=True, text=True, check=False
+        )
+        missing = re.findall(r"(\S+) => not found", found.stdout)
+        if found.returncode or missing:
+            pytest.skip(f"{program.name} does not run here: no {', '.join(missing)}")
     return folder, stub
 
 

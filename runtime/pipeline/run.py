@@ -129,17 +129,16 @@ class _Run:
                     "counts"
                 )
             given = self._bundle
-            if isinstance(given, Derainer):
-                bundle = given.bundle
-            else:
-                bundle = given if isinstance(given, Bundle) else Bundle.open(given)
+            if isinstance(given, (str, Path)):
+                given = Bundle.open(given)
+            bundle = given if isinstance(given, Bundle) else given.bundle
             others = [Bundle.open(Path(path)) for path in options.bundles]
             check_room(info, (bundle, *others), options.max_latency_ms)
             load = partial(Derainer, backend=options.backend, threads=options.threads)
-            if isinstance(given, Derainer):
-                derainer = given
+            if isinstance(given, Bundle):
+                derainer = stack.enter_context(load(given))
             else:
-                derainer = stack.enter_context(load(bundle))
+                derainer = given
             if options.backend != AUTO and derainer.advice is not None:
                 _log.warning(derainer.advice)
             choice = stack.enter_context(closing(BundleChoice(derainer, others, load)))

@@ -89,7 +89,13 @@ class ClipWorker:
         started, cpu_started = time.perf_counter(), time.process_time()
         result, part = Place.of(clip.result), part_name(clip)
         try:
-            with tempfile.TemporaryDirectory(prefix="derain-batch-") as scratch:
+            is_local = result.is_local and Place.of(clip.source).is_local
+            # None where none is needed: a worker that is killed leaves it.
+            with (
+                contextlib.nullcontext("")
+                if is_local
+                else tempfile.TemporaryDirectory(prefix="derain-batch-")
+            ) as scratch:
                 frames = self._derain(clip, result, part, Path(scratch))
         except ANY_ERROR as error:  # a bug, too: the other clips go on all the same
             _log.debug(f"{clip.source} failed", exc_info=error)

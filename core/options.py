@@ -70,6 +70,12 @@ def option(
     return field(default=default, metadata={_KEY: known})
 
 
+def option_of(cls: type[Any], name: str) -> Any:
+    """A field that is the option `name` of `cls` in another command, too."""
+    (found,) = (each for each in described(cls) if each.name == name)
+    return field(default=found.default, metadata=found.metadata)
+
+
 def described(cls: type[Any]) -> list[Field[Any]]:
     """The fields of `cls` that `option` made."""
     return [each for each in fields(cls) if _KEY in each.metadata]

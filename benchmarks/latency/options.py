@@ -60,7 +60,7 @@ class BenchmarkOptions:
         (),
         "What runs bundles; repeat for more.  [default: all that are there]",
         names=("--backend",),
-        kind=click.Choice(list(BACKENDS)),
+        kind=click.Choice([name for name, row in BACKENDS.items() if not row.address]),
         multiple=True,
     )
     threads: int = option(

@@ -134,13 +134,14 @@ def usable_backends(options: BenchmarkOptions) -> tuple[list[str], dict[str, str
     """The backends to measure, and why others are not."""
     if options.backends:
         return list(options.backends), {}
+    here = [name for name, entry in BACKENDS.items() if not entry.address]
     others = {}
-    for name in BACKENDS:
+    for name in here:
         try:
             check_backend(name)
         except (EngineError, MissingDependencyError) as error:
             others[name] = str(error)
-    return [name for name in BACKENDS if name not in others], others
+    return [name for name in here if name not in others], others
 
 
 def usable_candidates(

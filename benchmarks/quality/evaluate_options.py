@@ -10,7 +10,8 @@ import click
 
 from derain.core.commands import COUNT, THREADS
 from derain.core.options import option
-from derain.runtime.backends import AUTO, BACKENDS, REFERENCE
+from derain.runtime.backends import REFERENCE
+from derain.runtime.backends.choice import BackendChoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ class EvaluateOptions:
     backend: str = option(
         REFERENCE,
         "What runs bundles.",
-        kind=click.Choice([AUTO, *BACKENDS]),
+        kind=BackendChoice(),
         show_default=True,
     )
     dry: bool = option(False, "Derain the clean pictures instead.")

@@ -16,6 +16,7 @@ from derain.core.errors import ConfigError
 from derain.core.numbers import rate, shortened
 from derain.core.options import option
 from derain.runtime.backends import AUTO, BACKENDS
+from derain.runtime.backends.choice import BackendChoice
 from derain.runtime.video.sink_options import DEFAULT_CRF
 
 View = Literal["derained", "side-by-side", "split", "rain"]
@@ -123,7 +124,7 @@ class RunOptions:
     backend: str = option(
         AUTO,
         f"What runs the network; auto: the fastest that works here. {_BACKENDS_HELP}.",
-        kind=click.Choice([AUTO, *BACKENDS]),
+        kind=BackendChoice(),
         show_default=True,
     )
     threads: int = option(

@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(
-    bundle: Bundle | Path | str,
+    bundle: Bundle | Derainer | Path | str,
     source: Path | str,
     sinks: Path | str | Sequence[Path | str] = (),
     *,
@@ -55,7 +55,9 @@ def run(
     """Derain the frames of a source into one or several sinks, to the end.
 
     Args:
-        bundle: The folder that ``derain-export`` made, or an opened `Bundle`.
+        bundle: The folder that ``derain-export`` made, or an opened `Bundle`; or what
+            `derain.load` made of it, which stays open, and whose backend and threads
+            are taken.
         source: Rainy frames: a path, a glob or an URI, as ``derain-run --source``.
         sinks: Where the result goes, as ``derain-run --sink``: one or several.
         stopped: Asked before every frame, and while none comes, whether to stop here.
@@ -90,7 +92,7 @@ def run(
 class _Run:
     def __init__(
         self,
-        bundle: Bundle | Path | str,
+        bundle: Bundle | Derainer | Path | str,
         source: str,
         sinks: Sequence[str],
         options: RunOptions,
@@ -135,13 +137,17 @@ class _Run:
                     "--max-latency-ms is for live sources; of a file, every frame "
                     "counts"
                 )
-            bundle = self._bundle
-            if not isinstance(bundle, Bundle):
-                bundle = Bundle.open(Path(bundle))
+            given = self._bundle
+            if isinstance(given, (str, Path)):
+                given = Bundle.open(given)
+            bundle = given if isinstance(given, Bundle) else given.bundle
             others = [Bundle.open(Path(path)) for path in options.bundles]
             check_room(info, (bundle, *others), options.max_latency_ms)
             load = partial(Derainer, backend=options.backend, threads=options.threads)
-            derainer = stack.enter_context(load(bundle))
+            if isinstance(given, Bundle):
+                derainer = stack.enter_context(load(given))
+            else:
+                derainer = given
             if options.backend != AUTO and derainer.advice is not None:
                 _log.warning(derainer.advice)
             choice = stack.enter_context(closing(BundleChoice(derainer, others, load)))

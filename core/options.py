@@ -70,6 +70,12 @@ def option(
     return field(default=default, metadata={_KEY: known})
 
 
+def same_option(cls: type[Any], name: str) -> Any:
+    """A field that is the option `name` of another command, whose options are `cls`."""
+    (known,) = (each for each in fields(cls) if each.name == name)
+    return field(default=known.default, metadata=known.metadata)
+
+
 def described(cls: type[Any]) -> list[Field[Any]]:
     """The fields of `cls` that `option` made."""
     return [each for each in fields(cls) if _KEY in each.metadata]

@@ -58,7 +58,8 @@ class GraphCounts:
         parameters: Numbers in constant floating-point tensors, the constants of the
             frame's conversion included; BatchNorm may have been folded.
         nodes: What each costs, functions inlined.
-        least_bytes: Frame in, frame out and parameters, once: nothing can move less.
+        least_bytes: Frame in, frame out, what is remembered in and out, and parameters,
+            once: nothing can move less.
     """
 
     pixels: int
@@ -92,7 +93,8 @@ def count_graph(path: Path) -> GraphCounts:
     tensors = _Tensors(model.graph)
     nodes = tuple(_cost(node, tensors) for node in model.graph.node)
     frame = tensors.shape(model.graph.input[0].name)
-    ends = [model.graph.input[0].name, model.graph.output[0].name]
+    given = [value.name for value in (*model.graph.input, *model.graph.output)]
+    ends = [name for name in given if name not in tensors.constants]
     weights = [t for t in model.graph.initializer if t.data_type in _FLOATS]
     weight_bytes = sum(tensors.bytes(t.name) for t in weights)
     return GraphCounts(

@@ -17,6 +17,7 @@ from derain.benchmarks.latency.candidates import (
 )
 from derain.benchmarks.latency.options import BenchmarkOptions
 from derain.benchmarks.latency.prepare import NetworkSpec, Prepared
+from derain.benchmarks.own_network import OwnNetwork
 from derain.core.bundle import Bundle
 from derain.core.errors import (
     BenchmarkError,
@@ -88,7 +89,11 @@ def plan_cases(
         models: Names in the registry, or ``package.module:Class``.
         bundles: Bundles made elsewhere.
         options: How to measure.
+
+    Raises:
+        ConfigError: Options are for a network of the user's own, and there is none.
     """
+    own = OwnNetwork.of(options, own=any(":" in model for model in models))
     cases = [
         PlannedCase(
             NetworkSpec(
@@ -99,6 +104,7 @@ def plan_cases(
                 or not _has_weights(model, options),
                 calibration=options.calibration,
                 calibrate_on=options.calibrate_on,
+                own=own if ":" in model else OwnNetwork(),
             )
         )
         for model in models
@@ -232,4 +238,5 @@ def _spec(
         random_weights=case.network.random_weights,
         file=file,
         backend=backend,
+        own=case.network.own,
     )

@@ -16,6 +16,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
+from derain.benchmarks.own_network import OwnNetwork
 from derain.benchmarks.quality.evaluate_options import EvaluateOptions
 from derain.core.bundle import Bundle
 from derain.core.errors import ConfigError, UnknownNameError
@@ -63,7 +64,8 @@ def open_derainer(
     """
     if isinstance(evaluated, nn.Module):
         name, network = type(evaluated).__name__, evaluated.eval()
-        opened = _with_memory(network, options.facts(), options)
+        own = OwnNetwork.of(options, own=True)
+        opened = _with_memory(network, own.facts, own)
     elif is_network(evaluated):
         assert isinstance(evaluated, str)  # `is_network` says so
         name, opened = f"{evaluated}, PyTorch", _named(evaluated, options)
@@ -103,32 +105,31 @@ def check_options(evaluated: Iterable[Evaluated], options: EvaluateOptions) -> N
         for each in evaluated
         if isinstance(each, nn.Module) or is_network(each)
     )
-    options.own_network().check(own=own)
+    OwnNetwork.of(options, own=own)
 
 
 def _named(model: str, options: EvaluateOptions) -> ClipDerainer:
     weights = options.weights
     if options.threads:
         torch.set_num_threads(options.threads)
-    own = model not in MODELS
-    facts = options.facts() if own else MODELS[model].facts
-    if not own and weights is not None and (weights / STATE).is_file():
-        return _with_memory(load_average(model, weights), facts, options)
+    own = OwnNetwork.of(options, own=True) if model not in MODELS else OwnNetwork()
+    facts = MODELS[model].facts if model in MODELS else own.facts
+    if model in MODELS and weights is not None and (weights / STATE).is_file():
+        return _with_memory(load_average(model, weights), facts, own)
     loaded = open_network(
         model,
         weights=weights,
         facts=facts,
-        window=(options.window or 1) if own else 1,
-        look_ahead=(options.look_ahead or 0) if own else 0,
+        window=own.window,
+        look_ahead=own.look_ahead,
     )
     return _derains(loaded.network, facts, loaded.video)
 
 
 def _with_memory(
-    network: nn.Module, facts: NetworkFacts, options: EvaluateOptions
+    network: nn.Module, facts: NetworkFacts, own: OwnNetwork
 ) -> ClipDerainer:
-    window, look_ahead = options.window or 1, options.look_ahead or 0
-    video = open_video(network, facts, window=window, look_ahead=look_ahead)
+    video = open_video(network, facts, window=own.window, look_ahead=own.look_ahead)
     return _derains(network, facts, video)
 
 

@@ -10,7 +10,6 @@ import click
 
 from derain.core.options import option, same_option
 from derain.export.options import ExportOptions
-from derain.models.registry import NetworkFacts
 from derain.runtime.backends import AUTO, BACKENDS, REFERENCE
 
 
@@ -70,22 +69,6 @@ class EvaluateOptions:
     window: int | None = same_option(ExportOptions, "window")
     look_ahead: int | None = same_option(ExportOptions, "look_ahead")
     threads: int = option(0, "0: one a core.", kind=click.IntRange(0))
-
-    def own_network(self) -> ExportOptions:
-        """What is said of a network of the user's own."""
-        return ExportOptions(
-            bgr=self.bgr,
-            rain=self.rain,
-            output_index=self.output_index,
-            multiple_of=self.multiple_of,
-            minimum=self.minimum,
-            window=self.window,
-            look_ahead=self.look_ahead,
-        )
-
-    def facts(self) -> NetworkFacts:
-        """How to feed a network of the user's own."""
-        return self.own_network().facts()
 
 
 class EvaluateKeywords(TypedDict, total=False):

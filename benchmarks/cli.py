@@ -38,6 +38,7 @@ def main() -> None:
       derain-bench --model qsnet --size 1280x720
       derain-bench --models all --size 512x512 --output all.json --plots plots/
       derain-bench --bundle qsnet-fp16-1280x720 --backend tensorrt
+      derain-bench --together --bundle a-fp32-640x360 --bundle b-fp32-640x360
       derain-bench compare before.json after.json --fail-above 5
       derain-bench runtime --bundle qsnet-fp32-1280x720
       derain-bench states --size 1280x720

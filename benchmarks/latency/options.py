@@ -47,6 +47,7 @@ class BenchmarkOptions:
         warm_up: Most seconds until a row has settled.
         one_process: All rows in this process.
         work: Folder to export into; none: a temporary one.
+        together: Bundles of one size take turns in one table.
         quick: A first answer: `QUICK` where nothing else was asked for.
     """
 
@@ -143,6 +144,10 @@ class BenchmarkOptions:
         "one]",
         kind=click.Path(path_type=Path),
     )
+    together: bool = option(
+        False,
+        "Bundles of one size take turns in one table, whatever their networks.",
+    )
     quick: bool = option(
         False,
         "A first answer, for a small network: three rows, few "
@@ -217,6 +222,7 @@ class BenchmarkKeywords(TypedDict, total=False):
     warm_up: float
     one_process: bool
     work: str | Path | None
+    together: bool
     quick: bool
 
 

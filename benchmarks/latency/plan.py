@@ -30,6 +30,7 @@ from derain.runtime.backends import BACKENDS, check_backend
 from derain.runtime.cuda.probe import has_cuda_device
 
 _ALL = "all"
+SEVERAL = "several networks"  # what a case of bundles that belong together is called
 
 # A network's name or ``package.module:Class``, a bundle or its folder, or ``all``.
 Target: TypeAlias = str | Path | Bundle
@@ -110,6 +111,7 @@ def plan_cases(
         for model in models
         for size in options.size
     ]
+    joint: list[PlannedCase] = []  # those of several networks
     for bundle in bundles:
         manifest = bundle.manifest
         at_home = [
@@ -119,9 +121,13 @@ def plan_cases(
             and case.network.size in manifest.sizes
         ]
         if not at_home:
-            network = NetworkSpec(model=manifest.model, size=manifest.sizes.optimum)
-            at_home = [PlannedCase(network, exports=False)]
+            size = manifest.sizes.optimum
+            at_home = [each for each in joint if each.network.size == size]
+        if not at_home:
+            model = SEVERAL if options.together else manifest.model
+            at_home = [PlannedCase(NetworkSpec(model=model, size=size), exports=False)]
             cases += at_home
+            joint += at_home if options.together else []
         for case in at_home:
             case.bundles.append(bundle)
     return cases

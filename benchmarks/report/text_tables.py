@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from derain.benchmarks.analysis.limits import JetsonVerdict, NetworkLimits
+from derain.benchmarks.latency.percentiles import speed_up
 from derain.benchmarks.report.record import CandidateResult, Case, Record
 from derain.core.tables import csv_table, latex_table, markdown_table, text_table
 
@@ -221,6 +222,7 @@ def _below(case: Case) -> list[str]:
             notes.append(f"pictures come {late} late (look-ahead)")
         if notes:
             lines.append(f"  {row.key}: {'; '.join(notes)}")
+    lines += _of_the_first(case)
     for row in case.rows:
         if len(row.split_ms) > 1:
             stages = [f"{k} {milliseconds(v)}" for k, v in row.split_ms.items()]
@@ -235,6 +237,22 @@ def _below(case: Case) -> list[str]:
             )
     if case.limits is not None:
         lines += _limits(case.limits, case.parameters)
+    return lines
+
+
+def _of_the_first(case: Case) -> list[str]:
+    """How fast the first row is, held against others, where PyTorch took no part."""
+    first, *others = [row for row in case.rows if row.rounds_ms] or [None]
+    if first is None or any(row.speed_up is not None for row in case.rows):
+        return []
+    lines = []
+    for other in others:
+        assert other is not None  # only the first may be
+        speed = speed_up(first.rounds_ms, other.rounds_ms)
+        lines.append(
+            f"  {first.key} is {speed.ratio:.2f} [{speed.low:.2f}-{speed.high:.2f}] "
+            f"times as fast as {other.key}"
+        )
     return lines
 
 

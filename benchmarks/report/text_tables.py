@@ -242,12 +242,12 @@ def _below(case: Case) -> list[str]:
 
 def _of_the_first(case: Case) -> list[str]:
     """How fast the first row is, held against others, where PyTorch took no part."""
-    first, *others = [row for row in case.rows if row.rounds_ms] or [None]
-    if first is None or any(row.speed_up is not None for row in case.rows):
+    rows = [row for row in case.rows if row.rounds_ms]
+    if not rows or any(row.speed_up is not None for row in case.rows):
         return []
+    first, *others = rows
     lines = []
     for other in others:
-        assert other is not None  # only the first may be
         speed = speed_up(first.rounds_ms, other.rounds_ms)
         lines.append(
             f"  {first.key} is {speed.ratio:.2f} [{speed.low:.2f}-{speed.high:.2f}] "

@@ -202,10 +202,12 @@ def test_rows_that_fail_are_rows_with_their_errors(measured):
     )
 
 
-def test_a_network_over_a_window_is_measured_in_every_row(measured):
-    folder, _ = measured
+def test_a_network_over_a_window_is_measured_in_every_row(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    (tmp_path / "nets.py").write_text(NETWORK)
     done = bench(
-        folder,
+        tmp_path,
         *("--model", "nets:Windowed", "--size", "32x24", *FAST, "--json"),
         *("--window", "3", "--look-ahead", "1", "--threads", "1"),
         *("--row", "eager", "--row", "plain-onnx", "--row", "bundle-fp32"),

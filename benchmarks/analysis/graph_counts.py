@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, inliner, shape_inference
+from onnxscript import optimizer
 
 from derain.core.errors import BenchmarkError
 
@@ -89,6 +90,14 @@ def count_graph(path: Path) -> GraphCounts:
             range of sizes.
     """
     model = inliner.inline_local_functions(onnx.load(path))
+    try:
+        return _count(model)
+    except BenchmarkError:
+        # Sizes that are worked out in the graph, as PyTorch writes a pixel unshuffle.
+        return _count(optimizer.optimize(model, onnx_shape_inference=True))
+
+
+def _count(model: onnx.ModelProto) -> GraphCounts:
     model = shape_inference.infer_shapes(model, data_prop=True)
     tensors = _Tensors(model.graph)
     nodes = tuple(_cost(node, tensors) for node in model.graph.node)

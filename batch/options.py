@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import click
-
-from derain.core.options import option, option_of
+from derain.core.commands import Number, Whole
+from derain.core.options import option, same_option
 from derain.runtime.pipeline.options import Gating, RunKeywords, RunOptions, View
 
 
@@ -25,20 +24,20 @@ class BatchOptions:
         None,
         "How many clips are derained at a time, each by a process that holds BUNDLE.  "
         "[default: as many as there are cores, or room in the cluster]",
-        kind=click.IntRange(min=1),
+        kind=Whole(1, 10**5),
         metavar="N",
     )
     cpus_per_actor: float = option(
         1.0,
         "Cores of each; the network takes as many threads, and at least one.",
-        kind=click.FloatRange(min=0),
+        kind=Number(0, 1024),
         metavar="N",
         show_default=True,
     )
     gpus_per_actor: float = option(
         0.0,
         "GPUs of each: 1, or 0.25 for four that share one.",
-        kind=click.FloatRange(min=0),
+        kind=Number(0, 1024),
         metavar="N",
         show_default=True,
     )
@@ -48,14 +47,14 @@ class BatchOptions:
         "Without, Ray runs on this machine for as long as the batch.",
         metavar="ADDRESS",
     )
-    resize: bool = option_of(RunOptions, "resize")
-    bundles: Sequence[Path | str] = option_of(RunOptions, "bundles")
-    view: View = option_of(RunOptions, "view")
-    gate: Gating = option_of(RunOptions, "gate")
-    limit: int | None = option_of(RunOptions, "limit")
-    fps: Fraction | float | str | None = option_of(RunOptions, "fps")
-    crf: int = option_of(RunOptions, "crf")
-    backend: str = option_of(RunOptions, "backend")
+    resize: bool = same_option(RunOptions, "resize")
+    bundles: Sequence[Path | str] = same_option(RunOptions, "bundles")
+    view: View = same_option(RunOptions, "view")
+    gate: Gating = same_option(RunOptions, "gate")
+    limit: int | None = same_option(RunOptions, "limit")
+    fps: Fraction | float | str | None = same_option(RunOptions, "fps")
+    crf: int = same_option(RunOptions, "crf")
+    backend: str = same_option(RunOptions, "backend")
     force: bool = option(
         False,
         "Replace results that another program has written or changed. Those of "

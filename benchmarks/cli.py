@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from derain.benchmarks.latency.candidates import CANDIDATES
-from derain.benchmarks.latency.options import BenchmarkOptions
+from derain.benchmarks.latency.options import DEFAULT_SIZE, BenchmarkOptions
 from derain.core.commands import SIZE, THREADS, Command, DefaultGroup, Number, Whole
 from derain.core.errors import BenchmarkError
 from derain.core.lazy import requires
@@ -38,8 +38,10 @@ def main() -> None:
       derain-bench --model qsnet --size 1280x720
       derain-bench --models all --size 512x512 --output all.json --plots plots/
       derain-bench --bundle qsnet-fp16-1280x720 --backend tensorrt
+      derain-bench --together --bundle a-fp32-640x360 --bundle b-fp32-640x360
       derain-bench compare before.json after.json --fail-above 5
       derain-bench runtime --bundle qsnet-fp32-1280x720
+      derain-bench states --size 1280x720
       derain-bench bytes qsnet-fp16-tensorrt-1280x720
     """  # noqa: D301 - \b is click's mark for text that is not wrapped
 
@@ -173,6 +175,34 @@ def runtime(bundle: Path | None, frames: int, threads: int, as_json: bool) -> No
     from derain.benchmarks.latency.runtime_cost import measure_runtime
 
     cost = measure_runtime(bundle, frames, threads)
+    click.echo(_json(cost) if as_json else cost.text())
+
+
+@main.command(cls=Command)
+@click.option("--size", type=SIZE, default=DEFAULT_SIZE, show_default=True)
+@click.option(
+    "--rounds",
+    type=Whole(3, 10**6),
+    default=40,
+    show_default=True,
+    help="How often the two take turns, a frame each.",
+)
+@click.option(
+    "--threads",
+    type=Whole(1, 1024),
+    default=1,
+    show_default=True,
+    help="Processor threads; with one, processor time is that of the frame alone.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def states(size: Size, rounds: int, threads: int, as_json: bool) -> None:
+    """Measure what a memory costs: a network with states and without, taking turns."""
+    if size.width % 2 or size.height % 2:
+        raise click.UsageError("--size: width and height must be even")
+    with requires("export"):
+        from derain.benchmarks.latency.states_cost import measure_states
+
+    cost = measure_states(size, rounds, threads)
     click.echo(_json(cost) if as_json else cost.text())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -145,6 +146,18 @@ class Manifest:
             minimum=int(self.network.get("minimum", 1)),
         )
         return contract.padded(size)
+
+    def state_bytes(self, size: Size) -> int:
+        """Bytes of all states for frames of `size`; 0 without any.
+
+        Raises:
+            ValueError: A length does not come out whole.
+        """
+        lengths = {"float32": 4, "float16": 2, "uint8": 1}
+        return sum(
+            math.prod(shape) * lengths[state.dtype]
+            for state, shape in zip(self.states, self.state_shapes(size), strict=True)
+        )
 
     def state_shapes(self, size: Size) -> list[tuple[int, ...]]:
         """Shapes of the states for frames of `size`.

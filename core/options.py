@@ -70,10 +70,10 @@ def option(
     return field(default=default, metadata={_KEY: known})
 
 
-def option_of(cls: type[Any], name: str) -> Any:
-    """A field that is the option `name` of `cls` in another command, too."""
-    (found,) = (each for each in described(cls) if each.name == name)
-    return field(default=found.default, metadata=found.metadata)
+def same_option(cls: type[Any], name: str) -> Any:
+    """A field that is the option `name` of another command, whose options are `cls`."""
+    (known,) = (each for each in fields(cls) if each.name == name)
+    return field(default=known.default, metadata=known.metadata)
 
 
 def described(cls: type[Any]) -> list[Field[Any]]:

@@ -29,6 +29,7 @@ from derain.export.passes.cleanup import remove_dead
 from derain.export.to_onnx import CoreGraph, to_onnx
 from derain.models.loading import open_network
 from derain.runtime.tensorrt.engine_bytes import measure_engine_bytes
+from derain.runtime.tensorrt.engine_states import StateRange
 from derain.runtime.tensorrt.library import installed
 
 _log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def measure_rows(core: CoreGraph, size: Size) -> dict[PassRow, int]:
     """
     moved: dict[PassRow, int] = {}
     for row in ROWS:
-        model = ir.from_proto(ir.to_proto(core.model))
+        model = core.model.clone()
         optimize(model, row)
         to_fp16(model, set())
         remove_dead(model)
@@ -107,9 +108,24 @@ def measure_rows(core: CoreGraph, size: Size) -> dict[PassRow, int]:
         with ScratchFolder(prefix="derain-bytes-") as folder:
             path = Path(folder) / "model.onnx"
             onnx.save(ir.to_proto(model), path)
-            engine = measure_engine_bytes(path, "fp16", size, "tensorrt-rtx")
+            states = _states(model, core, size)
+            engine = measure_engine_bytes(path, "fp16", size, "tensorrt-rtx", states)
         moved[row] = engine.moved_bytes
     return moved
+
+
+def _states(model: ir.Model, core: CoreGraph, size: Size) -> tuple[StateRange, ...]:
+    """What `model`, made of `core`, remembers for frames of `size`, as it is typed."""
+    dtypes = {each.name: each.dtype for each in model.graph.inputs}
+    padded = core.memory.contract.padded(size)
+    ranges = []
+    for state in core.memory.states:
+        shape = state.shape_for(size, padded)
+        half = dtypes[state.input] == ir.DataType.FLOAT16
+        dtype = "float16" if half else state.dtype
+        shapes = (shape, shape, shape)
+        ranges.append(StateRange(name=state.name, dtype=dtype, shapes=shapes))
+    return tuple(ranges)
 
 
 def main() -> None:
@@ -117,7 +133,7 @@ def main() -> None:
     sizes = SizeRange.static(Size(1280, 720))
     for name in sys.argv[1:]:
         loaded = open_network(name, weights=None, random_weights=True, facts=None)
-        core = to_onnx(loaded.network, loaded.facts, sizes, 20)
+        core = to_onnx(loaded.video or loaded.network, loaded.facts, sizes, 20)
         wrap_frame(core, loaded.facts, sizes)
         moved = measure_rows(core, sizes.optimum)
         row = {name: round(count / 1e6) for name, count in moved.items()}

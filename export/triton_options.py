@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import click
-
+from derain.core.commands import Number, Whole
 from derain.core.errors import ConfigError
 from derain.core.options import option
 
@@ -32,20 +31,20 @@ class TritonOptions:
     max_batch: int = option(
         8,
         "Frames of several cameras at once, of a bundle with a free batch.",
-        kind=click.IntRange(min=1),
+        kind=Whole(1, 1024),
         show_default=True,
     )
     sequences: int = option(
         64,
         "Cameras that may be served at a time, of a bundle with a memory; each costs "
         "its states.",
-        kind=click.IntRange(min=1),
+        kind=Whole(1, 10**6),
         show_default=True,
     )
     idle: float = option(
         60.0,
         "After how long without a frame a camera's memory is given up.",
-        kind=click.FloatRange(min=0.1),
+        kind=Number(0.1, 10**7),
         metavar="SECONDS",
         show_default=True,
     )

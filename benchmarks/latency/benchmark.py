@@ -47,6 +47,7 @@ from derain.benchmarks.latency.options import (
     options_of,
 )
 from derain.benchmarks.latency.plan import (
+    SEVERAL,
     PlannedCase,
     Target,
     candidate_specs,
@@ -226,7 +227,9 @@ def _measure_case(
     reference = measure_candidates(measurements, frames, tools)
 
     def conclude(peaks: Sequence[RooflinePeak]) -> Case:
-        limits = _limits(prepared, measurements, peaks)
+        limits = None
+        if network.model != SEVERAL:
+            limits = _limits(prepared, measurements, peaks)
         return Case(
             model=network.model,
             size=str(network.size),

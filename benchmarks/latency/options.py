@@ -11,8 +11,9 @@ import click
 
 from derain.benchmarks.latency.candidates import CANDIDATES, GIVEN
 from derain.core.commands import COUNT, SECONDS, SIZE, THREADS
-from derain.core.options import option
+from derain.core.options import option, same_option
 from derain.core.sizes import Size, SizeLike
+from derain.export.options import ExportOptions
 from derain.runtime.backends import BACKENDS
 
 DEFAULT_SIZE = Size(1280, 720)
@@ -32,6 +33,13 @@ class BenchmarkOptions:
         calibrate_on: Frames to calibrate INT8 rows on; or
         calibration: the file of ``derain-calibrate`` for them. Without both there are
             no INT8 rows.
+        bgr: The network works on BGR.
+        rain: The network returns the rain layer.
+        output_index: Which of several outputs is meant, from 0.
+        multiple_of: Height and width are padded to a multiple of this, in pixels.
+        minimum: Smallest height and width that the network takes, in pixels.
+        window: Frames that the network sees at once.
+        look_ahead: How many frames after the one that it derains it has seen.
         pairs: Folder of rainy and clean pictures.
         most_pairs: Take no more of them.
         duration: Seconds of measured rounds for each table.
@@ -39,6 +47,7 @@ class BenchmarkOptions:
         warm_up: Most seconds until a row has settled.
         one_process: All rows in this process.
         work: Folder to export into; none: a temporary one.
+        together: Bundles of one size take turns in one table.
         quick: A first answer: `QUICK` where nothing else was asked for.
     """
 
@@ -87,6 +96,13 @@ class BenchmarkOptions:
         kind=click.Path(path_type=Path),
         metavar="FILE",
     )
+    bgr: bool = same_option(ExportOptions, "bgr")
+    rain: bool = same_option(ExportOptions, "rain")
+    output_index: int | None = same_option(ExportOptions, "output_index")
+    multiple_of: int | None = same_option(ExportOptions, "multiple_of")
+    minimum: int | None = same_option(ExportOptions, "minimum")
+    window: int | None = same_option(ExportOptions, "window")
+    look_ahead: int | None = same_option(ExportOptions, "look_ahead")
     pairs: Path | None = option(
         None,
         "Measure PSNR and SSIM, too, on files with a clean left and a rainy right "
@@ -127,6 +143,10 @@ class BenchmarkOptions:
         "Folder to export into; what is there is used again.  [default: a temporary "
         "one]",
         kind=click.Path(path_type=Path),
+    )
+    together: bool = option(
+        False,
+        "Bundles of one size take turns in one table, whatever their networks.",
     )
     quick: bool = option(
         False,
@@ -188,6 +208,13 @@ class BenchmarkKeywords(TypedDict, total=False):
     random_weights: bool
     calibrate_on: str
     calibration: str | Path | None
+    bgr: bool
+    rain: bool
+    output_index: int | None
+    multiple_of: int | None
+    minimum: int | None
+    window: int | None
+    look_ahead: int | None
     pairs: str | Path | None
     most_pairs: int
     duration: float
@@ -195,6 +222,7 @@ class BenchmarkKeywords(TypedDict, total=False):
     warm_up: float
     one_process: bool
     work: str | Path | None
+    together: bool
     quick: bool
 
 

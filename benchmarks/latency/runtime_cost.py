@@ -127,8 +127,8 @@ def measure_runtime(folder: Path | None, frames: int, threads: int) -> RuntimeCo
         overheads = np.subtract(loops, sessions)
         low, high = np.percentile(overheads, (2.5, 97.5))
         _log.info("memory")
-        kept, peak = _memory(_stream(derainer, image))
-        _, bare_peak = _memory(_bare_session(bundle, threads, image))
+        kept, peak = traced_memory(_stream(derainer, image))
+        _, bare_peak = traced_memory(_bare_session(bundle, threads, image))
         _log.info("starting derain-run")
         picture = Path(temporary) / "frame.png"
         write_picture(picture, image)
@@ -228,13 +228,19 @@ def _bare_session(bundle: Bundle, threads: int, image: Frame) -> Iterator[object
     session = ort.InferenceSession(
         bundle.model_path, options, providers=["CPUExecutionProvider"]
     )
-    feeds = {session.get_inputs()[0].name: image[np.newaxis]}
+    size = Size(image.shape[1], image.shape[0])
+    shapes = bundle.manifest.state_shapes(size)
+    feeds = {session.get_inputs()[0].name: image[np.newaxis]} | {
+        state.input: np.zeros(shape, state.dtype)
+        for state, shape in zip(bundle.manifest.states, shapes, strict=True)
+    }
     outputs = [session.get_outputs()[0].name]
+    outputs += [state.output for state in bundle.manifest.states]
     while True:
         yield session.run(outputs, feeds)
 
 
-def _memory(frames: Iterator[object]) -> tuple[float, int]:
+def traced_memory(frames: Iterator[object]) -> tuple[float, int]:
     """Bytes that a frame leaves behind, and the most that are taken during frames."""
     next(frames)
     tracemalloc.start()

@@ -47,6 +47,8 @@ class StartUp:
 class Quality:
     """One frame against the reference row's, in 8-bit values of all three channels.
 
+    With a memory it is not the first one of a clip.
+
     Attributes:
         psnr_db: Null where the two are identical.
         identical: Share of values that are equal.
@@ -105,6 +107,9 @@ class CandidateResult:
         truth: Against clean pictures, with ``--pairs``.
         joules_per_frame: Of the whole machine while the row ran.
         roofline_share: Roofline time over median latency; null where none was counted.
+        state_bytes: Of what it remembers: read and written again with every frame; 0
+            without a memory.
+        look_ahead: How many frames its pictures come late.
     """
 
     key: str
@@ -128,6 +133,8 @@ class CandidateResult:
     truth: Truth | None
     joules_per_frame: float | None
     roofline_share: float | None
+    state_bytes: int = 0
+    look_ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,89 @@
+"""How to feed a network of the user's own: what ``derain-export`` must be told, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from derain.export.options import ExportOptions
+from derain.models.registry import NetworkFacts
+
+
+class OwnNetworkOptions(Protocol):
+    """Options of a command that are those of the same name in `ExportOptions`."""
+
+    @property
+    def bgr(self) -> bool: ...  # noqa: D102 - see `ExportOptions`
+    @property
+    def rain(self) -> bool: ...  # noqa: D102
+    @property
+    def output_index(self) -> int | None: ...  # noqa: D102
+    @property
+    def multiple_of(self) -> int | None: ...  # noqa: D102
+    @property
+    def minimum(self) -> int | None: ...  # noqa: D102
+    @property
+    def window(self) -> int | None: ...  # noqa: D102
+    @property
+    def look_ahead(self) -> int | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnNetwork:
+    """How to feed a network of the user's own.
+
+    Attributes:
+        facts: Its frame contract and what it returns.
+        window: Frames that it sees at once.
+        look_ahead: How many of them come after the one that it derains.
+    """
+
+    facts: NetworkFacts = field(default_factory=NetworkFacts)
+    window: int = 1
+    look_ahead: int = 0
+
+    @classmethod
+    def of(cls, options: OwnNetworkOptions, *, own: bool) -> OwnNetwork:
+        """What `options` say.
+
+        Args:
+            options: Of a command.
+            own: Whether there is a network of the user's own.
+
+        Raises:
+            ConfigError: They say something, and there is none.
+        """
+        said = ExportOptions(
+            bgr=options.bgr,
+            rain=options.rain,
+            output_index=options.output_index,
+            multiple_of=options.multiple_of,
+            minimum=options.minimum,
+            window=options.window,
+            look_ahead=options.look_ahead,
+        )
+        said.check(own=own)
+        return cls(
+            facts=said.facts(),
+            window=said.window or 1,
+            look_ahead=said.look_ahead or 0,
+        )
+
+    def arguments(self) -> list[str]:
+        """The same for the command line of ``derain-export``."""
+        facts, usual = self.facts, NetworkFacts()
+        given = [
+            (facts.colour == "bgr", ["--bgr"]),
+            (facts.returns_rain, ["--rain"]),
+            *(
+                (value != default, [f"--{name}", str(value)])
+                for name, value, default in (
+                    ("output-index", facts.output_index, usual.output_index),
+                    ("multiple-of", facts.multiple_of, usual.multiple_of),
+                    ("minimum", facts.minimum, usual.minimum),
+                    ("window", self.window, 1),
+                    ("look-ahead", self.look_ahead, 0),
+                )
+            ),
+        ]
+        return [word for is_given, words in given if is_given for word in words]

@@ -12,15 +12,19 @@ import click
 from derain.calibration.options import NAMES, CalibrationOptions, Method
 from derain.core.commands import SIZE, Parsed
 from derain.core.errors import ConfigError
+from derain.core.frame_contract import UNIT_RANGE
 from derain.core.manifest import Precision, Target
 from derain.core.options import described, from_keywords, option
 from derain.core.sizes import Size, SizeLike, SizeRange, SizeRangeLike
+from derain.models.arguments import parse_argument, unique
+from derain.models.forward_inputs import Feed, parse_input
 from derain.models.registry import NetworkFacts
 
 if TYPE_CHECKING:
     from derain.calibration.frame_store import FrameSource
 
 DEFAULT_SIZE = Size(1280, 720)
+_FARTHEST = 65504.0  # what FP16 has
 # The options of a calibration, by what they are called in an export.
 CALIBRATION = dict(
     zip(NAMES, (each.name for each in described(CalibrationOptions)), strict=True)
@@ -32,6 +36,18 @@ def _parse_range(text: str) -> SizeRange:
     if sizes.is_static:
         raise ValueError(f"{text!r} is one size; use --size for that")
     return sizes
+
+
+def _parse_values(text: str) -> tuple[float, float]:
+    try:
+        black, white = map(float, text.split(","))
+    except ValueError:
+        black, white = 0.0, 0.0
+    if not -_FARTHEST <= black < white <= _FARTHEST:
+        raise ValueError(
+            f"{text!r} is no range of values; wanted BLACK,WHITE such as -1,1 or 0,255"
+        )
+    return black, white
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +72,9 @@ class ExportOptions:
         frames: What to verify on; None takes the package's photographs.
         bgr: The network works on BGR.
         rain: The network returns the rain layer.
+        args: To build the network with, by name.
+        inputs: What its forward is given besides pictures, by name.
+        value_range: What black and white are to it, in and out; None is 0 and 1.
         output_index: Which of several outputs is meant, from 0.
         multiple_of: Height and width are padded to a multiple of this, in pixels.
         minimum: Smallest height and width that the network takes, in pixels.
@@ -126,8 +145,34 @@ class ExportOptions:
     )
     bgr: bool = option(False, "Own network: it works on BGR.")
     rain: bool = option(False, "Own network: it returns the rain layer.")
+    args: tuple[tuple[str, Any], ...] = option(
+        (),
+        "Own network: an argument of its constructor (or of a function), such as "
+        "width=32; what an object named args or opt holds, too. May be repeated.",
+        kind=Parsed("NAME=VALUE", parse_argument),
+        names=("--arg",),
+        multiple=True,
+    )
+    inputs: tuple[tuple[str, Feed], ...] = option(
+        (),
+        "Own network: what forward is given besides the picture: NAME=frame, half, "
+        "quarter or constant:VALUE. May be repeated.",
+        kind=Parsed("NAME=WHAT", parse_input),
+        names=("--input",),
+        multiple=True,
+    )
+    value_range: tuple[float, float] | None = option(
+        None,
+        "Own network: black and white in its input and output, such as -1,1 or 0,255. "
+        "Default: 0,1.",
+        kind=Parsed("BLACK,WHITE", _parse_values),
+        names=("--range",),
+    )
     output_index: int | None = option(
-        None, "Own network: which of several outputs is meant.", kind=click.INT
+        None,
+        "Own network: which of several outputs is meant, from 0. Default: the first of "
+        "the frame's size.",
+        kind=click.INT,
     )
     multiple_of: int | None = option(
         None,
@@ -185,6 +230,7 @@ class ExportOptions:
             output_index=self.output_index or 0,
             multiple_of=self.multiple_of or 1,
             minimum=self.minimum or 1,
+            value_range=self.value_range or UNIT_RANGE,
         )
 
     def folder(self, name: str) -> Path:
@@ -217,13 +263,25 @@ class ExportOptions:
             raise ConfigError(str(error)) from error
         if self.weights is not None and self.random_weights:
             raise ConfigError("--weights and --random-weights exclude each other")
-        facts = (self.bgr, self.rain, self.output_index, self.multiple_of, self.minimum)
-        if not own and any((*facts, self.window, self.look_ahead)):
+        given = {
+            "--bgr": self.bgr,
+            "--rain": self.rain,
+            "--arg": self.args,
+            "--input": self.inputs,
+            "--range": self.value_range,
+            "--output-index": self.output_index is not None,
+            "--multiple-of": self.multiple_of,
+            "--minimum": self.minimum,
+            "--window": self.window,
+            "--look-ahead": self.look_ahead,
+        }
+        if not own and any(given.values()):
+            idle = ", ".join(name for name, value in given.items() if value)
             raise ConfigError(
-                "--bgr, --rain, --output-index, --multiple-of, --minimum, --window and "
-                "--look-ahead are for a network of your own, --model "
-                "package.module:Class"
+                f"for a network of your own, --model package.module:Class: {idle}"
             )
+        unique(self.args, "--arg")
+        unique(self.inputs, "--input")
         int8 = self.calibrate_on is not None or self.calibration is not None
         if self.precision != "int8" and int8:
             raise ConfigError("--calibrate-on and --calibration are for --int8 alone")
@@ -247,6 +305,9 @@ class ExportKeywords(TypedDict, total=False):
     frames: FrameSource | None
     bgr: bool
     rain: bool
+    args: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    value_range: str | tuple[float, float] | None
     output_index: int | None
     multiple_of: int | None
     minimum: int | None
@@ -272,9 +333,33 @@ def export_options(keywords: Mapping[str, Any]) -> ExportOptions:
         TypeError: There is no such option.
     """
     mine = {k: v for k, v in keywords.items() if k not in CALIBRATION}
+    mine |= _pairs(keywords)
     others = {CALIBRATION[k]: v for k, v in keywords.items() if k in CALIBRATION}
     options = from_keywords(ExportOptions, mine)
     if others and (options.precision != "int8" or options.calibration is not None):
         names = ", ".join(k for k in keywords if k in CALIBRATION)
         raise ConfigError(f"for INT8 that is calibrated here alone: {names}")
     return replace(options, int8=from_keywords(CalibrationOptions, others))
+
+
+def _pairs(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of names and values, as the command line has them.
+
+    Raises:
+        ConfigError: They are not by name, or a value is none that the option takes.
+    """
+    pairs: dict[str, Any] = {}
+    for name in ("args", "inputs"):
+        if name in keywords:
+            given = keywords[name]
+            if not isinstance(given, Mapping):
+                raise ConfigError(f"{name}: got {given!r}, wanted a dict by name")
+            pairs[name] = tuple(given.items())
+    if "inputs" in pairs:
+        try:
+            pairs["inputs"] = tuple((k, Feed.parse(str(v))) for k, v in pairs["inputs"])
+        except ValueError as error:
+            raise ConfigError(f"inputs: {error}") from error
+    if isinstance(values := keywords.get("value_range"), (tuple, list)):
+        pairs["value_range"] = ",".join(map(str, values))
+    return pairs

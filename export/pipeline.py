@@ -49,6 +49,7 @@ from derain.export.passes import optimize
 from derain.export.passes.cleanup import remove_dead
 from derain.export.reference import Reference, derain_reference
 from derain.export.to_onnx import CoreGraph, to_onnx
+from derain.export.trial import try_network
 from derain.models.loading import LoadedNetwork, open_network
 
 if TYPE_CHECKING:
@@ -142,7 +143,12 @@ def export_bundle(model: str | nn.Module, options: ExportOptions) -> ExportResul
             facts=options.facts() if own else None,
             window=options.window or 1,
             look_ahead=options.look_ahead or 0,
+            arguments=dict(options.args),
+            inputs=dict(options.inputs),
         )
+    if own:
+        with stages.stage("trying it on a small frame"):
+            loaded = try_network(loaded, options.sizes, options.output_index)
     if loaded.video is not None and options.precision == "int8":
         raise ExportError(
             f"{loaded.name} has a memory, and INT8 is not calibrated over clips yet; "
@@ -328,6 +334,16 @@ def _write_golden(
     return write(GOLDEN_INPUT, frames), write(GOLDEN_OUTPUT, derained)
 
 
+def _given(loaded: LoadedNetwork) -> dict[str, Any]:
+    """What the user said a network is built with and given."""
+    given: dict[str, Any] = {}
+    if loaded.arguments:
+        given["arguments"] = {k: repr(v) for k, v in loaded.arguments.items()}
+    if loaded.inputs:
+        given["inputs"] = {k: str(v) for k, v in loaded.inputs.items()}
+    return given
+
+
 def _manifest(
     options: ExportOptions,
     loaded: LoadedNetwork,
@@ -374,6 +390,7 @@ def _manifest(
             "paper": loaded.paper,
             **asdict(loaded.facts),
             **seen,
+            **_given(loaded),
             "parameters": sum(p.numel() for p in loaded.network.parameters()),
         },
         operators=operators,

@@ -20,6 +20,7 @@ from derain.core.states import StateSpec
 from derain.export.graph_memory import NO_MEMORY, GraphMemory
 from derain.export.map_sizes import MapSizes
 from derain.export.operators.translation import TRANSLATIONS
+from derain.models.processor import on_processor
 from derain.models.registry import NetworkFacts
 from derain.models.torch_reference import PictureNetwork
 from derain.models.video_network import VideoNetwork
@@ -87,7 +88,7 @@ def to_onnx(
     if sides:
         varied = isinstance(network, VideoNetwork)
         dynamic = {"inputs": free} if varied else {"image": free[0]}
-    with _quiet():
+    with _quiet(), on_processor():
         try:
             program = torch.onnx.export(
                 module,

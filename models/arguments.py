@@ -92,9 +92,7 @@ def construct(model: str, make: Callable[..., Any], given: Mapping[str, Any]) ->
             raise NetworkError(f"{model} has no argument {unknown[0]!r}; {takes}")
         if missing:
             each = " ".join(f"--arg {name}=VALUE" for name in missing)
-            raise NetworkError(
-                f"{model} cannot be built without arguments; give {each}"
-            )
+            raise NetworkError(f"{model} wants arguments; give {each}")
         return _call(make, named, given)
     settings, paths = _nested({name: given[name] for name in unknown})
     values = {name: value for name, value in given.items() if name not in unknown}

@@ -138,9 +138,9 @@ def open_network(
         source = _load_shipped(network, name)
     network = network.float().eval()
     has_states = load("derain.models.video_network", "has_states", extra="export")
+    feed(network, inputs)
     if own and not has_states(network):
         check_forward(network, window, inputs)
-    feed(network, inputs)
     entry = None if own else MODELS[name]
     facts = facts or (entry.facts if entry else NetworkFacts())
     open_video = load("derain.models.video_network", "open_video", extra="export")

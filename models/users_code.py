@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from collections.abc import Iterator
 
 from derain.core.errors import DerainError, NetworkError
@@ -28,7 +29,8 @@ def users_code(what: str) -> Iterator[None]:
     """
     on_processor = load("derain.models.processor", "on_processor", extra="export")
     try:
-        with on_processor():
+        # What it prints is no result of ours, which goes to standard output.
+        with on_processor(), contextlib.redirect_stdout(sys.stderr):
             yield
     except (DerainError, KeyboardInterrupt, GeneratorExit):
         raise

@@ -11,7 +11,7 @@ import click
 
 from derain.benchmarks.latency.candidates import CANDIDATES
 from derain.benchmarks.latency.options import BenchmarkOptions
-from derain.core.commands import SIZE, Command, DefaultGroup
+from derain.core.commands import SIZE, THREADS, Command, DefaultGroup, Number, Whole
 from derain.core.errors import BenchmarkError
 from derain.core.lazy import requires
 from derain.core.options import options_from
@@ -128,7 +128,7 @@ def run(
 @click.argument("after", type=click.Path(path_type=Path))
 @click.option(
     "--fail-above",
-    type=click.FloatRange(min=0),
+    type=Number(0, 10**6),
     metavar="PERCENT",
     help="Exit with status 1 where a row became slower by more than this, beyond the "
     "noise, or fails now.",
@@ -159,10 +159,10 @@ def compare(
     help="Measure the runtime with this bundle.  [default: qsnet at 160x120, exported "
     "for it]",
 )
-@click.option("--frames", type=click.IntRange(min=10), default=200, show_default=True)
+@click.option("--frames", type=Whole(10, 10**6), default=200, show_default=True)
 @click.option(
     "--threads",
-    type=click.IntRange(min=0),
+    type=THREADS,
     default=0,
     show_default=True,
     help="Processor threads of the network; 0 takes one per core.",

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from derain.calibration.files import write_json
 from derain.calibration.ranges import LEVELS
 from derain.core.errors import CalibrationError
+from derain.core.reading import read_json
 
 SCHEMA = 3  # 2: factors; 3: tensors by `tensor_keys`
 _FARTHEST = LEVELS * float(np.finfo(np.float16).max)  # with a scale that FP16 holds
@@ -97,7 +97,7 @@ class Calibration:
             CalibrationError: The file is missing, damaged or of another version.
         """
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            fields = read_json(path)
             schema = fields.pop("schema")
             if schema != SCHEMA:
                 raise ValueError(f"schema {schema}, this version reads {SCHEMA}")

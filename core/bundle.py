@@ -19,14 +19,19 @@ from derain.core.errors import BundleError
 from derain.core.frame_tensors import Frame
 from derain.core.manifest import Manifest
 from derain.core.pictures import read_picture
+from derain.core.reading import check_file
 
 MODEL_FILE = "model.onnx"
 GOLDEN_INPUT = "golden-input.png"
 GOLDEN_OUTPUT = "golden-output.png"
 
 
+MOST_FILE = 4 * 10**9  # bytes; ONNX files end at 2 GB
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal text."""
+    check_file(path, MOST_FILE)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -77,7 +82,13 @@ class Bundle:
                 raise BundleError(
                     f"{folder} is damaged: {name} is missing; export it again"
                 )
-            if sha256(path) != wanted:
+            try:
+                found = sha256(path)
+            except OSError as error:
+                raise BundleError(
+                    f"{folder} is damaged: {name} cannot be read: {error.strerror}"
+                ) from error
+            if found != wanted:
                 raise BundleError(
                     f"{folder} is damaged: {name} has changed since the bundle was "
                     "made; export it again"

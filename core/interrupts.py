@@ -12,10 +12,13 @@ import click
 
 
 class Interrupts:
-    """While active, the first SIGINT or SIGTERM is only noted; a second one ends us.
+    """While active, a first signal ends nothing in its middle; a second one ends us.
 
+    The signals are SIGINT, SIGTERM and SIGHUP; under ``nohup`` the last stays ignored.
     ``with Interrupts() as interrupts:`` in the main thread. An exception in the middle
-    of a write would tear the file; a note is read between frames.
+    of a write would tear the file; a note is read between frames. Until it is asked
+    for the first time, there is nothing to tear: what is opened and loaded then may
+    take for ever, and a signal ends it as Ctrl-C does.
 
     Attributes:
         received: The signal that asked to stop, or None.
@@ -23,11 +26,21 @@ class Interrupts:
 
     received: signal.Signals | None = None
 
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def stopped(self) -> signal.Signals | None:
+        """The signal that asked to stop, or None; from now on, it is only noted."""
+        self._asked = True
+        return self.received
+
     def __enter__(self) -> Interrupts:
-        self._before: dict[signal.Signals, Any] = {
-            number: signal.signal(number, self._note)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            before = signal.getsignal(number)
+            if number != signal.SIGHUP or before != signal.SIG_IGN:
+                self._before[number] = before
+                signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -43,6 +56,8 @@ class Interrupts:
         self.received = signal.Signals(number)
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
+        if not self._asked:
+            _leave(number, frame)
 
 
 @contextlib.contextmanager

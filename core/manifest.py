@@ -11,6 +11,9 @@ from typing import Any, Literal, get_args
 from derain.core.atomic_files import write_text
 from derain.core.errors import BundleError
 from derain.core.frame_contract import FrameContract
+from derain.core.manifest_fields import checked
+from derain.core.numbers import shortened
+from derain.core.reading import read_json
 from derain.core.sizes import Size, SizeRange
 from derain.core.states import StateSpec
 
@@ -124,9 +127,9 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
-            raise ValueError(f"precision {self.precision!r} is not known")
+            raise ValueError(f"precision {shortened(self.precision)} is not known")
         if self.target not in get_args(Target):
-            raise ValueError(f"target {self.target!r} is not known")
+            raise ValueError(f"target {shortened(self.target)} is not known")
         names = [state.name for state in self.states]
         if sorted(set(names)) != names:
             raise ValueError(f"states {', '.join(names)} are not in order")
@@ -190,14 +193,15 @@ class Manifest:
         """
         path = folder / FILE_NAME
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            fields = read_json(path)
         except FileNotFoundError as error:
             raise BundleError(
                 f"{folder} is not a bundle: it has no {FILE_NAME}; "
                 "make one with derain-export"
             ) from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise BundleError(f"{path} cannot be read: {error}") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise BundleError(f"{path} cannot be read: {reason}") from error
         try:
             return cls._from_json(fields)
         except KeyError as error:
@@ -207,11 +211,12 @@ class Manifest:
 
     @classmethod
     def _from_json(cls, fields: dict[str, Any]) -> Manifest:
+        fields = checked(fields)
         schema = fields["schema"]
-        if schema not in (SCHEMA, SCHEMA_WITH_STATES):
+        if schema not in (SCHEMA, SCHEMA_WITH_STATES) or isinstance(schema, bool):
             raise ValueError(
-                f"schema {schema}, this version of derain reads {SCHEMA} and "
-                f"{SCHEMA_WITH_STATES}; export again"
+                f"schema {shortened(schema)}, this version of derain reads {SCHEMA} "
+                f"and {SCHEMA_WITH_STATES}; export again"
             )
         names = cls.__dataclass_fields__
         known = {name: value for name, value in fields.items() if name in names}

@@ -5,7 +5,7 @@ a key of its TOML file (see `derain.core.config_file`)::
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class RunOptions:
-        crf: int = option(17, "Quality of a video.", kind=click.IntRange(0, 51))
+        crf: int = option(17, "Quality of a video.", kind=Whole(0, 51))
 
 
     @click.command(cls=Command)
@@ -113,11 +113,13 @@ def from_keywords(cls: type[T], keywords: Mapping[str, Any]) -> T:
     """
     values = dict(keywords)
     for each in described(cls):
-        kind = each.metadata[_KEY].kind
-        if kind is None or values.get(each.name) is None:
+        known, value = each.metadata[_KEY], values.get(each.name)
+        if known.kind is None or value is None:
             continue
         try:
-            values[each.name] = kind(values[each.name])
+            values[each.name] = (
+                tuple(map(known.kind, value)) if known.multiple else known.kind(value)
+            )
         except click.BadParameter as error:
             raise ConfigError(f"{each.name}: {error.message}") from error
     return cls(**values)

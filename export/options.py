@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from derain.calibration.options import CalibrationOptions
-from derain.core.commands import SIZE, Parsed
+from derain.core.commands import DECIBELS, SIZE, Parsed, Whole
 from derain.core.errors import ConfigError
 from derain.core.frame_contract import UNIT_RANGE
 from derain.core.manifest import Precision, Target
@@ -122,14 +122,14 @@ class ExportOptions:
     opset: int = option(
         20,
         "ONNX opset; TensorRT 10.3 takes up to 20.",
-        kind=click.IntRange(18, 23),
+        kind=Whole(18, 23),
         show_default=True,
     )
     tolerance: float | None = option(
         None,
         "Least PSNR against PyTorch that passes. Default: FP32 99.9 % of pixels "
         "identical and none off by more than 1 level, FP16 50 dB.",
-        kind=click.FloatRange(min=0),
+        kind=DECIBELS,
         metavar="DB",
     )
     frames: FrameSource | None = option(
@@ -167,29 +167,29 @@ class ExportOptions:
         None,
         "Own network: which of several outputs is meant, from 0. Default: the first of "
         "the frame's size.",
-        kind=click.INT,
+        kind=Whole(0, 1000),
     )
     multiple_of: int | None = option(
         None,
         "Own network: height and width are padded to a multiple of this.",
-        kind=click.IntRange(min=1),
+        kind=Whole(1, 4096),
     )
     minimum: int | None = option(
         None,
         "Own network: smallest height and width it takes.",
-        kind=click.IntRange(min=1),
+        kind=Whole(1, 4096),
     )
     window: int | None = option(
         None,
         "Own network: it sees this many frames at once, the newest last, as (N, T*3, "
         "H, W), (N, T, 3, H, W), (N, 3, T, H, W) or T arguments.",
-        kind=click.IntRange(min=1),
+        kind=Whole(1, 64),
         metavar="T",
     )
     look_ahead: int | None = option(
         None,
         "Own network with a memory: it derains the frame this many before the newest.",
-        kind=click.IntRange(min=0),
+        kind=Whole(0, 64),
         metavar="K",
     )
     keep_graphs: Path | None = option(

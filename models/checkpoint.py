@@ -18,6 +18,8 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from derain.core.errors import CheckpointError
+from derain.core.reading import read_bytes
+from derain.models.archive_limits import MOST_BYTES, archive_flaw
 
 # Under what training scripts store the state dict, the preferred copy first: where the
 # weights were averaged, people report the average.
@@ -57,12 +59,7 @@ def load_checkpoint(model: nn.Module, path: Path) -> str:
         CheckpointError: The file cannot be read safely, or a tensor is missing, left
             over, of another shape or kind, or not finite; the message names them.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({error.strerror}); {_WANTED}"
-        ) from error
+    content = _content(path)
     own = model.state_dict()
     state = canonical(_read(path, content), own)
     if not state:
@@ -72,6 +69,29 @@ def load_checkpoint(model: nn.Module, path: Path) -> str:
     own.update(state)  # in place: it carries the versions of its modules along
     model.load_state_dict(own)
     return hashlib.sha256(content).hexdigest()
+
+
+def read_checkpoint(path: Path) -> Mapping[Any, object]:
+    """What a checkpoint holds: tensors, or mappings of them at any place.
+
+    Raises:
+        CheckpointError: The file cannot be read safely.
+    """
+    return _read(path, _content(path))
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a checkpoint.
+
+    Raises:
+        CheckpointError: They cannot be read, or there are more than a checkpoint has.
+    """
+    try:
+        return read_bytes(path, MOST_BYTES)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error.strerror}); {_WANTED}"
+        ) from error
 
 
 def canonical(
@@ -140,12 +160,16 @@ def _read(path: Path, content: bytes) -> Mapping[Any, object]:
     try:
         if _is_safetensors(content):
             return load_safetensors(content)
+        if flaw := archive_flaw(content):
+            raise CheckpointError(f"{path} {flaw}; {_WANTED}")
         with warnings.catch_warnings():
             # About old protocols and TorchScript; what matters is raised as well.
             warnings.simplefilter("ignore")
             state = torch.load(
                 io.BytesIO(content), map_location="cpu", weights_only=True
             )
+    except CheckpointError:
+        raise
     # A damaged file makes the unpickler fail with whatever breaks first: it raises
     # IndexError, KeyError, AssertionError, struct.error and others of its own.
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import replace
@@ -73,10 +74,11 @@ def main(
 
     The bundle first derains a frame whose result is known: a broken engine is found
     before the first real frame. Ctrl-C finishes the frame at hand; then, and after any
-    failure, what was finished is kept, and a video plays. A second Ctrl-C quits now.
+    failure, what was finished is kept, and a video plays: out.mp4 is out.partial.mp4
+    until it is whole. A second Ctrl-C quits now.
 
     Exit status: 0 at the end of the source, 1 after a failure (of one of several sinks,
-    too), 2 for wrong usage, 130 after Ctrl-C and 143 after SIGTERM.
+    too), 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP.
 
     \b
     Examples:
@@ -100,13 +102,16 @@ def main(
             bundle,
             sources[0],
             sinks,
-            stopped=lambda: interrupts.received,
+            stopped=interrupts.stopped,
             **options.keywords(),
         )
     received = interrupts.received
     if received is not None:
         report = replace(report, stopped_by=received.name)
-        click.echo(f"stopped by {received.name} after {report.frames} frames", err=True)
+        with contextlib.suppress(OSError):  # SIGHUP: the terminal may be gone
+            click.echo(
+                f"stopped by {received.name} after {report.frames} frames", err=True
+            )
     if report.frames:
         click.echo(json.dumps(report.as_dict(), indent=2) if as_json else str(report))
     if received is not None:

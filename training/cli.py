@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from derain.core.commands import Command, DefaultGroup
+from derain.core.commands import COUNT, Command, DefaultGroup, Number, Whole
 from derain.core.errors import ConfigError
 from derain.core.lazy import requires
 from derain.core.options import options_from
@@ -51,7 +51,7 @@ def _train(options: TrainingOptions) -> None:
 @click.argument("runs", type=_PATH)
 @click.option(
     "--slice-minutes",
-    type=click.FloatRange(0, 10**6, min_open=True),
+    type=Number(0, 10**6, above=True),
     default=30.0,
     show_default=True,
     help="Training time of one run before the next has its turn.",
@@ -73,7 +73,7 @@ def _queue(context: click.Context, runs: Path, slice_minutes: float) -> None:
     keep_memory()
     with Interrupts() as interrupts:
         for line in run_queue(
-            chosen, slice_minutes, lambda: interrupts.received is not None
+            chosen, slice_minutes, lambda: interrupts.stopped() is not None
         ):
             click.echo(line)
     if interrupts.received is not None:
@@ -100,12 +100,12 @@ def _queue(context: click.Context, runs: Path, slice_minutes: float) -> None:
 )
 @click.option(
     "--every",
-    type=click.IntRange(1),
+    type=COUNT,
     default=1,
     help="Measure on every so many of the pictures only, and say so.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1), help="Processor threads; the run's by default."
+    "--threads", type=Whole(1, 1024), help="Processor threads; the run's by default."
 )
 @click.option(
     "-o",
@@ -150,10 +150,10 @@ def _publish(
     type=_PATH,
     help="As that of derain-train, which cannot do it for a pack.",
 )
-@click.option("--side", type=click.IntRange(64), default=256, show_default=True)
-@click.option("--quality", type=click.IntRange(50, 100), default=92, show_default=True)
+@click.option("--side", type=Whole(64, 8192), default=256, show_default=True)
+@click.option("--quality", type=Whole(50, 100), default=92, show_default=True)
 @click.option(
-    "--megabytes", type=click.FloatRange(0), default=60.0, help="Most it may take."
+    "--megabytes", type=Number(0, 10**6), default=60.0, help="Most it may take."
 )
 @click.option("-o", "--output", default="pack.zip", type=_PATH, help="File.")
 def _pack(
@@ -194,13 +194,13 @@ def _pack(
 )
 @click.option(
     "--most",
-    type=click.IntRange(1),
+    type=COUNT,
     help="Pictures per folder.  [default: 12 with --model, else 4]",
 )
 @click.option(
-    "--width", type=click.IntRange(16), default=320, show_default=True, help="Of each."
+    "--width", type=Whole(16, 8192), default=320, show_default=True, help="Of each."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the rain.")
+@click.option("--seed", type=Whole(0, 2**32 - 1), default=0, help="Of the rain.")
 @click.option("-o", "--output", default="sheet.png", type=_PATH, help="Sheet.")
 def _look(
     folders: tuple[Path, ...],

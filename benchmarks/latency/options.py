@@ -10,7 +10,7 @@ from typing import TypedDict
 import click
 
 from derain.benchmarks.latency.candidates import CANDIDATES, GIVEN
-from derain.core.commands import SIZE
+from derain.core.commands import COUNT, SECONDS, SIZE, THREADS
 from derain.core.options import option
 from derain.core.sizes import Size, SizeLike
 from derain.runtime.backends import BACKENDS
@@ -66,7 +66,7 @@ class BenchmarkOptions:
     threads: int = option(
         0,
         "Processor threads of every row; 0 takes one per core.",
-        kind=click.IntRange(min=0),
+        kind=THREADS,
         show_default=True,
     )
     weights: Path | None = option(
@@ -96,25 +96,25 @@ class BenchmarkOptions:
     most_pairs: int = option(
         20,
         "Take no more pairs than this.",
-        kind=click.IntRange(min=1),
+        kind=COUNT,
         show_default=True,
     )
     duration: float = option(
         20.0,
         "Seconds of measured rounds for each table.",
-        kind=click.FloatRange(min=0),
+        kind=SECONDS,
         show_default=True,
     )
     min_rounds: int = option(
         5,
         "At least so many rounds, however long they take.",
-        kind=click.IntRange(min=1),
+        kind=COUNT,
         show_default=True,
     )
     warm_up: float = option(
         10.0,
         "A row that has not settled after so many seconds is measured as it is.",
-        kind=click.FloatRange(min=0),
+        kind=SECONDS,
         show_default=True,
     )
     one_process: bool = option(

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 import click
 
+from derain.core.commands import COUNT, THREADS
 from derain.core.options import option
 from derain.runtime.backends import AUTO, BACKENDS, REFERENCE
 
@@ -38,8 +39,8 @@ class EvaluateOptions:
         show_default=True,
     )
     dry: bool = option(False, "Derain the clean pictures instead.")
-    every: int = option(1, "Of so many, one.", kind=click.IntRange(1))
-    threads: int = option(0, "0: one a core.", kind=click.IntRange(0))
+    every: int = option(1, "Of so many, one.", kind=COUNT)
+    threads: int = option(0, "0: one a core.", kind=THREADS)
 
 
 class EvaluateKeywords(TypedDict, total=False):

@@ -22,6 +22,7 @@ from derain.benchmarks.latency.rounds import WarmUp
 from derain.benchmarks.report.fields import from_json, to_json
 from derain.core.atomic_files import write_bytes
 from derain.core.errors import BenchmarkError
+from derain.core.reading import read_json
 
 # Raise it when a field is removed, changes meaning, or is added without a default.
 SCHEMA = 1
@@ -228,7 +229,7 @@ def read_record(path: Path) -> Record:
         BenchmarkError: There is none, or it is of another schema, or damaged.
     """
     try:
-        fields: Any = json.loads(path.read_text(encoding="utf-8"))
+        fields: Any = read_json(path)
     except OSError as error:
         raise BenchmarkError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -183,8 +183,12 @@ class _Loop:
             self._done += 1
             self._options.progress(self._done)
             if self._done == limit:
-                return
-        self._whole = self._capture.over and not self._options.stopped()
+                break
+        # A live run ends when somebody stops it; a file that is stopped is not whole.
+        self._whole = self._live or self._done == limit or self._is_over()
+
+    def _is_over(self) -> bool:
+        return self._capture.over and not self._options.stopped()
 
     def _arrivals(self) -> Iterator[Frame | None]:
         """The frames of the source; None while it is lost."""

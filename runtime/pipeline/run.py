@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from derain.core.bundle import Bundle
 from derain.core.errors import ConfigError
+from derain.core.options import from_keywords
 from derain.core.progress import Progress, frames_line
 from derain.runtime.backends import AUTO
 from derain.runtime.derainer import Derainer
@@ -20,6 +21,7 @@ from derain.runtime.frame_sizes import BundleChoice
 from derain.runtime.pipeline.capture import Capture
 from derain.runtime.pipeline.deadline import check_room
 from derain.runtime.pipeline.loop import LoopOptions, Summary, run_loop
+from derain.runtime.pipeline.opening import opened_apart
 from derain.runtime.pipeline.options import Address, RunOptions
 from derain.runtime.pipeline.rain_gate import RainGate
 from derain.runtime.pipeline.report import Report
@@ -31,7 +33,7 @@ from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.telemetry.systemd import Notifier
 from derain.runtime.video.frames import Sink, SourceInfo
 from derain.runtime.video.sink_options import SinkOptions
-from derain.runtime.video.sinks import open_sink
+from derain.runtime.video.sinks import check_apart, open_sink
 from derain.runtime.video.sources import open_source
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ def run(
         What was done: frames, seconds, and frames dropped; ``print`` shows it.
 
     Raises:
-        ConfigError: There is neither sink nor preview, or an option makes no sense.
+        ConfigError: There is neither sink nor preview, or two sinks are one place, or
+            an option makes no sense.
         StreamError: Something failed after the first frame, or some of the sinks did;
             what was finished is kept.
         DerainError: Something cannot be opened, or fails at the first frame; nothing
@@ -76,10 +79,11 @@ def run(
         >>> report.frames
         20
     """
-    chosen = RunOptions(**options)
+    chosen = from_keywords(RunOptions, options)
     uris = [sinks] if isinstance(sinks, (str, Path)) else list(sinks)
     if not uris and chosen.preview is None:
         raise ConfigError("there is neither a sink nor a preview for the result")
+    check_apart([str(uri) for uri in uris])
     return _Run(bundle, str(source), [str(uri) for uri in uris], chosen, stopped).run()
 
 
@@ -109,18 +113,23 @@ class _Run:
             )
             # Read from here on, so that frames are new when the network is loaded.
             capture = opened.enter_context(
-                Capture(reopen(), statistics, limit=options.limit, reopen=reopen)
+                Capture(
+                    opened_apart(reopen),
+                    statistics,
+                    limit=options.limit,
+                    reopen=reopen,
+                )
             )
             info = capture.info
             sinks = [
                 opened.enter_context(closing(self._open_sink(uri, info)))
                 for uri in self._sinks
             ]
-            names = [sink.name for sink in sinks]
+            named = list(sinks)
             if options.preview is not None:
                 page = self._open_preview(cast(Address, options.preview))
                 sinks.append(opened.enter_context(closing(page)))
-                names = names or [page.name]
+                named = named or [page]
             if options.max_latency_ms is not None and not info.live:
                 _log.warning(
                     "--max-latency-ms is for live sources; of a file, every frame "
@@ -156,7 +165,7 @@ class _Run:
             for notes in (derainer.notes, *(sink.notes for sink in sinks)):
                 for text in notes:
                     _log.warning(text)
-            return self._report(summary, derainer, names)
+            return self._report(summary, derainer, [sink.name for sink in named])
 
     def _open_sink(self, uri: str, info: SourceInfo) -> Sink:
         options = self._options

@@ -68,9 +68,12 @@ def blamed(error: Exception) -> str | None:
     return None
 
 
-def broken_package(error: ImportError | OSError) -> str | None:
+def broken_package(error: Exception) -> str | None:
     """What to tell of a package that does not load; None where it is one of ours."""
-    name = getattr(error, "name", None) or _module_of(error)
+    if isinstance(error, ImportError):
+        name = error.name or _module_of(error)
+    else:
+        name = _module_of(error, "<module>")
     package = name.partition(".")[0]
     if package in ("", "derain") or package in sys.stdlib_module_names:
         return None

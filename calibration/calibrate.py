@@ -45,6 +45,9 @@ _log = logging.getLogger(__name__)
 _TOOLS = ("derain", "onnx-ir", "onnxruntime", "numpy")
 
 
+_CHANNELS = 3
+
+
 def calibrate(
     bundle: Bundle | Path | str,
     source: FrameSource,
@@ -93,11 +96,46 @@ def calibrate(
     if output is not None:
         inputs = [opened.folder, *read_by(source, chosen)]
         check_free(Path(output), inputs, force=force)
+    model = _frame_graph(opened.model_path)
     with read_data(source, chosen, manifest.sizes.optimum, force=force) as data:
-        made = calibrate_graph(ir.load(opened.model_path), data)
+        made = calibrate_graph(model, data)
     if output is not None:
         made.write(Path(output))
     return made
+
+
+def _frame_graph(path: Path) -> ir.Model:
+    """The graph in `path`.
+
+    Raises:
+        CalibrationError: It is none, or not from one uint8 NHWC frame to another.
+    """
+    try:
+        model = ir.load(path)
+    # protobuf's error is no built-in, and onnx_ir fails with whatever breaks first.
+    except Exception as error:
+        raise CalibrationError(
+            f"{path} is no ONNX model ({type(error).__name__}); export it again"
+        ) from error
+    values = [*model.graph.inputs, *model.graph.outputs]
+    ends = len(model.graph.inputs), len(model.graph.outputs)
+    if (
+        ends != (1, 1)
+        or not len(model.graph)
+        or not all(
+            each.dtype == ir.DataType.UINT8
+            and each.shape is not None
+            and len(each.shape) == 4
+            and each.shape[3] == _CHANNELS
+            for each in values
+        )
+    ):
+        found = ", ".join(f"{each.name} {each.dtype} {each.shape}" for each in values)
+        raise CalibrationError(
+            f"{path} is no frame-to-frame graph: wanted one uint8 (1, H, W, 3) input "
+            f"and one such output, got {found or 'none'}"
+        )
+    return model
 
 
 def calibrate_graph(model: ir.Model, data: CalibrationData) -> Calibration:

@@ -39,8 +39,9 @@ def requires(extra: str) -> Iterator[None]:
         if package in ("", "derain"):
             raise  # a bug of ours, not a missing extra
         raise MissingDependencyError(package, extra) from error
-    except (ImportError, OSError) as error:
-        # OSError is what ctypes raises where a shared library of it is missing.
+    # Of any type: ctypes raises OSError where a shared library is missing, matplotlib
+    # ValueError where its configuration is broken.
+    except Exception as error:
         text = None if isinstance(error, DerainError) else broken_package(error)
         if text is None:
             raise

@@ -58,7 +58,7 @@ def number(value: object) -> float:
             found = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
             found = float("nan")
-        if found == found and not isinstance(value, bool):
+        if found == found and not isinstance(value, (bool, bytes, bytearray)):
             return found
     raise ValueError(f"{shortened(value)} is not a valid number")
 

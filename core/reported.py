@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _NO_MEMORY = re.compile(
     r"can't allocate memory|bad_alloc|Insufficient memory|Failed to allocate memory"
 )
+_MOST, _HEAD, _TAIL = 900, 600, 250  # characters of a line that a person reads
 INTERRUPTED = 130  # as the shell reports SIGINT
 
 
@@ -67,9 +68,12 @@ def blamed(error: Exception) -> str | None:
     return None
 
 
-def broken_package(error: ImportError | OSError) -> str | None:
+def broken_package(error: Exception) -> str | None:
     """What to tell of a package that does not load; None where it is one of ours."""
-    name = getattr(error, "name", None) or _module_of(error)
+    if isinstance(error, ImportError):
+        name = error.name or _module_of(error)
+    else:
+        name = _module_of(error, "<module>")
     package = name.partition(".")[0]
     if package in ("", "derain") or package in sys.stdlib_module_names:
         return None
@@ -115,8 +119,12 @@ def _told(error: OSError) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` for a terminal: no control characters, which may come out of any file."""
-    return printable(" ".join(text.split()))
+    """`text` for a terminal: no control characters, which may come out of any file.
+
+    Of one that is very long, the middle is left out: what to do stands at the end.
+    """
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= _MOST else f"{line[:_HEAD]} ... {line[-_TAIL:]}"
 
 
 def printable(text: str) -> str:

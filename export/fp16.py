@@ -129,7 +129,7 @@ def to_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
     halves: dict[ir.Value, ir.Value] = {}
     singles: dict[ir.Value, ir.Value] = {}
     for node in list(graph):
-        kept = node.name in keep_fp32
+        kept = _is_kept(node, keep_fp32)
         for index, value in enumerate(node.inputs[: _data_inputs(node)]):
             if value is None or value.dtype not in (_SINGLE, _HALF):
                 continue
@@ -164,7 +164,7 @@ def emulate_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
     rounded: dict[ir.Value, ir.Value] = {}
     states = {id(v) for v in graph.outputs if v.dtype == _SINGLE and v.name != HEALTH}
     for node in list(graph):
-        kept = node.name in keep_fp32
+        kept = _is_kept(node, keep_fp32)
         for output in node.outputs:
             if output.dtype == _SINGLE and (not kept or id(output) in states):
                 _round(graph, node, output)
@@ -177,6 +177,12 @@ def emulate_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
                     name = f"{value.name}_rounded"
                     rounded[value] = add_initializer(graph, name, array)
                 node.replace_input_with(index, rounded[value])
+
+
+def _is_kept(node: ir.Node, keep_fp32: Set[str]) -> bool:
+    """Whether a node stays in FP32: loops do, whose bodies are graphs of their own."""
+    loops = any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values())
+    return loops or node.name in keep_fp32
 
 
 def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:

@@ -7,10 +7,7 @@ comparison with PyTorch -> manifest -> rename
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
-import platform
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +16,12 @@ from derain.calibration.calibration_file import Calibration
 from derain.calibration.data import CalibrationData
 from derain.calibration.qdq import part_biases
 from derain.calibration.report import summary
-from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, Bundle, sha256
+from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, Bundle
 from derain.core.errors import ExportError
 from derain.core.frame_tensors import Frame
-from derain.core.manifest import FILE_NAME, Golden, Manifest, Precision
 from derain.core.pictures import write_picture
 from derain.core.progress import Stages
 from derain.core.sizes import Size
-from derain.core.states import StateSpec
 from derain.export import verify
 from derain.export.bundle_writer import check_target, new_bundle
 from derain.export.drift import Drift, measure_drift, require_bounded
@@ -41,32 +36,26 @@ from derain.export.int8 import (
     run_as_measured,
 )
 from derain.export.kept_graphs import KeptGraphs
+from derain.export.keywords import export_options
+from derain.export.manifest_writer import manifest_of
 from derain.export.model_file import ask_parser, save_model
 from derain.export.operators.lowering import lower_operators
-from derain.export.options import ExportOptions, export_options
+from derain.export.options import ExportOptions
 from derain.export.pass_choice import choose_passes
 from derain.export.passes import optimize
 from derain.export.passes.cleanup import remove_dead
 from derain.export.reference import Reference, derain_reference
 from derain.export.to_onnx import CoreGraph, to_onnx
+from derain.export.trial import try_network
 from derain.models.loading import LoadedNetwork, open_network
 
 if TYPE_CHECKING:
     from torch import nn
     from typing_extensions import Unpack
 
-    from derain.export.options import ExportKeywords
+    from derain.export.keywords import ExportKeywords
 
 CALIBRATION_FILE = "calibration.json"
-
-# How far a healthy backend may be from the golden frame: GPUs add in another order, in
-# TF32 or FP16. A broken one is some 10 to 25 dB away.
-_GOLDEN_MIN_PSNR_DB: dict[Precision, float] = {
-    "fp32": 45.0,
-    "fp16": 40.0,
-    "int8": 32.0,
-}
-_TOOLS = ("derain", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +131,12 @@ def export_bundle(model: str | nn.Module, options: ExportOptions) -> ExportResul
             facts=options.facts() if own else None,
             window=options.window or 1,
             look_ahead=options.look_ahead or 0,
+            arguments=dict(options.args),
+            inputs=dict(options.inputs),
         )
+    if own:
+        with stages.stage("trying it on a small frame"):
+            loaded = try_network(loaded, options.sizes, options.output_index)
     if loaded.video is not None and options.precision == "int8":
         raise ExportError(
             f"{loaded.name} has a memory, and INT8 is not calibrated over clips yet; "
@@ -244,7 +238,7 @@ def _export(
             calibration.write(aside / CALIBRATION_FILE)
             figures = summary(calibration, rest_in_fp16=options.has_halves)
             verification["int8"] = figures
-        manifest = _manifest(
+        manifest = manifest_of(
             options,
             loaded,
             aside,
@@ -326,62 +320,3 @@ def _write_golden(
         return tuple(names)
 
     return write(GOLDEN_INPUT, frames), write(GOLDEN_OUTPUT, derained)
-
-
-def _manifest(
-    options: ExportOptions,
-    loaded: LoadedNetwork,
-    folder: Path,
-    *,
-    golden: tuple[tuple[str, ...], tuple[str, ...]],
-    states: tuple[StateSpec, ...],
-    operators: dict[str, str],
-    passes: dict[str, int],
-    fp32_nodes: tuple[str, ...],
-    verification: dict[str, dict[str, Any]],
-) -> Manifest:
-    tools = {name: importlib.metadata.version(name) for name in _TOOLS}
-    tools["python"] = platform.python_version()
-    kind = type(loaded.network)
-    video = loaded.video
-    seen = {}
-    if video is not None and video.window > 1:
-        seen = {"window": video.window, "layout": video.layout}
-    if options.has_halves:
-        states = tuple(
-            replace(each, dtype="float16") if each.dtype == "float32" else each
-            for each in states
-        )
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return Manifest(
-        model=loaded.name,
-        precision=options.precision,
-        target=options.target,
-        sizes=options.sizes,
-        golden=Golden(
-            inputs=golden[0],
-            outputs=golden[1],
-            min_psnr_db=_GOLDEN_MIN_PSNR_DB[options.precision],
-        ),
-        files={
-            path.name: sha256(path)
-            for path in sorted(folder.iterdir())
-            if path.name != FILE_NAME
-        },
-        weights=loaded.weights,
-        network={
-            "class": f"{kind.__module__}:{kind.__qualname__}",
-            "paper": loaded.paper,
-            **asdict(loaded.facts),
-            **seen,
-            "parameters": sum(p.numel() for p in loaded.network.parameters()),
-        },
-        operators=operators,
-        fp32_nodes=fp32_nodes,
-        passes=passes,
-        verification=verification,
-        tools=tools,
-        created=now.isoformat(timespec="seconds"),
-        states=states,
-        look_ahead=0 if video is None else video.look_ahead,
-    )

@@ -35,8 +35,7 @@ _WRAPPERS = (
     "generator",
     "weights",
 )
-# What wrappers around the network leave in front of every name.
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "generator.")
+_PREFIXES = 8  # in front of every name, left there by wrappers around the network
 # BatchNorm counts its batches; nothing at inference depends on it.
 _COUNTERS = "num_batches_tracked"
 _NESTED = 4  # mappings inside mappings; a file could nest one in itself
@@ -145,13 +144,14 @@ def _tensors(mapping: Mapping[Any, object]) -> dict[str, Tensor]:
 
 
 def _stripped(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """`tensors`, and again with each prefix that all names share taken off."""
+    """`tensors`, and again with what all names share in front of a dot taken off."""
     yield tensors
-    for prefix in _PREFIXES:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            yield from _stripped(
-                {name.removeprefix(prefix): x for name, x in tensors.items()}
-            )
+    for _ in range(_PREFIXES):
+        prefix, dot, _ = next(iter(tensors), "").partition(".")
+        if not dot or not all(name.startswith(prefix + dot) for name in tensors):
+            return
+        tensors = {name.removeprefix(prefix + dot): x for name, x in tensors.items()}
+        yield tensors
 
 
 def _read(path: Path, content: bytes) -> Mapping[Any, object]:

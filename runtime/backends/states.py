@@ -151,6 +151,10 @@ def check_names(
         ("inputs", inputs, [state.input for state in states]),
         ("outputs", outputs, [state.output for state in states]),
     ):
+        if not names:
+            raise EngineError(
+                f"{bundle.model_path} is no frame-to-frame graph: it has no {kind}"
+            )
         found = [name for name in list(names)[1:] if name != HEALTH]
         if sorted(found) != wanted:
             raise EngineError(

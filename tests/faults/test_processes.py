@@ -97,6 +97,12 @@ FAULTS = [
         if (package, kind) != ("onnxscript", "os")
     ),
     Fault(
+        name="matplotlib-configuration",
+        run=("derain-bench", "--bundle", "b", "--plots", "p"),
+        environment={"MPLBACKEND": "nonsense"},
+        says="matplotlib is installed but does not load: .*nonsense",
+    ),
+    Fault(
         name="watchdog-superscript",
         run=(*RUN[:2], "--source", "no.png", *RUN[4:]),
         environment={"WATCHDOG_USEC": "²", "NOTIFY_SOCKET": "@" + "n" * 200},

@@ -143,6 +143,8 @@ def test_nested_wrappers_and_prefixes(file):
         "network.",
         "generator.",
         "module.module.",
+        "derainet.",
+        "module.derainet.",
     ],
 )
 def test_prefixes_are_stripped(file, prefix):
@@ -395,6 +397,10 @@ def test_truncated_and_damaged_files(file, content):
         # Damage inside a tensor's values cannot be seen; all else has our error.
         with contextlib.suppress(CheckpointError):
             load_checkpoint(Small(), file(bytes(damaged)))
+
+
+def test_names_of_dots_alone_end(file):
+    _fails(file({"a." * 10_000: torch.ones(1)}), "does not fit Small")
 
 
 def _packed(content):

@@ -65,7 +65,7 @@ def test_a_factory_with_settings_and_grey_levels_of_255():
         random_weights=True,
     )
     network = _figures(bundle)
-    assert network["value_range"] == (0.0, 255.0)
+    assert network["value_range"] == [0, 255]
     assert network["arguments"] == {"width": "5", "scale": "[2]", "rain.level": "0.5"}
     assert bundle.folder.name == "make_model-fp32-40x32"
     assert Bundle.open(bundle.folder).manifest.network["value_range"] == [0.0, 255.0]

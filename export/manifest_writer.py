@@ -71,6 +71,7 @@ def manifest_of(
             "class": f"{kind.__module__}:{kind.__qualname__}",
             "paper": loaded.paper,
             **asdict(loaded.facts),
+            "value_range": list(loaded.facts.value_range),  # as JSON has it
             **seen,
             **_given(loaded),
             "parameters": sum(p.numel() for p in loaded.network.parameters()),

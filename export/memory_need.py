@@ -22,7 +22,7 @@ _NOTED = 0.5
 _LARGE = 1_000_000
 
 
-class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While active, counts the bytes of tensors that exist at once.
 
     Attributes:
@@ -84,7 +84,7 @@ def require_memory(run: Callable[[], object], at: Size, largest: Size) -> None:
     left = available_bytes()
     if left is None or largest.pixels < _LARGE:
         return
-    with PeakMemory() as memory:
+    with LiveTensors() as memory:
         run()
     # A lower bound: attention over all pixels grows faster, and kernels add their own.
     need = memory.peak * largest.pixels // at.pixels

@@ -35,6 +35,7 @@ _MODULUS = 64
 _LEAST = 64  # pixels; a frame that is not much larger is tried as it is
 # Halvings, and windows of 7, 10 and 12 at up to three of them.
 _MULTIPLES = (2, 4, 8, 16, 32, 64, 128, 7, 14, 28, 56, 10, 20, 40, 12, 24, 48, 96)
+_MINIMA = (16, 32, 64, 128, 256)
 _SHOWN = 8
 
 
@@ -78,12 +79,12 @@ def _tried(sizes: SizeRange) -> list[Size]:
     return [low, odd, sizes.optimum] if odd in sizes else [low, sizes.optimum]
 
 
-def _small(size: Size, facts: NetworkFacts) -> Size:
-    """A size of the same remainders as `size`, as small as the network takes."""
+def _small(size: Size, facts: NetworkFacts, least: int = _LEAST) -> Size:
+    """A size of the same remainders as `size`, not below `least` where it is not."""
 
     def side(length: int) -> int:
-        least = max(_LEAST, facts.smallest)
-        return least + (length - least) % _MODULUS if length > least else length
+        low = max(least, facts.smallest)
+        return low + (length - low) % _MODULUS if length > low else length
 
     return Size(side(size.width), side(size.height))
 
@@ -94,25 +95,51 @@ def _fitting(loaded: LoadedNetwork, size: Size) -> Size:
     Raises:
         NetworkError: It fails, or has no picture of its input's size.
     """
-    facts, small = loaded.facts, _small(size, loaded.facts)
-    try:
-        _require_picture(loaded, facts, small)
-        return small
-    except NetworkError as error:
-        problem = error
-    for multiple in _MULTIPLES:
-        if multiple % facts.multiple_of == 0 and multiple > facts.multiple_of:
-            try:
-                _require_picture(loaded, replace(facts, multiple_of=multiple), small)
-            except DerainError:
-                continue
-            raise NetworkError(
-                f"{problem}; --multiple-of {multiple} solves it"
-            ) from problem
+    facts, problem = loaded.facts, NetworkError("")
+    # The larger one for networks that shrink a picture to nothing.
+    tried = dict.fromkeys(_small(size, facts, least) for least in (_LEAST, 4 * _LEAST))
+    for small in tried:
+        try:
+            _require_picture(loaded, facts, small)
+            return small
+        except NetworkError as error:
+            problem = error
+    small = list(tried)[-1]
+    if solution := _solution(loaded, small):
+        raise NetworkError(f"{problem}; {solution} solves it") from problem
     if small == size:
         raise problem
     _require_picture(loaded, facts, size)  # it may be made for that size alone
     return size
+
+
+def _solution(loaded: LoadedNetwork, size: Size) -> str:
+    """The option that pads frames of `size` least so that they fit; empty: none."""
+    facts, shortest = loaded.facts, min(size.width, size.height)
+    options = {
+        f"--multiple-of {each}": replace(facts, multiple_of=each)
+        for each in _MULTIPLES
+        if each % facts.multiple_of == 0 and each > facts.multiple_of
+    }
+    options |= {
+        f"--minimum {each}": replace(facts, minimum=each)
+        for each in _MINIMA
+        if each > max(shortest, facts.minimum)
+    }
+
+    def cost(name: str) -> tuple[bool, int]:  # windows of 7, 10 and 12 are rare
+        unit = options[name].multiple_of
+        return unit & (unit - 1) > 0, options[name].padded(size).pixels
+
+    for name in sorted(options, key=cost):
+        if options[name].padded(size) == facts.padded(size):
+            continue
+        try:
+            _require_picture(loaded, options[name], size)
+        except DerainError:
+            continue
+        return name
+    return ""
 
 
 def _require_picture(loaded: LoadedNetwork, facts: NetworkFacts, size: Size) -> None:

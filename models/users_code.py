@@ -49,7 +49,7 @@ def brief(error: BaseException) -> str:
     """The type and the first line of an error that is not ours."""
     try:
         text = str(error)
-    except Exception:  # an error of somebody's own, with a mistake in it
+    except BaseException:  # an error of somebody's own, with a mistake in it
         text = ""
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

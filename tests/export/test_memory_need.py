@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from derain.core.errors import ExportError
 from derain.core.sizes import Size
 from derain.export import memory_need
-from derain.export.memory_need import PeakMemory, require_memory
+from derain.export.memory_need import LiveTensors, require_memory
 
 SMALL, UHD = Size(64, 48), Size(3840, 2160)
 
@@ -20,13 +20,13 @@ def _two_maps():
 
 
 def test_the_most_that_exists_at_once():
-    with PeakMemory() as memory:
+    with LiveTensors() as memory:
         _two_maps()
     assert memory.peak == 2 * 16 * 64 * 48 * 4
 
 
 def test_views_are_counted_once():
-    with PeakMemory() as memory:
+    with LiveTensors() as memory:
         x = torch.ones(1000)
         _ = [x[:500], x.view(10, 100), x.reshape(-1)]
     assert memory.peak == 4000

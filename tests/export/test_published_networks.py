@@ -65,7 +65,7 @@ def test_a_factory_with_settings_and_grey_levels_of_255():
         random_weights=True,
     )
     network = _figures(bundle)
-    assert network["value_range"] == (0.0, 255.0)
+    assert network["value_range"] == [0, 255]
     assert network["arguments"] == {"width": "5", "scale": "[2]", "rain.level": "0.5"}
     assert bundle.folder.name == "make_model-fp32-40x32"
     assert Bundle.open(bundle.folder).manifest.network["value_range"] == [0.0, 255.0]
@@ -144,6 +144,7 @@ def test_a_loop_in_the_graph(precision):
         ("Plain", ["--output-index", "3"], r"output 3: .*--output-index 0 is one"),
         ("UNetLike", ["--size", "1284x722"], r"RuntimeError: .*; --multiple-of 8 solv"),
         ("UNetLike", ["--dynamic", "64x48,72x56,96x96"], "--multiple-of 8 solves it"),
+        ("Shrinks", [], r"padding.*; --multiple-of 64 solves it"),
         ("Interrupts", [], "running Interrupts on a picture of 40x32 failed: Stop: en"),
         ("Returns", ["--arg", "dtype=int64"], r"returns torch\.int64, wanted floats"),
         ("Returns", ["--arg", "dtype=bool"], r"returns torch\.bool, wanted floats"),
@@ -204,3 +205,9 @@ def test_the_small_frame_leaves_the_same_remainders(side):
     small = trial._small(Size(side, side), FACTS).width
     assert small <= min(side, 127)
     assert (small - side) % 64 == 0
+
+
+def test_a_network_that_takes_no_small_picture_is_tried_at_a_larger_one():
+    loaded = open_network(published_networks.Shrinks(60), facts=FACTS)
+    sizes = SizeRange.parse("1280x720")
+    assert trial.try_network(loaded, sizes, None).facts == FACTS

@@ -124,6 +124,18 @@ class UNetLike(Plain):
         return x - self.rain(x + y)
 
 
+class Shrinks(Plain):
+    """As ConvIR: reflects more of a shrunk picture than a small one has."""
+
+    def __init__(self, more=40):
+        super().__init__()
+        self.more = more
+
+    def forward(self, x):
+        y = F.pad(F.avg_pool2d(x, 2), [self.more // 2] * 4, mode="reflect")
+        return x - self.rain(x) - 0.1 * y.mean()
+
+
 class ScanLike(nn.Module):
     """A recurrence over the rows, as SPANet's: a loop in the graph."""
 

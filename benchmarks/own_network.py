@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from derain.export.options import ExportOptions
+from derain.models.forward_inputs import Feed
 from derain.models.registry import NetworkFacts
 
 
@@ -16,6 +17,12 @@ class OwnNetworkOptions(Protocol):
     def bgr(self) -> bool: ...  # noqa: D102 - see `ExportOptions`
     @property
     def rain(self) -> bool: ...  # noqa: D102
+    @property
+    def args(self) -> tuple[tuple[str, Any], ...]: ...  # noqa: D102
+    @property
+    def inputs(self) -> tuple[tuple[str, Feed], ...]: ...  # noqa: D102
+    @property
+    def value_range(self) -> tuple[float, float] | None: ...  # noqa: D102
     @property
     def output_index(self) -> int | None: ...  # noqa: D102
     @property
@@ -36,11 +43,15 @@ class OwnNetwork:
         facts: Its frame contract and what it returns.
         window: Frames that it sees at once.
         look_ahead: How many of them come after the one that it derains.
+        args: What its constructor is given.
+        inputs: What its forward is given besides pictures.
     """
 
     facts: NetworkFacts = field(default_factory=NetworkFacts)
     window: int = 1
     look_ahead: int = 0
+    args: tuple[tuple[str, Any], ...] = ()
+    inputs: tuple[tuple[str, Feed], ...] = ()
 
     @classmethod
     def of(cls, options: OwnNetworkOptions, *, own: bool) -> OwnNetwork:
@@ -56,6 +67,9 @@ class OwnNetwork:
         said = ExportOptions(
             bgr=options.bgr,
             rain=options.rain,
+            args=options.args,
+            inputs=options.inputs,
+            value_range=options.value_range,
             output_index=options.output_index,
             multiple_of=options.multiple_of,
             minimum=options.minimum,
@@ -67,14 +81,29 @@ class OwnNetwork:
             facts=said.facts(),
             window=said.window or 1,
             look_ahead=said.look_ahead or 0,
+            args=said.args,
+            inputs=said.inputs,
         )
+
+    def keywords(self) -> dict[str, Any]:
+        """The same for `derain.models.loading.open_network`, but for the facts."""
+        return {
+            "window": self.window,
+            "look_ahead": self.look_ahead,
+            "arguments": dict(self.args),
+            "inputs": dict(self.inputs),
+        }
 
     def arguments(self) -> list[str]:
         """The same for the command line of ``derain-export``."""
         facts, usual = self.facts, NetworkFacts()
+        black, white = facts.value_range
         given = [
             (facts.colour == "bgr", ["--bgr"]),
             (facts.returns_rain, ["--rain"]),
+            (facts.value_range != usual.value_range, [f"--range={black},{white}"]),
+            *((True, [f"--arg={name}={value!r}"]) for name, value in self.args),
+            *((True, [f"--input={name}={feed}"]) for name, feed in self.inputs),
             *(
                 (value != default, [f"--{name}", str(value)])
                 for name, value, default in (

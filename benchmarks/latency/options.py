@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import click
 
@@ -14,6 +14,7 @@ from derain.core.commands import COUNT, SECONDS, SIZE, THREADS
 from derain.core.options import option, same_option
 from derain.core.sizes import Size, SizeLike
 from derain.export.options import ExportOptions
+from derain.models.forward_inputs import Feed
 from derain.runtime.backends import BACKENDS
 
 DEFAULT_SIZE = Size(1280, 720)
@@ -98,6 +99,9 @@ class BenchmarkOptions:
     )
     bgr: bool = same_option(ExportOptions, "bgr")
     rain: bool = same_option(ExportOptions, "rain")
+    args: tuple[tuple[str, Any], ...] = same_option(ExportOptions, "args")
+    inputs: tuple[tuple[str, Feed], ...] = same_option(ExportOptions, "inputs")
+    value_range: tuple[float, float] | None = same_option(ExportOptions, "value_range")
     output_index: int | None = same_option(ExportOptions, "output_index")
     multiple_of: int | None = same_option(ExportOptions, "multiple_of")
     minimum: int | None = same_option(ExportOptions, "minimum")

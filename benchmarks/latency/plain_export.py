@@ -99,8 +99,7 @@ def main(model: str, options: ExportOptions) -> None:
         weights=options.weights,
         random_weights=options.random_weights,
         facts=own.facts if is_own else None,
-        window=own.window,
-        look_ahead=own.look_ahead,
+        **own.keywords(),
     )
     export_plain(loaded, options.sizes.optimum, options.folder(model))
     click.echo(json.dumps({"parameters": parameters(loaded)}))

@@ -77,8 +77,7 @@ def _open(
         weights=spec.weights,
         random_weights=spec.random_weights,
         facts=own.facts if ":" in spec.model else None,
-        window=own.window,
-        look_ahead=own.look_ahead,
+        **own.keywords(),
     )
     return TorchCandidate(
         loaded,

@@ -21,9 +21,10 @@ from derain.benchmarks.quality.evaluate_options import EvaluateOptions
 from derain.core.bundle import Bundle
 from derain.core.errors import ConfigError, UnknownNameError
 from derain.core.pairs import Picture
-from derain.models.loading import open_network, users_code
+from derain.models.loading import open_network
 from derain.models.registry import MODELS, NetworkFacts
 from derain.models.torch_reference import derain_frame
+from derain.models.users_code import users_code
 from derain.models.video_network import VideoNetwork, open_video
 from derain.models.video_stream import VideoStream
 from derain.runtime.derainer import Derainer
@@ -120,8 +121,7 @@ def _named(model: str, options: EvaluateOptions) -> ClipDerainer:
         model,
         weights=weights,
         facts=facts,
-        window=own.window,
-        look_ahead=own.look_ahead,
+        **own.keywords(),
     )
     return _derains(loaded.network, facts, loaded.video)
 
@@ -129,7 +129,13 @@ def _named(model: str, options: EvaluateOptions) -> ClipDerainer:
 def _with_memory(
     network: nn.Module, facts: NetworkFacts, own: OwnNetwork
 ) -> ClipDerainer:
-    video = open_video(network, facts, window=own.window, look_ahead=own.look_ahead)
+    video = open_video(
+        network,
+        facts,
+        window=own.window,
+        look_ahead=own.look_ahead,
+        inputs=dict(own.inputs),
+    )
     return _derains(network, facts, video)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import click
 
 from derain.core.commands import COUNT, THREADS, Whole
 from derain.core.options import option, same_option
 from derain.export.options import ExportOptions
+from derain.models.forward_inputs import Feed
 from derain.runtime.backends import REFERENCE
 from derain.runtime.backends.choice import BackendChoice
 
@@ -63,6 +64,9 @@ class EvaluateOptions:
     seed: int = option(0, "Which rain.", kind=Whole(0, 2**32 - 1))
     bgr: bool = same_option(ExportOptions, "bgr")
     rain: bool = same_option(ExportOptions, "rain")
+    args: tuple[tuple[str, Any], ...] = same_option(ExportOptions, "args")
+    inputs: tuple[tuple[str, Feed], ...] = same_option(ExportOptions, "inputs")
+    value_range: tuple[float, float] | None = same_option(ExportOptions, "value_range")
     output_index: int | None = same_option(ExportOptions, "output_index")
     multiple_of: int | None = same_option(ExportOptions, "multiple_of")
     minimum: int | None = same_option(ExportOptions, "minimum")

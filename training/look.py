@@ -12,9 +12,10 @@ import numpy as np
 
 from derain.core.pairs import Picture
 from derain.core.pictures import picture_paths, read_picture
+from derain.core.synthetic.mixture import RainMixture, read_mixture
 from derain.core.synthetic.rain import LINES, PRESETS, render_rain
 from derain.models.loading import open_network
-from derain.training.data import random_rain
+from derain.training.data import rained_on
 from derain.training.validation import DerainPicture, derain_with, in_strips
 
 COLUMNS = 2  # pictures beside each other, each before and after
@@ -71,8 +72,9 @@ def rain_row(clean: Picture, seed: int) -> Row:
     for name, settings in PRESETS.items():
         row.append((name, render_rain(clean, settings.scaled(factor), seed)))
     random = np.random.default_rng(seed)
+    mixture = RainMixture.parse(read_mixture(), "the mixture")
     for number in (1, 2):
-        rainy = render_rain(clean, random_rain(random), seed + number)
+        rainy, _ = rained_on(clean, mixture, random)
         row.append((f"for training, {number}", rainy))
     return row
 

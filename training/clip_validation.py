@@ -37,7 +37,11 @@ def stream_with(model: nn.Module, facts: NetworkFacts) -> DerainPicture:
 
 
 def score_clip(
-    derain: DerainPicture, pairs: Iterable[Pair], every: int = 1, keep: int = 0
+    derain: DerainPicture,
+    pairs: Iterable[Pair],
+    every: int = 1,
+    *,
+    images: bool = False,
 ) -> list[Result]:
     """Derain every frame in order; compare every so many, the first one included.
 
@@ -45,20 +49,15 @@ def score_clip(
         derain: Remembers.
         pairs: The frames of one clip, in order.
         every: Which are compared: numbers 0, `every`, 2 `every` and so on.
-        keep: How many images are kept, the last ones.
+        images: Whether images are kept.
     """
     results = []
     for index, pair in enumerate(pairs):
         image = derain(pair.rainy)
         if index % every == 0:
             scores = score(image, pair.clean), score(pair.rainy, pair.clean)
-            results.append(Result(pair.name, *scores, image.copy()))
-    return [
-        result
-        if index >= len(results) - keep
-        else Result(result.name, result.score, result.rainy)
-        for index, result in enumerate(results)
-    ]
+            results.append(Result(pair.name, *scores, image if images else None))
+    return results
 
 
 def flicker(frames: Sequence[Picture]) -> float:
@@ -83,23 +82,20 @@ class ClipValidation:
 
     def __call__(self, network: nn.Module, facts: NetworkFacts) -> Measured:
         """What the network makes of the clips after the first frames, and of those."""
-        first, steady, samples = [], [], []
+        first, steady, shown, samples = [], [], [], []
         for pairs in self._clips:
-            results = score_clip(stream_with(network, facts), pairs, keep=2)
+            results = score_clip(stream_with(network, facts), pairs, images=True)
             first.append(results[0].score)
             steady += [result.score for result in results[STEADY_FROM:]]
-            samples += [
-                (pair, result)
-                for pair, result in zip(pairs, results, strict=True)
-                if result.image is not None
-            ]
+            shown += pairs[-2:]
+            samples += results[-2:]
         mean, start = mean_score(steady or first), mean_score(first)
         figures = {
             "psnr_db": mean.psnr_db,
             "ssim": mean.ssim,
             "first_frame_psnr_db": start.psnr_db,
         }
-        return Measured(figures, sample_sheet(*map(list, zip(*samples, strict=True))))
+        return Measured(figures, sample_sheet(shown, samples))
 
 
 def rainy_pairs(clip: Clip) -> list[Pair]:

@@ -153,8 +153,12 @@ def earlier_runs(
     """
     if not first_weights or replaced is None or replaced["sha256"] != first_weights:
         return []
-    run = {name: replaced[name] for name in _OF_A_RUN}
-    return [*replaced["earlier_runs"], run]
+    return [*replaced["earlier_runs"], run_of(replaced)]
+
+
+def run_of(record: dict[str, Any]) -> dict[str, Any]:
+    """What of a record is said of an earlier run."""
+    return {name: record[name] for name in _OF_A_RUN}
 
 
 _OF_A_RUN = ("sha256", "rain", "steps", "hours", "command", "config", "origin", "notes")

@@ -3,9 +3,7 @@
 This project's own, not published. Rain is there in one frame and gone in the next, so
 the frame before says what is behind a streak. Both frames are unshuffled to half size
 (each 2x2 block becomes 12 channels) and fused in the first convolution; nothing is
-aligned explicitly. The network predicts the rain and takes it off the current frame. It
-has no row in the registry yet: what trains and measures networks there shows them one
-picture at a time.
+aligned explicitly. The network predicts the rain and takes it off the current frame.
 """
 
 from __future__ import annotations

@@ -151,7 +151,12 @@ def earlier_runs(
         replaced: Record of the weights that it replaces. If it started from others,
             their run is not known here.
     """
-    if not first_weights or replaced is None or replaced["sha256"] != first_weights:
+    if not first_weights or replaced is None:
+        return []
+    if replaced["config"]["first_weights"] == first_weights:  # of the same run, before
+        earlier: list[dict[str, Any]] = replaced["earlier_runs"]
+        return earlier
+    if replaced["sha256"] != first_weights:
         return []
     return [*replaced["earlier_runs"], run_of(replaced)]
 

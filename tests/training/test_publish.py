@@ -156,9 +156,12 @@ def test_weights_that_rounding_harms_stay_in_float32(publish, tmp_path, monkeypa
 
 def test_a_run_that_went_on_from_shipped_weights_names_theirs():
     old = {name: name for name in publishing._OF_A_RUN} | {"sha256": "abc"}
+    old["config"] = {"first_weights": "012"}
     record = old | {"earlier_runs": ["first"], "figures": {}}
     assert publishing.earlier_runs("abc", record) == ["first", old]
     assert publishing.earlier_runs("def", record) == []
+    # The same run again, further on.
+    assert publishing.earlier_runs("012", record) == ["first"]
     assert publishing.earlier_runs("", record) == []
     assert publishing.earlier_runs("abc", None) == []
 

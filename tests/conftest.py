@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,6 @@ def export_once():
         key = (type(network), weights, facts, str(sizes), opset)
         if key not in known:
             known[key] = to_onnx(network, facts, sizes, opset)
-        return CoreGraph(known[key].model.clone(), known[key].maps)
+        return replace(known[key], model=known[key].model.clone())
 
     return cached

@@ -23,9 +23,10 @@ def main() -> None:
 
     `derain-train publish RUN` makes weights of a run: one file, in float16 where that
     keeps every PSNR to 0.01 dB, and a JSON record, which holds the command of the run.
-    There PAIRS (PAIRS1, PAIRS2, ...) stands for the folders after --pairs, PHOTOGRAPHS
-    for that after --clean, WEIGHTS for the file that publish made of the run before,
-    the last of "earlier_runs", and VGG16 for the checkpoint after --vgg; a folder after
+    There PAIRS (PAIRS1, PAIRS2, ...) and CLIPS stand for the folders after --pairs and
+    --clips, PHOTOGRAPHS for that after --clean, WEIGHTS for the file that publish made
+    of the run before, the last of "earlier_runs", RAIN for the file that derain-train
+    rain prints of the record, and VGG16 for the checkpoint after --vgg; a folder after
     --not-in goes by the last two parts of its path.
     """
 
@@ -139,6 +140,24 @@ def _publish(
         every=every,
     )
     click.echo(json.dumps(record["figures"], indent=2))
+
+
+@main.command("rain", cls=Command)
+@click.argument("source", required=False, type=_PATH)
+def _rain(source: Path | None) -> None:
+    """Print what training rain is drawn from, as a file for --rain.
+
+    With SOURCE, the folder of a run or the record of weights: what its rain was drawn
+    from.
+    """
+    from derain.core.synthetic.mixture import DEFAULT
+
+    if source is None:
+        click.echo(DEFAULT.read_text(encoding="utf-8"), nl=False)
+        return
+    with requires("train"):
+        from derain.training.rain_file import rain_of
+    click.echo(rain_of(source), nl=False)
 
 
 @main.command("pack", cls=Command)

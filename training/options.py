@@ -45,13 +45,39 @@ class TrainingOptions:
     )
     clean: Path | None = option(
         None,
-        "Folder of photographs to render rain on.",
+        "Folder of photographs to render rain on; a network with a memory sees them "
+        "under a moving camera.",
+        kind=click.Path(path_type=Path),
+    )
+    clips: tuple[Path, ...] = option(
+        (),
+        "Folder with a folder of pictures, in order, for each clean clip; it rains on "
+        "them. Networks without a memory take pictures from them. May be repeated.",
+        kind=click.Path(path_type=Path),
+        multiple=True,
+    )
+    validation_clips: int = option(
+        2,
+        "Clips that a network with a memory is validated on, and not trained on.",
+        kind=click.IntRange(0, 1000),
+        show_default=True,
+    )
+    frames: int | None = option(
+        None,
+        "Consecutive frames of a sample, for a network with a memory: errors go back "
+        "through all of them.",
+        kind=click.IntRange(2, 64),
+    )
+    rain: Path | None = option(
+        None,
+        "TOML file of what rendered rain is drawn from; derain-train rain prints the "
+        "one that is taken without.",
         kind=click.Path(path_type=Path),
     )
     not_in: tuple[Path, ...] = option(
         (),
-        "Folder that is measured on later: photographs and pairs that show a scene "
-        "in it, of pictures or of pairs, are left out. May be repeated.",
+        "Folder that is measured on later: photographs, pairs and clips that show a "
+        "scene in it, of pictures or of pairs, are left out. May be repeated.",
         kind=click.Path(path_type=Path),
         multiple=True,
     )

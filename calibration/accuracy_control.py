@@ -231,18 +231,16 @@ class AccuracyControl:
 
     def _worst(self, result: AccuracyResult) -> list[str]:
         """The INT8 layers that cost most per multiplication, the worst first."""
-        frames = [x.rainy for x in self._scorer.frames[:SENSITIVITY_FRAMES]]
+        shots = self._scorer.first(SENSITIVITY_FRAMES)
         rest = [x for x in self._layers if x.name in result.int8]
         unknown = [x for x in rest if x.name not in result.costs]
         if unknown:
-            local = local_errors(
-                self._model, unknown, self._ranges, self._means, frames
-            )
+            local = local_errors(self._model, unknown, self._ranges, self._means, shots)
             unknown.sort(key=lambda x: local[x.name], reverse=True)
             names = [x.name for x in unknown[:CANDIDATES]]
             _log.info(f"measuring {len(names)} layers one by one")
             result.costs |= alone_errors(
-                self._model, names, self._ranges, self._means, frames
+                self._model, names, self._ranges, self._means, shots
             )
         known = [x.name for x in rest if x.name in result.costs]
         known.sort(key=lambda n: result.costs[n] / self._macs[n], reverse=True)

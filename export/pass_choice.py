@@ -19,6 +19,7 @@ import onnx
 import onnx_ir as ir
 
 from derain.core.errors import EngineError
+from derain.core.graph_memory import GraphMemory
 from derain.core.manifest import Target
 from derain.core.sizes import Size, SizeRange
 from derain.export.fp16 import to_fp16
@@ -29,6 +30,7 @@ from derain.export.passes.cleanup import remove_dead
 from derain.export.to_onnx import CoreGraph, to_onnx
 from derain.models.loading import open_network
 from derain.runtime.tensorrt.engine_bytes import measure_engine_bytes
+from derain.runtime.tensorrt.engine_states import StateRange
 from derain.runtime.tensorrt.library import installed
 
 _log = logging.getLogger(__name__)
@@ -98,6 +100,7 @@ def measure_rows(core: CoreGraph, size: Size) -> dict[PassRow, int]:
         EngineError: TensorRT-RTX cannot compile it.
     """
     moved: dict[PassRow, int] = {}
+    states = half_states(core.memory, size)
     for row in ROWS:
         model = ir.from_proto(ir.to_proto(core.model))
         optimize(model, row)
@@ -107,9 +110,22 @@ def measure_rows(core: CoreGraph, size: Size) -> dict[PassRow, int]:
         with tempfile.TemporaryDirectory(prefix="derain-bytes-") as folder:
             path = Path(folder) / "model.onnx"
             onnx.save(ir.to_proto(model), path)
-            engine = measure_engine_bytes(path, "fp16", size, "tensorrt-rtx")
+            engine = measure_engine_bytes(path, "fp16", size, "tensorrt-rtx", states)
         moved[row] = engine.moved_bytes
     return moved
+
+
+def half_states(memory: GraphMemory, size: Size) -> tuple[StateRange, ...]:
+    """The states of an FP16 or INT8 graph for frames of `size`."""
+    padded = memory.contract.padded(size)
+    return tuple(
+        StateRange(
+            name=state.name,
+            dtype="uint8" if state.dtype == "uint8" else "float16",
+            shapes=(state.shape_for(size, padded),) * 3,
+        )
+        for state in memory.states
+    )
 
 
 def main() -> None:

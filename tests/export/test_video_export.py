@@ -15,7 +15,6 @@ from torch import nn
 from derain.core.bundle import Bundle
 from derain.core.errors import (
     ConfigError,
-    ExportError,
     MediaError,
     NetworkError,
     VerificationError,
@@ -30,6 +29,8 @@ from derain.export.pipeline import export
 from derain.models.registry import NetworkFacts
 from derain.models.torch_reference import to_frame, to_picture
 from derain.runtime.derainer import load
+from derain.runtime.tensorrt.engine_bytes import measure_engine_bytes
+from derain.runtime.tensorrt.engine_states import state_ranges
 from support.video_networks import (
     BsvdLike,
     EdvrLike,
@@ -296,14 +297,68 @@ def test_health_is_nan_where_a_state_is_not_finite():
         assert np.isnan(health) != healthy
 
 
-def test_int8_of_a_network_with_a_memory_is_refused():
-    with pytest.raises(ExportError, match="has a memory, and INT8 is not calibrated"):
-        export(
-            Mean(),
-            size="16x16",
-            precision="int8",
-            calibrate_on=[np.zeros((16, 16, 3), np.uint8)],
-        )
+RAINY = [rainy for rainy, _ in rainy_clip(Size(48, 32), 24, seed=2)]
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory):
+    """An INT8 bundle with states."""
+    folder = tmp_path_factory.mktemp("int8")
+    return export(
+        lively(RlspLike()),
+        size="48x32",
+        multiple_of=2,
+        precision="int8",
+        calibrate_on=RAINY,
+        method="percentile",
+        min_psnr_db=25,
+        max_drop_db=9,
+        no_cache=True,
+        output=folder / "int8",
+    )
+
+
+def test_int8_of_a_network_with_a_memory_keeps_its_states_in_fp16(int8):
+    manifest = int8.manifest
+    assert manifest.precision == "int8"
+    assert [state.dtype for state in manifest.states] == ["float16"] * 2
+    assert manifest.verification["int8"]["layers"]["int8"] >= 2
+    assert manifest.verification["int8"]["frames"]["clips"] == 3
+    assert len(manifest.golden.inputs) == 4
+
+
+def test_int8_is_proven_over_a_clip_and_its_drift_is_known(int8):
+    verification = int8.manifest.verification
+    assert verification["drift"]["frames"] == 64
+    assert 25 < verification["drift"]["last_psnr_db"] < 60  # FP16 alone is nearer
+    assert verification["onnxruntime"]["frames"] == 8
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_int8_with_a_memory_runs(int8, backend):
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    case, facts, frames = Case(RlspLike, {}), NetworkFacts(multiple_of=2), RAINY
+    with load(int8.folder, backend=backend) as derainer:
+        got = [derainer(frame).copy() for frame in frames[:6]]
+        derainer.reset()
+        again = derainer(frames[0])
+        assert np.array_equal(again, got[0])
+    wanted = by_pytorch(case, facts, "reflect", frames[:6])
+    for k in range(6):
+        assert psnr_db(got[k], wanted[k]) > 28
+    alone = by_pytorch(case, facts, "reflect", frames[5:6])[0]
+    assert psnr_db(got[5], wanted[5]) > psnr_db(got[5], alone) + 3  # it remembers
+
+
+def test_tensorrt_compiles_int8_with_a_memory(int8):
+    pytest.importorskip("tensorrt_rtx")
+    manifest = int8.manifest
+    states = state_ranges(manifest, manifest.sizes)
+    engine = measure_engine_bytes(
+        int8.model_path, "int8", manifest.sizes.optimum, "tensorrt-rtx", states
+    )
+    assert engine.moved_bytes > 0
 
 
 def test_a_graph_out_of_tolerance_is_refused(monkeypatch):

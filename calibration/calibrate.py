@@ -199,6 +199,7 @@ def _measure(
         },
         factors={keys[k]: v.tolist() for k, v in factors.items()},
         int8=tuple(layer.name for layer in layers if layer.name in result.int8),
+        residuals=tuple(sorted(keys[tensor] for tensor in result.residuals)),
         macs=macs,
         curve=[step.to_json() for step in result.curve],
         kept={layer.name: layer.stays for layer in layers if layer.stays},

@@ -31,6 +31,7 @@ from derain.export.to_onnx import CoreGraph, to_onnx
 from derain.models.loading import open_network
 from derain.runtime.tensorrt.engine_bytes import measure_engine_bytes
 from derain.runtime.tensorrt.engine_states import StateRange
+from derain.runtime.tensorrt.int8_bytes import Int8Bytes, compared, known_bytes
 from derain.runtime.tensorrt.library import installed
 
 _log = logging.getLogger(__name__)
@@ -113,6 +114,31 @@ def measure_rows(core: CoreGraph, size: Size) -> dict[PassRow, int]:
             engine = measure_engine_bytes(path, "fp16", size, "tensorrt-rtx", states)
         moved[row] = engine.moved_bytes
     return moved
+
+
+def measure_int8(
+    path: Path, core: CoreGraph, choice: PassChoice, model: str, size: Size
+) -> Int8Bytes | None:
+    """What an INT8 graph moves beside FP16, or what is known of its network, or None.
+
+    Args:
+        path: The file, of a graph for TensorRT.
+        core: Says what it remembers.
+        choice: With what FP16 moves, if that was measured.
+        model: Name of its network.
+        size: Of the frames to measure with.
+    """
+    known = known_bytes(model, size)
+    if not choice.moved_bytes:
+        return known
+    states = half_states(core.memory, size)
+    try:
+        engine = measure_engine_bytes(path, "int8", size, "tensorrt-rtx", states)
+    except EngineError as error:
+        _log.warning("bytes of the INT8 engine not measured: %s", error)
+        return known
+    fp16 = min(choice.moved_bytes.values())
+    return compared(engine.moved_bytes, fp16, size, engine.version)
 
 
 def half_states(memory: GraphMemory, size: Size) -> tuple[StateRange, ...]:

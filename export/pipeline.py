@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import logging
 import platform
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -43,9 +44,10 @@ from derain.export.kept_graphs import KeptGraphs
 from derain.export.model_file import ask_parser, save_model
 from derain.export.operators.lowering import lower_operators
 from derain.export.options import ExportOptions, export_options
-from derain.export.pass_choice import choose_passes
+from derain.export.pass_choice import choose_passes, measure_int8
 from derain.export.passes import optimize
 from derain.export.passes.cleanup import remove_dead
+from derain.export.passes.int8_groups import make_int8_groups_dense
 from derain.export.reference import Reference, derain_reference
 from derain.export.to_onnx import CoreGraph, to_onnx
 from derain.models.loading import LoadedNetwork, open_network
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from derain.export.options import ExportKeywords
+
+_log = logging.getLogger(__name__)
 
 CALIBRATION_FILE = "calibration.json"
 
@@ -204,6 +208,8 @@ def _export(
         apply_calibration(calibration, core.model)
         graphs.keep("int8", core.model)
         measured = run_as_measured(core, reference.frames)
+        if options.target == "tensorrt":
+            passes["make_int8_groups_dense"] = make_int8_groups_dense(core.model)
     if options.has_halves:
         to_fp16(core.model, half.keep_fp32)
         part_biases(core.model)
@@ -241,6 +247,11 @@ def _export(
         if calibration is not None:
             calibration.write(aside / CALIBRATION_FILE)
             figures = summary(calibration, rest_in_fp16=options.has_halves)
+            moved = measure_int8(path, core, choice, loaded.name, sizes.optimum)
+            if moved is not None and options.target != "onnxruntime":
+                figures["moved_bytes"] = moved.to_json()
+                if moved.warning():
+                    _log.warning("%s", moved.warning())
             verification["int8"] = figures
         manifest = _manifest(
             options,

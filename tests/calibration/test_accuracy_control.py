@@ -55,6 +55,18 @@ def test_all_layers_are_int8_where_the_picture_allows_it(make_control):
     assert len(result.int8) == 4
     assert len(result.curve) == 1
     assert result.curve[0].share == 1.0
+    assert result.residuals == {"r0"}
+
+
+def test_residuals_go_back_to_float_before_layers_do(make_control, monkeypatch):
+    def flicker(scorer, model):
+        residual = next(n for n in model.graph if n.name == "sum").inputs[1]
+        return 1.0, 2.0 if residual.name == "r0_dequantized" else 1.0
+
+    monkeypatch.setattr(Scorer, "flicker", flicker)
+    result = make_control(min_psnr_db=35, max_drop_db=1).run()
+    assert [(s.layers, s.residuals) for s in result.curve] == [(4, 1), (4, 0)]
+    assert not result.residuals
 
 
 def test_the_layer_that_ruins_the_picture_goes_back_to_float(make_control, said):
@@ -135,7 +147,8 @@ def test_layers_go_back_to_float_until_flicker_is_that_of_fp32(
 
     monkeypatch.setattr(Scorer, "flicker", flicker)
     result = make_control(min_psnr_db=30, max_drop_db=5, max_flicker=1.15).run()
-    assert [step.layers for step in result.curve] == [4, 2]
+    assert [step.layers for step in result.curve] == [4, 4, 2]
+    assert [step.residuals for step in result.curve] == [1, 0, 0]
     assert result.curve[-1].accuracy.flicker == (1.0, 1.2)
     assert result.costs
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +32,7 @@ from derain.models.torch_reference import to_frame, to_picture
 from derain.runtime.derainer import load
 from derain.runtime.tensorrt.engine_bytes import measure_engine_bytes
 from derain.runtime.tensorrt.engine_states import state_ranges
+from derain.runtime.tensorrt.int8_bytes import compared, int8_bytes
 from support.video_networks import (
     BsvdLike,
     EdvrLike,
@@ -300,10 +302,29 @@ def test_health_is_nan_where_a_state_is_not_finite():
 RAINY = [rainy for rainy, _ in rainy_clip(Size(48, 32), 24, seed=2)]
 
 
+MORE = compared(3_000_000, 2_000_000, Size(48, 32), "1.7.1")
+
+
 @pytest.fixture(scope="module")
-def int8(tmp_path_factory):
-    """An INT8 bundle with states."""
-    folder = tmp_path_factory.mktemp("int8")
+def int8_export(tmp_path_factory):
+    """An INT8 bundle with states that is said to move much, and what was logged."""
+    folder, lines = tmp_path_factory.mktemp("int8"), []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logging.getLogger(pipeline.__name__).addHandler(handler)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "measure_int8", lambda *arguments: MORE)
+        bundle = _exported_int8(folder)
+    logging.getLogger(pipeline.__name__).removeHandler(handler)
+    return bundle, lines
+
+
+@pytest.fixture(scope="module")
+def int8(int8_export):
+    return int8_export[0]
+
+
+def _exported_int8(folder):
     return export(
         lively(RlspLike()),
         size="48x32",
@@ -325,6 +346,12 @@ def test_int8_of_a_network_with_a_memory_keeps_its_states_in_fp16(int8):
     assert manifest.verification["int8"]["layers"]["int8"] >= 2
     assert manifest.verification["int8"]["frames"]["clips"] == 3
     assert len(manifest.golden.inputs) == 4
+
+
+def test_int8_that_moves_more_bytes_than_fp16_says_so_and_is_made(int8_export):
+    bundle, lines = int8_export
+    assert [line for line in lines if "INT8 moves" in line] == [MORE.warning()]
+    assert int8_bytes(bundle.manifest) == MORE
 
 
 def test_int8_is_proven_over_a_clip_and_its_drift_is_known(int8):

@@ -53,9 +53,13 @@ def mean_psnr_db(frames, clean):
     return np.mean([psnr_db(a, b) for a, b in zip(frames, clean, strict=True)])
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+INT8 = {"method": "percentile", "no_cache": True}  # the gate is that of everybody
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_what_it_remembers_removes_rain(clip, tmp_path, precision):
     rainy, clean = clip
+    int8 = {"calibrate_on": rainy, **INT8} if precision == "int8" else {}
     bundle = derain.export(
         "derain.models.networks.rivulet:RivuletS",
         weights=WEIGHTS,
@@ -63,6 +67,7 @@ def test_what_it_remembers_removes_rain(clip, tmp_path, precision):
         precision=precision,
         output=tmp_path / "rivulet",
         multiple_of=2,
+        **int8,
     )
     with derain.load(bundle, "onnxruntime") as model:
         derained = [frame.copy() for frame in model.stream(rainy)]

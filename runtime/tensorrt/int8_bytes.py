@@ -20,8 +20,8 @@ from derain.core.sizes import Size
 _ORIGIN = "TensorRT-RTX 1.7.1"
 _MEASURED_AT = Size(640, 360)
 # MB a frame of that size, FP16 and INT8, target tensorrt, calibrated on NTURain's a1
-# (qsnet: calibrated without quantised residuals). Without them treefusion moves 1682 and rivulet-s 214; with one scale for all weights of
-# a layer 993 and 145, still more than FP16.
+# (qsnet: without quantised residuals). Without them treefusion moves 1682 and rivulet-s
+# 214; with one scale for all weights of a layer 993 and 145, still more than FP16.
 MEASURED = {
     "treefusion": (948, 1615),
     "qsnet": (1272, 2321),

@@ -33,6 +33,7 @@ from derain.calibration.report import write_report
 from derain.calibration.scoring import Scorer, psnr_of
 from derain.core.bundle import Bundle
 from derain.core.errors import CalibrationError
+from derain.core.graph_memory import GraphMemory
 from derain.core.options import from_keywords
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def calibrate(
             out is good for any size.
         source: Frames of the camera that it is for, in rain (see ``dry``): what
             `derain.runtime.video.open_source` takes, or `(H, W, 3)` uint8 BGR arrays,
-            iterated once; of any size, cropped or mirrored to the bundle's.
+            iterated once; of any size, cropped or mirrored to the bundle's. For a
+            bundle with a memory they are in order, as a video's are.
         output: Calibration file; appears whole or not at all. None writes none.
         force: Replace existing files of the names of `output` and of the report.
         **options: See `CalibrationOptions`.
@@ -97,7 +99,9 @@ def calibrate(
         inputs = [opened.folder, *read_by(source, chosen)]
         check_free(Path(output), inputs, force=force)
     model = _frame_graph(opened.model_path)
-    with read_data(source, chosen, manifest.sizes.optimum, force=force) as data:
+    memory = GraphMemory(manifest.states, manifest.frame_contract, manifest.look_ahead)
+    size = manifest.sizes.optimum
+    with read_data(source, chosen, size, memory, force=force) as data:
         made = calibrate_graph(model, data)
     if output is not None:
         made.write(Path(output))
@@ -158,6 +162,7 @@ def calibrate_graph(model: ir.Model, data: CalibrationData) -> Calibration:
             "source": store.description,
             "frames": len(store.chosen),
             "held_out": len(store.held_out),
+            **({"clips": store.clips} if store.clips else {}),
             "pairs": len(data.pairs),
             "seen": store.seen,
             "repeated": store.repeated,
@@ -232,6 +237,7 @@ def _measure(
         },
         factors={keys[k]: v.tolist() for k, v in factors.items()},
         int8=tuple(layer.name for layer in layers if layer.name in result.int8),
+        residuals=tuple(sorted(keys[tensor] for tensor in result.residuals)),
         macs=macs,
         curve=[step.to_json() for step in result.curve],
         kept={layer.name: layer.stays for layer in layers if layer.stays},
@@ -260,7 +266,7 @@ def _observe(
         _log.info("ranges' histograms found in the cache")
         seen = {k: Observation.from_json(v) for k, v in known["tensors"].items()}
         return seen, known["macs"]
-    seen, macs = observe(model, layers, store.frames())
+    seen, macs = observe(model, layers, store.shots())
     tensors = {name: each.to_json() for name, each in seen.items()}
     cache.put(key, {"tensors": tensors, "macs": macs})
     return seen, macs

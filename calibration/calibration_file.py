@@ -36,6 +36,7 @@ class Calibration:
             `derain.calibration.equalization`. Ranges and means are of what comes out.
         means: Mean of each channel, by tensor; empty if biases stay as they are.
         int8: Names of the layers in INT8.
+        residuals: Tensors that are added as they are quantised; see `residual_adds`.
         macs: Multiplications of each layer, at the size that was measured.
         curve: Graphs that accuracy control measured, the last one being this.
         kept: Why layers were not tried in INT8, by name.
@@ -51,6 +52,7 @@ class Calibration:
     means: dict[str, list[float]]
     int8: tuple[str, ...]
     macs: dict[str, int]
+    residuals: tuple[str, ...] = ()
     factors: dict[str, list[float]] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
@@ -87,6 +89,7 @@ class Calibration:
         """The calibration that `to_json` made; unknown fields are left out."""
         known = {k: v for k, v in fields.items() if k in cls.__dataclass_fields__}
         known["int8"] = tuple(known["int8"])
+        known["residuals"] = tuple(known.get("residuals", ()))
         return cls(**known)
 
     @classmethod

@@ -139,13 +139,17 @@ class Manifest:
                 f"look_ahead {self.look_ahead} with {len(self.states)} states"
             )
 
-    def padded(self, size: Size) -> Size:
-        """The size at which the network sees a frame of `size`."""
-        contract = FrameContract(
+    @property
+    def frame_contract(self) -> FrameContract:
+        """What the network wants of a frame's size."""
+        return FrameContract(
             multiple_of=int(self.network.get("multiple_of", 1)),
             minimum=int(self.network.get("minimum", 1)),
         )
-        return contract.padded(size)
+
+    def padded(self, size: Size) -> Size:
+        """The size at which the network sees a frame of `size`."""
+        return self.frame_contract.padded(size)
 
     def state_bytes(self, size: Size) -> int:
         """Bytes of all states for frames of `size`; 0 without any.

@@ -18,6 +18,7 @@ import onnx
 import onnx_ir as ir
 
 from derain.core.errors import EngineError
+from derain.core.graph_memory import GraphMemory
 from derain.core.manifest import Target
 from derain.core.scratch import ScratchFolder
 from derain.core.sizes import Size, SizeRange
@@ -30,6 +31,7 @@ from derain.export.to_onnx import CoreGraph, to_onnx
 from derain.models.loading import open_network
 from derain.runtime.tensorrt.engine_bytes import measure_engine_bytes
 from derain.runtime.tensorrt.engine_states import StateRange
+from derain.runtime.tensorrt.int8_bytes import Int8Bytes, compared, known_bytes
 from derain.runtime.tensorrt.library import installed
 
 _log = logging.getLogger(__name__)
@@ -99,6 +101,7 @@ def measure_rows(core: CoreGraph, size: Size) -> dict[PassRow, int]:
         EngineError: TensorRT-RTX cannot compile it.
     """
     moved: dict[PassRow, int] = {}
+    states = half_states(core.memory, size)
     for row in ROWS:
         model = core.model.clone()
         optimize(model, row)
@@ -108,24 +111,47 @@ def measure_rows(core: CoreGraph, size: Size) -> dict[PassRow, int]:
         with ScratchFolder(prefix="derain-bytes-") as folder:
             path = Path(folder) / "model.onnx"
             onnx.save(ir.to_proto(model), path)
-            states = _states(model, core, size)
             engine = measure_engine_bytes(path, "fp16", size, "tensorrt-rtx", states)
         moved[row] = engine.moved_bytes
     return moved
 
 
-def _states(model: ir.Model, core: CoreGraph, size: Size) -> tuple[StateRange, ...]:
-    """What `model`, made of `core`, remembers for frames of `size`, as it is typed."""
-    dtypes = {each.name: each.dtype for each in model.graph.inputs}
-    padded = core.memory.contract.padded(size)
-    ranges = []
-    for state in core.memory.states:
-        shape = state.shape_for(size, padded)
-        half = dtypes[state.input] == ir.DataType.FLOAT16
-        dtype = "float16" if half else state.dtype
-        shapes = (shape, shape, shape)
-        ranges.append(StateRange(name=state.name, dtype=dtype, shapes=shapes))
-    return tuple(ranges)
+def measure_int8(
+    path: Path, core: CoreGraph, choice: PassChoice, model: str, size: Size
+) -> Int8Bytes | None:
+    """What an INT8 graph moves beside FP16, or what is known of its network, or None.
+
+    Args:
+        path: The file, of a graph for TensorRT.
+        core: Says what it remembers.
+        choice: With what FP16 moves, if that was measured.
+        model: Name of its network.
+        size: Of the frames to measure with.
+    """
+    known = known_bytes(model, size)
+    if not choice.moved_bytes:
+        return known
+    states = half_states(core.memory, size)
+    try:
+        engine = measure_engine_bytes(path, "int8", size, "tensorrt-rtx", states)
+    except EngineError as error:
+        _log.warning("bytes of the INT8 engine not measured: %s", error)
+        return known
+    fp16 = min(choice.moved_bytes.values())
+    return compared(engine.moved_bytes, fp16, size, engine.version)
+
+
+def half_states(memory: GraphMemory, size: Size) -> tuple[StateRange, ...]:
+    """The states of an FP16 or INT8 graph for frames of `size`."""
+    padded = memory.contract.padded(size)
+    return tuple(
+        StateRange(
+            name=state.name,
+            dtype="uint8" if state.dtype == "uint8" else "float16",
+            shapes=(state.shape_for(size, padded),) * 3,
+        )
+        for state in memory.states
+    )
 
 
 def main() -> None:

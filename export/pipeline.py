@@ -7,6 +7,7 @@ comparison with PyTorch -> manifest -> rename
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,10 @@ from derain.calibration.data import CalibrationData
 from derain.calibration.qdq import part_biases
 from derain.calibration.report import summary
 from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, Bundle
-from derain.core.errors import ExportError
 from derain.core.frame_tensors import Frame
+from derain.core.graph_memory import NO_MEMORY
 from derain.core.pictures import write_picture
 from derain.core.progress import Stages
-from derain.core.sizes import Size
 from derain.export import verify
 from derain.export.bundle_writer import check_target, new_bundle
 from derain.export.drift import Drift, measure_drift, require_bounded
@@ -41,9 +41,10 @@ from derain.export.manifest_writer import manifest_of
 from derain.export.model_file import ask_parser, save_model
 from derain.export.operators.lowering import lower_operators
 from derain.export.options import ExportOptions
-from derain.export.pass_choice import choose_passes
+from derain.export.pass_choice import choose_passes, measure_int8
 from derain.export.passes import optimize
 from derain.export.passes.cleanup import remove_dead
+from derain.export.passes.int8_groups import make_int8_groups_dense
 from derain.export.reference import Reference, derain_reference
 from derain.export.to_onnx import CoreGraph, to_onnx
 from derain.export.trial import try_network
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from derain.export.keywords import ExportKeywords
+
+_log = logging.getLogger(__name__)
 
 CALIBRATION_FILE = "calibration.json"
 
@@ -137,13 +140,10 @@ def export_bundle(model: str | nn.Module, options: ExportOptions) -> ExportResul
     if own:
         with stages.stage("trying it on a small frame"):
             loaded = try_network(loaded, options.sizes, options.output_index)
-    if loaded.video is not None and options.precision == "int8":
-        raise ExportError(
-            f"{loaded.name} has a memory, and INT8 is not calibrated over clips yet; "
-            "export with --fp16"
-        )
-    size = options.sizes.optimum
-    with read_int8(request, size, force=options.force) as data:
+    size, memory = options.sizes.optimum, NO_MEMORY
+    if loaded.video is not None:
+        memory = loaded.video.memory(options.sizes)
+    with read_int8(request, size, memory, force=options.force) as data:
         return _export(folder, loaded, options, data, graphs, stages)
 
 
@@ -181,6 +181,10 @@ def _export(
         assert half.comparison is not None
         least = options.tolerance if precision == "fp16" else None
         verify.require_fp16(half.comparison, least)
+    calibration: Calibration | None = None
+    if data is not None:
+        with stages.stage("calibrating INT8"):
+            calibration = plan_int8(core, data)
     drift: Drift | None = None
     if loaded.video is not None and loaded.video.window == 1:
         with stages.stage("measuring the drift"):
@@ -191,15 +195,15 @@ def _export(
                 opset=options.opset,
                 row=choice.row,
                 half=half.keep_fp32 if options.has_halves else None,
+                calibration=calibration,
             )
-    calibration: Calibration | None = None
     measured: list[Frame] = []
-    if data is not None:
-        with stages.stage("calibrating INT8"):
-            calibration = plan_int8(core, data)
+    if calibration is not None:
         apply_calibration(calibration, core.model)
         graphs.keep("int8", core.model)
         measured = run_as_measured(core, reference.frames)
+        if options.target == "tensorrt":
+            passes["make_int8_groups_dense"] = make_int8_groups_dense(core.model)
     if options.has_halves:
         to_fp16(core.model, half.keep_fp32)
         part_biases(core.model)
@@ -227,8 +231,8 @@ def _export(
             if options.tolerance is None:
                 expected = expected_psnr_db(calibration, half.comparison)
                 verify.require_as_measured(verify.compare(got, measured), expected)
-            got = verify.run_graph(path, reference.frames, as_written=True)
-        golden = _golden_clip(path, loaded, core, reference, got, sizes.optimum)
+            got = verify.run_graph(path, reference.frames, core.memory, as_written=True)
+        golden = _golden_clip(path, loaded, core, reference, got, options)
         written = _write_golden(aside, *golden)
         if half.comparison is not None:
             verification["fp16_emulated"] = half.comparison.to_json()
@@ -237,6 +241,11 @@ def _export(
         if calibration is not None:
             calibration.write(aside / CALIBRATION_FILE)
             figures = summary(calibration, rest_in_fp16=options.has_halves)
+            moved = measure_int8(path, core, choice, loaded.name, sizes.optimum)
+            if moved is not None and options.target != "onnxruntime":
+                figures["moved_bytes"] = moved.to_json()
+                if moved.warning():
+                    _log.warning("%s", moved.warning())
             verification["int8"] = figures
         manifest = manifest_of(
             options,
@@ -290,9 +299,10 @@ def _golden_clip(
     core: CoreGraph,
     reference: Reference,
     got: list[Frame],
-    size: Size,
+    options: ExportOptions,
 ) -> tuple[list[Frame], list[Frame]]:
-    """Rainy frames of `size`, and what the file at `path` makes of them."""
+    """Rainy frames, and what the file at `path` makes of them."""
+    size = options.sizes.optimum
     shape = (size.height, size.width, 3)
     places = [k for k, each in enumerate(reference.frames) if each.shape == shape]
     if loaded.video is None:
@@ -300,7 +310,9 @@ def _golden_clip(
     count = max(LEAST_CLIP, loaded.video.window)
     rainy = [reference.frames[k] for k in places[:count]]
     late = loaded.video.look_ahead
-    derained = verify.run_graph(path, [*rainy, *[rainy[-1]] * late], core.memory)
+    fed = [*rainy, *[rainy[-1]] * late]
+    quantised = options.precision == "int8"
+    derained = verify.run_graph(path, fed, core.memory, as_written=quantised)
     return rainy, derained[late:]
 
 

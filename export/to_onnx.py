@@ -17,9 +17,9 @@ from torch import nn
 from torch.export import Dim
 
 from derain.core.errors import DerainError, ExportError, NetworkError
+from derain.core.graph_memory import NO_MEMORY, GraphMemory
 from derain.core.sizes import SizeRange
 from derain.core.states import StateSpec
-from derain.export.graph_memory import NO_MEMORY, GraphMemory
 from derain.export.map_sizes import MapSizes
 from derain.export.operators.translation import TRANSLATIONS
 from derain.models.processor import on_processor
@@ -71,7 +71,7 @@ def to_onnx(
     memory = GraphMemory((), facts)
     module: nn.Module = PictureNetwork(network, facts)
     if isinstance(network, VideoNetwork):
-        memory = GraphMemory(network.specs(sizes), facts)
+        memory = network.memory(sizes)
         module = network
     module.eval()
     size = facts.padded(sizes.optimum)

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from derain.core.errors import DerainError, NetworkError
+from derain.core.graph_memory import GraphMemory
 from derain.core.sizes import Size, SizeRange
 from derain.core.states import FRAME_SHAPE, StateSpec, state_names
 from derain.models.forward_inputs import Feed, needed, takes_any
@@ -180,6 +181,10 @@ class VideoNetwork(nn.Module):
             StateSpec(name=name, shape=shape, dtype="float32")
             for name, shape in zip(state_names(len(shapes)), shapes, strict=True)
         )
+
+    def memory(self, sizes: SizeRange) -> GraphMemory:
+        """What a graph for frames of `sizes` remembers; see `specs`."""
+        return GraphMemory(self.specs(sizes), self.facts, self.look_ahead)
 
     def _fractions(self, sizes: SizeRange) -> list[tuple[int | str, ...]]:
         """Shapes by what of them grows with the frame's height and its width."""

@@ -11,11 +11,17 @@ from derain.core.sizes import Size, SizeRange
 from derain.export import pass_choice
 from derain.export.frame_graph import wrap_frame
 from derain.export.map_sizes import MapSizes
-from derain.export.pass_choice import choose_passes, measure_rows
+from derain.export.pass_choice import (
+    PassChoice,
+    choose_passes,
+    measure_int8,
+    measure_rows,
+)
 from derain.export.to_onnx import CoreGraph, to_onnx
 from derain.models.loading import open_network
 from derain.models.registry import NetworkFacts
 from derain.runtime.tensorrt.engine_bytes import EngineBytes, Kernel
+from derain.runtime.tensorrt.int8_bytes import known_bytes
 from support.graphs import Wrapped, graph_of
 from support.video_networks import RlspLike, lively
 
@@ -80,6 +86,39 @@ def test_a_compile_that_fails_is_a_note(core, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING, "derain"):
         assert choose_passes(core, "tensorrt", "own", SIZE).row == "tensorrt"
     assert "not measured: no memory" in caplog.text
+
+
+@pytest.fixture
+def int8(core, monkeypatch, tmp_path):
+    """What is known of an INT8 graph whose engine moves `moved`, or cannot be built."""
+
+    def measure(moved, choice, model="own"):
+        def engine(path, precision, size, backend, states):
+            assert (precision, backend, states) == ("int8", "tensorrt-rtx", ())
+            if moved is None:
+                raise EngineError("no memory")
+            kernel = Kernel(name="k", kind="k", read_bytes=moved, written_bytes=0)
+            return EngineBytes(
+                backend=backend, version="1.7", size=size, kernels=(kernel,)
+            )
+
+        monkeypatch.setattr(pass_choice, "measure_engine_bytes", engine)
+        return measure_int8(tmp_path / "model.onnx", core, choice, model, SIZE)
+
+    return measure
+
+
+def test_int8_is_compared_with_the_row_of_fp16_that_is_taken(int8):
+    found = int8(30, PassChoice("any", {"tensorrt": 25, "any": 20}))
+    assert (found.int8, found.fp16, found.size) == (30, 20, SIZE)
+    assert "compiled with TensorRT-RTX 1.7" in found.warning()
+
+
+def test_int8_without_the_compiler_is_compared_by_earlier_figures(int8):
+    assert int8(30, PassChoice("tensorrt")) is None
+    known = int8(30, PassChoice("tensorrt"), "treefusion")
+    assert known == known_bytes("treefusion", SIZE)
+    assert int8(None, PassChoice("any", {"any": 20}), "treefusion") == known
 
 
 def test_no_shipped_network_moves_more_for_tensorrt_than_for_any():

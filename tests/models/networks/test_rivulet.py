@@ -39,14 +39,19 @@ def mean_psnr_db(frames, clean):
     return np.mean([psnr_db(a, b) for a, b in zip(frames, clean, strict=True)])
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+INT8 = {"method": "percentile", "no_cache": True}  # the gate is that of everybody
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_what_it_remembers_removes_rain(clip, tmp_path, precision):
     rainy, clean = clip
+    int8 = {"calibrate_on": rainy, **INT8} if precision == "int8" else {}
     bundle = derain.export(
         "rivulet-s",
         size=SIZE,
         precision=precision,
         output=tmp_path / "rivulet",
+        **int8,
     )
     with derain.load(bundle, "onnxruntime") as model:
         derained = [frame.copy() for frame in model.stream(rainy)]

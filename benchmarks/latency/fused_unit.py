@@ -47,8 +47,9 @@ def shuffle_unit(x: Tensor, parameters: Tensor) -> Tensor:
         unit.grid(batch, height, width),
         unit.defined("THREADS"),
         torch.cuda.current_stream(x.device).cuda_stream,
-        (x.data_ptr(), parameters.data_ptr(), result.data_ptr()),
+        (x.data_ptr(), parameters.data_ptr()),
         (height, width),
+        (result.data_ptr(),),
     )
     return result
 

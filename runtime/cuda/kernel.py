@@ -151,8 +151,9 @@ class LoadedKernel:
         grid: tuple[int, int, int],
         threads: int,
         stream: int,
-        pointers: Sequence[int],
+        inputs: Sequence[int],
         numbers: Sequence[int],
+        outputs: Sequence[int],
     ) -> None:
         """Start it.
 
@@ -160,11 +161,13 @@ class LoadedKernel:
             grid: Blocks along x, y and z.
             threads: Of a block.
             stream: A ``cudaStream_t``.
-            pointers: Its first arguments, addresses on the device.
-            numbers: Its last arguments, 32-bit integers.
+            inputs: Its first arguments, addresses on the device.
+            numbers: The next ones, 32-bit integers.
+            outputs: Its last arguments, addresses on the device.
         """
-        values = (*pointers, *numbers)
-        types = (ctypes.c_void_p,) * len(pointers) + (ctypes.c_int,) * len(numbers)
+        address, number = (ctypes.c_void_p,), (ctypes.c_int,)
+        values = (*inputs, *numbers, *outputs)
+        types = address * len(inputs) + number * len(numbers) + address * len(outputs)
         _driver(
             "cuLaunchKernel",
             *(self._function, *grid, threads, 1, 1, 0, stream, (values, types), 0),

@@ -185,9 +185,10 @@ DEVICE void expand_tile(int thread, const Octet* map, Octet* result, Picture pic
 }
 
 #ifdef __CUDACC__
+// Inputs, sizes, outputs: the order in which TensorRT starts an ahead-of-time kernel.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    shuffle_unit(const Octet* maps, const float* parameters, Octet* results, int height,
-                 int width) {
+    shuffle_unit(const Octet* maps, const float* parameters, int height, int width,
+                 Octet* results) {
   __shared__ Shared shared;
   const Picture picture = {height, width};
   const int top = blockIdx.y * TILE_HEIGHT, left = blockIdx.x * TILE_WIDTH;

@@ -237,6 +237,35 @@ def measure_bundle_bytes(
         click.echo("\n\n".join(each.text(kernels=kernels) for each in found))
 
 
+@main.command(cls=Command)
+@click.option("--size", type=SIZE, default="1920x1080", show_default=True)
+@click.option("--rounds", type=Whole(1, 10**6), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="Write the record here."
+)
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+def unit(
+    size: Size, rounds: int, as_json: bool, output: Path | None, force: bool
+) -> None:
+    """Measure the fused kernel of qsnet's units on this GPU, against PyTorch.
+
+    Bytes of memory: ncu --metrics dram__bytes.sum derain-bench unit --rounds 1
+    """
+    _require_free(output, force=force)
+    from derain.core.atomic_files import write_text
+    from derain.core.tables import text_table
+
+    with requires("export"):
+        from derain.benchmarks.latency.fused_unit import measure_units, table
+    record = measure_units(size, rounds)
+    text = json.dumps(record, indent=1)
+    if output is not None:
+        write_text(output, text + "\n")
+    lines = [f"{record['what']}, {record['device']}, PyTorch {record['torch']}"]
+    click.echo(text if as_json else "\n".join([*lines, *text_table(table(record))]))
+
+
 def _require_free(path: Path | None, *, force: bool) -> None:
     if path is not None and path.exists() and not force:
         raise click.ClickException(f"{path} exists; replace it with --force")

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from derain.benchmarks.latency.candidates import CANDIDATES
-from derain.benchmarks.latency.options import BenchmarkOptions
-from derain.core.commands import SIZE, Command, DefaultGroup
+from derain.benchmarks.latency.options import DEFAULT_SIZE, BenchmarkOptions
+from derain.core.commands import SIZE, THREADS, Command, DefaultGroup, Number, Whole
 from derain.core.errors import BenchmarkError
 from derain.core.lazy import requires
 from derain.core.options import options_from
@@ -38,9 +38,11 @@ def main() -> None:
       derain-bench --model qsnet --size 1280x720
       derain-bench --models all --size 512x512 --output all.json --plots plots/
       derain-bench --bundle qsnet-fp16-1280x720 --backend tensorrt
+      derain-bench --together --bundle a-fp32-640x360 --bundle b-fp32-640x360
       derain-bench compare before.json after.json --fail-above 5
       derain-bench runtime --bundle qsnet-fp32-1280x720
       derain-bench cameras qsnet-fp32-640x360 --cameras 4 --fps 15
+      derain-bench states --size 1280x720
       derain-bench bytes qsnet-fp16-tensorrt-1280x720
     """  # noqa: D301 - \b is click's mark for text that is not wrapped
 
@@ -129,7 +131,7 @@ def run(
 @click.argument("after", type=click.Path(path_type=Path))
 @click.option(
     "--fail-above",
-    type=click.FloatRange(min=0),
+    type=Number(0, 10**6),
     metavar="PERCENT",
     help="Exit with status 1 where a row became slower by more than this, beyond the "
     "noise, or fails now.",
@@ -160,10 +162,10 @@ def compare(
     help="Measure the runtime with this bundle.  [default: qsnet at 160x120, exported "
     "for it]",
 )
-@click.option("--frames", type=click.IntRange(min=10), default=200, show_default=True)
+@click.option("--frames", type=Whole(10, 10**6), default=200, show_default=True)
 @click.option(
     "--threads",
-    type=click.IntRange(min=0),
+    type=THREADS,
     default=0,
     show_default=True,
     help="Processor threads of the network; 0 takes one per core.",
@@ -179,30 +181,30 @@ def runtime(bundle: Path | None, frames: int, threads: int, as_json: bool) -> No
 
 @main.command("cameras", cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--cameras", type=click.IntRange(1, 64), default=4, show_default=True)
+@click.option("--cameras", type=Whole(1, 64), default=4, show_default=True)
 @click.option(
     "--fps",
-    type=click.FloatRange(1, 1000),
+    type=Number(1, 1000),
     default=15.0,
     show_default=True,
     help="Of each camera.",
 )
 @click.option(
     "--max-latency-ms",
-    type=click.FloatRange(min=1),
+    type=Number(1, 3_600_000),
     default=200.0,
     show_default=True,
     help="How old a frame may get.",
 )
-@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option("--rounds", type=Whole(1, 100), default=3, show_default=True)
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.2, 600),
+    type=Number(0.2, 600),
     default=4.0,
     show_default=True,
     help="Of each round.",
 )
-@click.option("--threads", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--threads", type=THREADS, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def measure_many(bundle: Path, as_json: bool, **options: Any) -> None:
     """Say how many cameras this machine carries, and what one process saves."""
@@ -210,6 +212,34 @@ def measure_many(bundle: Path, as_json: bool, **options: Any) -> None:
 
     found = measure_cameras(bundle, **options)
     click.echo(_json(found) if as_json else found.text())
+
+
+@main.command(cls=Command)
+@click.option("--size", type=SIZE, default=DEFAULT_SIZE, show_default=True)
+@click.option(
+    "--rounds",
+    type=Whole(3, 10**6),
+    default=40,
+    show_default=True,
+    help="How often the two take turns, a frame each.",
+)
+@click.option(
+    "--threads",
+    type=Whole(1, 1024),
+    default=1,
+    show_default=True,
+    help="Processor threads; with one, processor time is that of the frame alone.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def states(size: Size, rounds: int, threads: int, as_json: bool) -> None:
+    """Measure what a memory costs: a network with states and without, taking turns."""
+    if size.width % 2 or size.height % 2:
+        raise click.UsageError("--size: width and height must be even")
+    with requires("export"):
+        from derain.benchmarks.latency.states_cost import measure_states
+
+    cost = measure_states(size, rounds, threads)
+    click.echo(_json(cost) if as_json else cost.text())
 
 
 @main.command("bytes", cls=Command)
@@ -241,6 +271,35 @@ def measure_bundle_bytes(
         click.echo(json.dumps([json.loads(_json(each)) for each in found], indent=1))
     else:
         click.echo("\n\n".join(each.text(kernels=kernels) for each in found))
+
+
+@main.command(cls=Command)
+@click.option("--size", type=SIZE, default="1920x1080", show_default=True)
+@click.option("--rounds", type=Whole(1, 10**6), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="Write the record here."
+)
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+def unit(
+    size: Size, rounds: int, as_json: bool, output: Path | None, force: bool
+) -> None:
+    """Measure the fused kernel of qsnet's units on this GPU, against PyTorch.
+
+    Bytes of memory: ncu --metrics dram__bytes.sum derain-bench unit --rounds 1
+    """
+    _require_free(output, force=force)
+    from derain.core.atomic_files import write_text
+    from derain.core.tables import text_table
+
+    with requires("export"):
+        from derain.benchmarks.latency.fused_unit import measure_units, table
+    record = measure_units(size, rounds)
+    text = json.dumps(record, indent=1)
+    if output is not None:
+        write_text(output, text + "\n")
+    lines = [f"{record['what']}, {record['device']}, PyTorch {record['torch']}"]
+    click.echo(text if as_json else "\n".join([*lines, *text_table(table(record))]))
 
 
 def _require_free(path: Path | None, *, force: bool) -> None:

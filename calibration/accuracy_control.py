@@ -1,9 +1,9 @@
 """Accuracy control: as many layers in INT8 as the picture allows, or none at all.
 
-All layers that may be INT8 are, at first. If the picture on held-out frames is not good
-enough, the layers that look worst on their own are measured one by one in the whole
-graph, and those that cost most per multiplication go back to floating point until it
-is.
+All layers that may be INT8 are, at first, and residuals are added as layers read them.
+If the picture on held-out frames is not good enough, residuals go back to floating
+point; then the layers that look worst on their own are measured one by one in the whole
+graph, and those that cost most per multiplication go back, too, until it is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from derain.calibration.layers import Layer
+from derain.calibration.layers import Layer, residual_adds
 from derain.calibration.qdq import insert_qdq
 from derain.calibration.scoring import Accuracy, Scorer
 from derain.calibration.sensitivity import Means, alone_errors, local_errors
@@ -99,18 +99,24 @@ class CurveStep:
 
     Attributes:
         layers: Layers in INT8.
+        residuals: Tensors that are added as they are quantised.
         share: Part of the multiplications in INT8, in [0, 1].
         accuracy: What came out.
     """
 
     layers: int
+    residuals: int
     share: float
     accuracy: Accuracy
 
     def to_json(self) -> dict[str, Any]:
         """The step as a JSON object."""
-        share = round(self.share, 4)
-        return {"layers": self.layers, "share": share, **self.accuracy.to_json()}
+        return {
+            "layers": self.layers,
+            "residuals": self.residuals,
+            "share": round(self.share, 4),
+            **self.accuracy.to_json(),
+        }
 
 
 @dataclass(slots=True)
@@ -119,6 +125,7 @@ class AccuracyResult:
 
     Attributes:
         int8: Names of the layers in INT8.
+        residuals: Names of the tensors that are added as they are quantised.
         refusal: Why no set of layers passes; empty if `int8` does.
         curve: Every graph that was measured, the last one having `int8` in INT8.
         costs: Squared error of the picture with that layer alone in INT8, where
@@ -126,6 +133,7 @@ class AccuracyResult:
     """
 
     int8: frozenset[str]
+    residuals: frozenset[str] = frozenset()
     refusal: str = ""
     curve: list[CurveStep] = field(default_factory=list)
     costs: dict[str, float] = field(default_factory=dict)
@@ -171,8 +179,11 @@ class AccuracyControl:
             CalibrationError: Too few layers may be in INT8.
         """
         start = self._candidates()
-        result = AccuracyResult(start)
+        result = AccuracyResult(start, frozenset(residual_adds(self._model)))
         reason = self._try(result, start)
+        if reason and result.residuals:
+            result.residuals = frozenset()
+            reason = self._try(result, start)
         while reason and not result.refusal:
             worst = self._worst(result)
             if worst:
@@ -181,10 +192,10 @@ class AccuracyControl:
                 self._refuse(result, reason)
         return result
 
-    def int8(self, layers: Collection[str]) -> ir.Model:
-        """A copy of the graph with `layers` in INT8."""
+    def int8(self, layers: Collection[str], residuals: Collection[str]) -> ir.Model:
+        """A copy of the graph with `layers` in INT8, and `residuals` added so."""
         model = self._model.clone()
-        insert_qdq(model, self._ranges, layers, self._means)
+        insert_qdq(model, self._ranges, layers, self._means, residuals)
         return model
 
     def share(self, layers: Collection[str]) -> float:
@@ -210,11 +221,12 @@ class AccuracyControl:
 
     def _try(self, result: AccuracyResult, layers: frozenset[str]) -> str:
         """Measure `layers` in INT8; why they do not pass, or an empty text."""
-        graph = self.int8(layers)
+        graph = self.int8(layers, result.residuals)
         accuracy = self._scorer.score(graph)
         if not self._limits.reason(accuracy):
             accuracy = replace(accuracy, flicker=self._scorer.flicker(graph))
-        step = CurveStep(len(layers), self.share(layers), accuracy)
+        residuals = len(result.residuals)
+        step = CurveStep(len(layers), residuals, self.share(layers), accuracy)
         result.int8 = layers
         result.curve.append(step)
         drop = "" if accuracy.drop_db is None else f", loses {accuracy.drop_db:.3f} dB"
@@ -225,24 +237,23 @@ class AccuracyControl:
             )
         _log.info(
             f"{step.layers} of {len(self._layers)} layers in INT8 ({step.share:.1%} of "
-            f"the multiplications): {accuracy.psnr_db:.2f} dB from FP32{drop}{unrest}"
+            f"the multiplications) and {residuals} residuals: {accuracy.psnr_db:.2f} "
+            f"dB from FP32{drop}{unrest}"
         )
         return self._limits.reason(accuracy)
 
     def _worst(self, result: AccuracyResult) -> list[str]:
         """The INT8 layers that cost most per multiplication, the worst first."""
-        frames = [x.rainy for x in self._scorer.frames[:SENSITIVITY_FRAMES]]
+        shots = self._scorer.first(SENSITIVITY_FRAMES)
         rest = [x for x in self._layers if x.name in result.int8]
         unknown = [x for x in rest if x.name not in result.costs]
         if unknown:
-            local = local_errors(
-                self._model, unknown, self._ranges, self._means, frames
-            )
+            local = local_errors(self._model, unknown, self._ranges, self._means, shots)
             unknown.sort(key=lambda x: local[x.name], reverse=True)
             names = [x.name for x in unknown[:CANDIDATES]]
             _log.info(f"measuring {len(names)} layers one by one")
             result.costs |= alone_errors(
-                self._model, names, self._ranges, self._means, frames
+                self._model, names, self._ranges, self._means, shots
             )
         known = [x.name for x in rest if x.name in result.costs]
         known.sort(key=lambda n: result.costs[n] / self._macs[n], reverse=True)

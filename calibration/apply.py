@@ -13,6 +13,7 @@ from derain.calibration.layers import (
     constant,
     find_layers,
     nodes_by_name,
+    residual_adds,
     tensor_keys,
 )
 from derain.calibration.qdq import insert_qdq
@@ -39,7 +40,8 @@ def apply_calibration(calibration: Calibration, model: ir.Model) -> None:
     )
     ranges = {tensors[k]: reach for k, reach in calibration.ranges.items()}
     equalise(model, factors)
-    insert_qdq(model, ranges, set(calibration.int8), means or None)
+    residuals = {tensors[k] for k in calibration.residuals}
+    insert_qdq(model, ranges, set(calibration.int8), means or None, residuals)
 
 
 def fingerprint(model: ir.Model) -> str:
@@ -73,6 +75,8 @@ def _check_whole(made: Calibration, model: ir.Model) -> None:
     wrong = [f"layer {x}" for x in made.macs.keys() ^ {x.name for x in layers}]
     for what, found in (("range", made.ranges), ("means", made.means)):
         wrong += [f"{what} of {x}" for x in found.keys() - set(keys.values())]
+    adds = {keys[tensor] for tensor in residual_adds(model)}
+    wrong += [f"residual of {x}" for x in set(made.residuals) - adds]
     chains = {keys[chain.tensor] for chain in find_chains(model)}
     if made.factors:
         wrong += [f"factors of {x}" for x in made.factors.keys() ^ chains]

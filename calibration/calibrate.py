@@ -33,6 +33,7 @@ from derain.calibration.report import write_report
 from derain.calibration.scoring import Scorer, psnr_of
 from derain.core.bundle import Bundle
 from derain.core.errors import CalibrationError
+from derain.core.graph_memory import GraphMemory
 from derain.core.options import from_keywords
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _TOOLS = ("derain", "onnx-ir", "onnxruntime", "numpy")
+
+
+_CHANNELS = 3
 
 
 def calibrate(
@@ -60,7 +64,8 @@ def calibrate(
             out is good for any size.
         source: Frames of the camera that it is for, in rain (see ``dry``): what
             `derain.runtime.video.open_source` takes, or `(H, W, 3)` uint8 BGR arrays,
-            iterated once; of any size, cropped or mirrored to the bundle's.
+            iterated once; of any size, cropped or mirrored to the bundle's. For a
+            bundle with a memory they are in order, as a video's are.
         output: Calibration file; appears whole or not at all. None writes none.
         force: Replace existing files of the names of `output` and of the report.
         **options: See `CalibrationOptions`.
@@ -93,11 +98,48 @@ def calibrate(
     if output is not None:
         inputs = [opened.folder, *read_by(source, chosen)]
         check_free(Path(output), inputs, force=force)
-    with read_data(source, chosen, manifest.sizes.optimum, force=force) as data:
-        made = calibrate_graph(ir.load(opened.model_path), data)
+    model = _frame_graph(opened.model_path)
+    memory = GraphMemory(manifest.states, manifest.frame_contract, manifest.look_ahead)
+    size = manifest.sizes.optimum
+    with read_data(source, chosen, size, memory, force=force) as data:
+        made = calibrate_graph(model, data)
     if output is not None:
         made.write(Path(output))
     return made
+
+
+def _frame_graph(path: Path) -> ir.Model:
+    """The graph in `path`.
+
+    Raises:
+        CalibrationError: It is none, or not from one uint8 NHWC frame to another.
+    """
+    try:
+        model = ir.load(path)
+    # protobuf's error is no built-in, and onnx_ir fails with whatever breaks first.
+    except Exception as error:
+        raise CalibrationError(
+            f"{path} is no ONNX model ({type(error).__name__}); export it again"
+        ) from error
+    values = [*model.graph.inputs, *model.graph.outputs]
+    ends = len(model.graph.inputs), len(model.graph.outputs)
+    if (
+        ends != (1, 1)
+        or not len(model.graph)
+        or not all(
+            each.dtype == ir.DataType.UINT8
+            and each.shape is not None
+            and len(each.shape) == 4
+            and each.shape[3] == _CHANNELS
+            for each in values
+        )
+    ):
+        found = ", ".join(f"{each.name} {each.dtype} {each.shape}" for each in values)
+        raise CalibrationError(
+            f"{path} is no frame-to-frame graph: wanted one uint8 (1, H, W, 3) input "
+            f"and one such output, got {found or 'none'}"
+        )
+    return model
 
 
 def calibrate_graph(model: ir.Model, data: CalibrationData) -> Calibration:
@@ -120,6 +162,7 @@ def calibrate_graph(model: ir.Model, data: CalibrationData) -> Calibration:
             "source": store.description,
             "frames": len(store.chosen),
             "held_out": len(store.held_out),
+            **({"clips": store.clips} if store.clips else {}),
             "pairs": len(data.pairs),
             "seen": store.seen,
             "repeated": store.repeated,
@@ -194,6 +237,7 @@ def _measure(
         },
         factors={keys[k]: v.tolist() for k, v in factors.items()},
         int8=tuple(layer.name for layer in layers if layer.name in result.int8),
+        residuals=tuple(sorted(keys[tensor] for tensor in result.residuals)),
         macs=macs,
         curve=[step.to_json() for step in result.curve],
         kept={layer.name: layer.stays for layer in layers if layer.stays},
@@ -222,7 +266,7 @@ def _observe(
         _log.info("ranges' histograms found in the cache")
         seen = {k: Observation.from_json(v) for k, v in known["tensors"].items()}
         return seen, known["macs"]
-    seen, macs = observe(model, layers, store.frames())
+    seen, macs = observe(model, layers, store.shots())
     tensors = {name: each.to_json() for name, each in seen.items()}
     cache.put(key, {"tensors": tensors, "macs": macs})
     return seen, macs

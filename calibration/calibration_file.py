@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from derain.calibration.files import write_json
 from derain.calibration.ranges import LEVELS
 from derain.core.errors import CalibrationError
+from derain.core.reading import read_json
 
 SCHEMA = 3  # 2: factors; 3: tensors by `tensor_keys`
 _FARTHEST = LEVELS * float(np.finfo(np.float16).max)  # with a scale that FP16 holds
@@ -36,6 +36,7 @@ class Calibration:
             `derain.calibration.equalization`. Ranges and means are of what comes out.
         means: Mean of each channel, by tensor; empty if biases stay as they are.
         int8: Names of the layers in INT8.
+        residuals: Tensors that are added as they are quantised; see `residual_adds`.
         macs: Multiplications of each layer, at the size that was measured.
         curve: Graphs that accuracy control measured, the last one being this.
         kept: Why layers were not tried in INT8, by name.
@@ -51,6 +52,7 @@ class Calibration:
     means: dict[str, list[float]]
     int8: tuple[str, ...]
     macs: dict[str, int]
+    residuals: tuple[str, ...] = ()
     factors: dict[str, list[float]] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
@@ -87,6 +89,7 @@ class Calibration:
         """The calibration that `to_json` made; unknown fields are left out."""
         known = {k: v for k, v in fields.items() if k in cls.__dataclass_fields__}
         known["int8"] = tuple(known["int8"])
+        known["residuals"] = tuple(known.get("residuals", ()))
         return cls(**known)
 
     @classmethod
@@ -97,7 +100,7 @@ class Calibration:
             CalibrationError: The file is missing, damaged or of another version.
         """
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            fields = read_json(path)
             schema = fields.pop("schema")
             if schema != SCHEMA:
                 raise ValueError(f"schema {schema}, this version reads {SCHEMA}")

@@ -16,7 +16,7 @@ from derain.calibration.qdq import insert_qdq
 from derain.calibration.ranges import METHODS
 from derain.calibration.scoring import Scorer
 from derain.calibration.sensitivity import Means, local_errors
-from derain.calibration.session import Frame
+from derain.calibration.session import Shot
 
 _log = logging.getLogger(__name__)
 
@@ -40,15 +40,15 @@ def choose_factors(model: ir.Model, store: FrameStore) -> Factors:
         model: A float graph; ``derain`` nodes have bodies.
         store: Frames.
     """
-    frames = [frame.rainy for frame in _spread(store, _EQUALISE_FRAMES)]
-    factors = find_factors(model, frames)
+    shots = [frame.shot for frame in _spread(store, _EQUALISE_FRAMES)]
+    factors = find_factors(model, shots)
     if not factors:
         return {}
     changed = model.clone()
     equalise(changed, factors)
     scorer = Scorer(model, [s.held_out() for s in _spread(store, _AUTO_FRAMES)])
     before, after = (
-        scorer.score(_quick_int8(graph, frames)).psnr_db for graph in (model, changed)
+        scorer.score(_quick_int8(graph, shots)).psnr_db for graph in (model, changed)
     )
     kept = after >= before + _EQUALISE_DB
     _log.info(
@@ -94,7 +94,7 @@ def choose_ranges(
     candidates = {method: of(method) for method in METHODS}
     candidates["each tensor's best"] = share_ranges(
         groups,
-        _best_each(model, layers, candidates, means, [f.rainy for f in frames]),
+        _best_each(model, layers, candidates, means, [f.shot for f in frames]),
     )
     scorer = Scorer(model, frames)
     best, best_db = "", -1.0
@@ -119,14 +119,21 @@ def share_ranges(
 
 
 def _spread(store: FrameStore, count: int) -> list[StoredFrame]:
-    """`count` of the frames for ranges, evenly taken."""
-    return store.chosen[:: max(1, len(store.chosen) // count)][:count]
+    """About `count` of the frames for ranges, clips of them evenly taken."""
+    starts = [k for k, each in enumerate(store.chosen) if each.start is not None]
+    clips = [
+        store.chosen[first:last]
+        for first, last in zip(starts, [*starts[1:], None], strict=True)
+    ]
+    wanted = max(1, count * len(clips) // len(store.chosen))
+    taken = clips[:: max(1, len(clips) // wanted)][:wanted]
+    return [frame for clip in taken for frame in clip]
 
 
-def _quick_int8(model: ir.Model, frames: Sequence[Frame]) -> ir.Model:
-    """`model` with every layer that may be in INT8, ranges from `frames` alone."""
+def _quick_int8(model: ir.Model, shots: Sequence[Shot]) -> ir.Model:
+    """`model` with every layer that may be in INT8, ranges from `shots` alone."""
     layers = find_layers(model)
-    observations, _ = observe(model, layers, frames)
+    observations, _ = observe(model, layers, shots)
     find = METHODS[_EQUALISE_METHOD].find
     ranges = {name: find(seen.histogram) for name, seen in observations.items()}
     return _int8(model, ranges, None)
@@ -146,12 +153,12 @@ def _best_each(
     layers: Sequence[Layer],
     candidates: Mapping[str, Mapping[str, float]],
     means: Means | None,
-    frames: Sequence[Frame],
+    shots: Sequence[Shot],
 ) -> dict[str, float]:
     """For each tensor the range with the least error in what reads it."""
     best: dict[str, tuple[float, float]] = {}
     for ranges in candidates.values():
-        errors = local_errors(model, layers, ranges, means, frames)
+        errors = local_errors(model, layers, ranges, means, shots)
         total: dict[str, float] = {}
         for layer in layers:
             total[layer.tensor] = total.get(layer.tensor, 0.0) + errors[layer.name]

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from derain.calibration.pairs import read_held_out
 from derain.calibration.report import PLOT_FILE, TABLE_FILE, require_matplotlib
 from derain.calibration.scoring import HeldOut
 from derain.core.errors import CalibrationError
+from derain.core.graph_memory import NO_MEMORY, GraphMemory
 from derain.core.pictures import write_picture
 from derain.core.sizes import Size
 
@@ -45,7 +46,9 @@ class CalibrationData:
         """SHA-256 of every pixel of the pairs and of what counts."""
         digest = hashlib.sha256()
         for pair in self.pairs:
-            digest.update(f"{pair.rainy.shape} {pair.height} {pair.width} ".encode())
+            begins = pair.start is not None
+            text = f"{pair.rainy.shape} {pair.height} {pair.width} {begins} "
+            digest.update(text.encode())
             digest.update(pair.rainy.tobytes())
             if pair.clean is not None:
                 digest.update(pair.clean.tobytes())
@@ -65,7 +68,12 @@ def read_by(source: FrameSource, options: CalibrationOptions) -> list[Path]:
 
 @contextlib.contextmanager
 def read_data(
-    source: FrameSource, options: CalibrationOptions, size: Size, *, force: bool
+    source: FrameSource,
+    options: CalibrationOptions,
+    size: Size,
+    memory: GraphMemory = NO_MEMORY,
+    *,
+    force: bool,
 ) -> Iterator[CalibrationData]:
     """Read everything that a calibration needs; the frames go when the block ends.
 
@@ -73,6 +81,7 @@ def read_data(
         source: Frames; see `FrameStore.collect`.
         options: How to calibrate.
         size: Of the frames that the graph will run on.
+        memory: Of the graph; with states, frames come in clips.
         force: Replace an existing report.
 
     Raises:
@@ -86,9 +95,12 @@ def read_data(
         for name in (SHEET_FILE, TABLE_FILE, PLOT_FILE):
             check_free(report / name, read_by(source, options), force=force)
         _make_folder(report)
-    pairs = () if options.pairs is None else read_held_out(options.pairs, size)
+    pairs: Sequence[HeldOut] = ()
+    if options.pairs is not None:
+        pairs = read_held_out(options.pairs, size, memory)
     with FrameStore() as store:
-        store.collect(source, size, dry=options.dry, count=options.frames)
+        count, dry = options.frames, options.dry
+        store.collect(source, size, dry=dry, count=count, memory=memory)
         _log.info(_summary(store, options.frames))
         if report is not None:
             write_picture(report / SHEET_FILE, frames_sheet(store.chosen))
@@ -100,6 +112,8 @@ def _summary(store: FrameStore, wanted: int) -> str:
         f"{store.description}: {len(store.chosen)} frames for ranges, "
         f"{len(store.held_out)} held out, of {store.seen}"
     )
+    if store.clips:
+        text += f", in {store.clips} clips"
     if len(store.chosen) < wanted:
         text += f" (wanted {wanted}; {store.repeated} repeat others)"
     if store.resized:

@@ -27,7 +27,7 @@ from derain.calibration.layers import (
     values_by_name,
 )
 from derain.calibration.observer_outputs import ObserverOutputs
-from derain.calibration.session import Frame, GraphSession
+from derain.calibration.session import GraphSession, Shot
 from derain.core.errors import CalibrationError
 
 # Positively homogeneous: a channel's positive factor goes through.
@@ -73,7 +73,7 @@ def find_chains(model: ir.Model) -> tuple[Chain, ...]:
     return tuple(chains)
 
 
-def find_factors(model: ir.Model, frames: Iterable[Frame]) -> Factors:
+def find_factors(model: ir.Model, shots: Iterable[Shot]) -> Factors:
     """What to divide the channels of each chain's tensor by.
 
     A depth-wise reader's weights have a scale of their own for each channel, so the
@@ -81,7 +81,7 @@ def find_factors(model: ir.Model, frames: Iterable[Frame]) -> Factors:
 
     Args:
         model: A float graph.
-        frames: Each `(H, W, 3)` uint8 BGR.
+        shots: Frames to look at.
 
     Returns:
         `(C,)` float32 by the tensor's name, of geometric mean 1 but for the limits.
@@ -90,7 +90,7 @@ def find_factors(model: ir.Model, frames: Iterable[Frame]) -> Factors:
     if not chains:
         return {}
     nodes = nodes_by_name(model)
-    reach = _reach(model, [chain.tensor for chain in chains], frames)
+    reach = _reach(model, [chain.tensor for chain in chains], shots)
     factors = {}
     for chain in chains:
         seen = _floor(reach[chain.tensor])
@@ -164,9 +164,9 @@ def _source(value: ir.Value, results: set[ir.Value]) -> ir.Node | None:
 
 
 def _reach(
-    model: ir.Model, tensors: list[str], frames: Iterable[Frame]
+    model: ir.Model, tensors: list[str], shots: Iterable[Shot]
 ) -> dict[str, NDArray[np.float64]]:
-    """Greatest magnitude of each channel of `tensors` over `frames`, `(C,)` each."""
+    """Greatest magnitude of each channel of `tensors` over `shots`, `(C,)` each."""
     copy = model.clone()
     values = values_by_name(copy)
     outputs = ObserverOutputs(copy)
@@ -175,8 +175,8 @@ def _reach(
     outputs.finish()
     session = GraphSession(copy)
     reach: dict[str, NDArray[np.float64]] = {}
-    for frame in frames:
-        for name, ends in session.run(frame).items():
+    for shot in shots:
+        for name, ends in session.run(*shot).items():
             tensor = tensors[int(name.split("_")[0])]
             found = ends.reshape(-1).astype(np.float64)
             reach[tensor] = np.maximum(reach.get(tensor, 0.0), found)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from derain.core.atomic_files import write_bytes
+from derain.core.atomic_files import require_writable, write_bytes
 from derain.core.errors import CalibrationError
 
 
@@ -24,6 +24,10 @@ def check_free(path: Path, inputs: Iterable[Path], *, force: bool) -> None:
     Raises:
         CalibrationError: It must not, or is a folder, a device or the like.
     """
+    try:
+        require_writable(path)
+    except OSError as error:
+        raise CalibrationError(f"{path} cannot be written: {error.strerror}") from error
     if not os.path.lexists(path):
         return
     if path.exists() and not path.is_file():

@@ -103,6 +103,28 @@ def find_layers(model: ir.Model) -> tuple[Layer, ...]:
     return layers
 
 
+def residual_adds(model: ir.Model) -> dict[str, tuple[ir.Node, ...]]:
+    """Additions that may read a tensor as layers do, quantised, by its name.
+
+    A compiler makes one kernel of a convolution, the addition behind it and the
+    quantisation behind that, if what is added is INT8, too: a residual in floating
+    point wants a result in floating point. Never the image, which costs 13 dB, nor what
+    leads to an argmax.
+    """
+    argmax = _lead_to_argmax(model.graph)
+    found: dict[str, list[ir.Node]] = {}
+    tensors = {x.tensor for x in find_layers(model) if not x.stays}
+    for node in model.graph:
+        if node.domain or node.op_type != "Add" or node.outputs[0] in argmax:
+            continue
+        if any(constant(value) is not None for value in node.inputs):
+            continue
+        for value in node.inputs:
+            if value is not None and value.name in tensors and not _is_image(value):
+                found.setdefault(str(value.name), []).append(node)
+    return {name: tuple(nodes) for name, nodes in found.items()}
+
+
 def tensor_keys(layers: Iterable[Layer]) -> dict[str, str]:
     """For each tensor that layers read, a name that holds for every frame size.
 
@@ -212,7 +234,12 @@ _ELEMENTWISE = frozenset({"Add", "LeakyRelu", "Relu", "Mul", "Sub", "Identity"})
 
 def _feed_argmax(graph: ir.Graph) -> frozenset[ir.Node]:
     """Convolutions from which only element-wise operators lead to an argmax."""
-    found: set[ir.Node] = set()
+    producers = (value.producer() for value in _lead_to_argmax(graph))
+    return frozenset(x for x in producers if x is not None and x.op_type == "Conv")
+
+
+def _lead_to_argmax(graph: ir.Graph) -> set[ir.Value]:
+    """What nodes compute and element-wise operators alone lead from to an argmax."""
     seen: set[ir.Value] = set()
     waiting = [value for node in graph for value in _argmax_inputs(node)]
     while waiting:
@@ -221,11 +248,9 @@ def _feed_argmax(graph: ir.Graph) -> frozenset[ir.Node]:
         if value in seen or producer is None:
             continue
         seen.add(value)
-        if producer.op_type == "Conv":
-            found.add(producer)
-        elif producer.op_type in _ELEMENTWISE:
+        if producer.op_type in _ELEMENTWISE:
             waiting += [x for x in producer.inputs if x is not None]
-    return frozenset(found)
+    return seen
 
 
 def _argmax_inputs(node: ir.Node) -> list[ir.Value]:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from derain.calibration.session import state_outputs
+
 
 class ObserverOutputs:
     """Nodes added to a graph, each right behind the tensor it looks at.
@@ -24,7 +26,7 @@ class ObserverOutputs:
         self._outputs: list[ir.Value] = []
 
     def finish(self) -> None:
-        """Make what was added the graph's only results.
+        """Make what was added the graph's only results, besides its states.
 
         Where several nodes lead nowhere, ONNX Runtime computes what the last of them
         needs, then what the last but one needs, and so on. So what the first tensor
@@ -39,7 +41,8 @@ class ObserverOutputs:
             node.outputs[0].type = value.type
             shown.append(node)
         self._graph.extend(reversed(shown))
-        self._graph.outputs[:] = [node.outputs[0] for node in shown]
+        states = state_outputs(self._graph)
+        self._graph.outputs[:] = [*(node.outputs[0] for node in shown), *states]
 
     def mean(self, name: str, value: ir.Value) -> None:
         """Result `name`: the mean of each channel, `(1, C)`.

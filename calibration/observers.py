@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from derain.calibration.histograms import Histogram
 from derain.calibration.layers import Layer, constant, nodes_by_name, values_by_name
 from derain.calibration.observer_outputs import ObserverOutputs
-from derain.calibration.session import Frame, GraphSession
+from derain.calibration.session import GraphSession, Shot
 from derain.core.errors import CalibrationError
 from derain.core.progress import Progress, frames_line
 
@@ -89,14 +89,14 @@ class Observation:
 def observe(
     model: ir.Model,
     layers: Sequence[Layer],
-    frames: Iterable[Frame],
+    shots: Iterable[Shot],
 ) -> tuple[dict[str, Observation], dict[str, int]]:
-    """Run `model` on `frames` and look at what `layers` read.
+    """Run `model` on `shots` and look at what `layers` read.
 
     Args:
         model: A frame-to-frame float graph; ``derain`` nodes have bodies.
         layers: Of `find_layers`.
-        frames: Each `(H, W, 3)` uint8 BGR, all of one size; streamed.
+        shots: All of one size; streamed.
 
     Returns:
         Observations by the tensor's name, and multiplications of each layer by its
@@ -110,11 +110,11 @@ def observe(
     macs: dict[str, int] = {}
     progress = Progress()
     session: GraphSession | None = None
-    for done, frame in enumerate(frames, 1):
+    for done, shot in enumerate(shots, 1):
         if session is None:
-            outputs = _instrumented(model, layers, tensors, frame.shape[:2])
+            outputs = _instrumented(model, layers, tensors, shot.frame.shape[:2])
             session = GraphSession(outputs)
-        seen = session.run(frame)
+        seen = session.run(*shot)
         for index, tensor in enumerate(tensors):
             ends = (seen.get(f"largest_{index}{end}") for end in ("", "_below"))
             largest = max(float(end.max()) for end in ends if end is not None)

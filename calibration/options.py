@@ -10,6 +10,7 @@ from typing import Literal, TypedDict, get_args
 import click
 from click.core import ParameterSource
 
+from derain.core.commands import DECIBELS, Number, Whole
 from derain.core.options import described, option, options_from
 
 Method = Literal["auto", "minmax", "percentile", "entropy", "mse"]
@@ -38,7 +39,7 @@ class CalibrationOptions:
     frames: int = option(
         64,
         "INT8: how many frames ranges are taken from.",
-        kind=click.IntRange(min=1),
+        kind=Whole(1, 10_000),
         show_default=True,
     )
     dry: bool = option(
@@ -59,19 +60,19 @@ class CalibrationOptions:
     max_drop_db: float = option(
         0.15,
         "INT8: most that is lost against the truth, where that is known.",
-        kind=click.FloatRange(min=0),
+        kind=DECIBELS,
         show_default=True,
     )
     min_psnr_db: float = option(
         42.0,
         "INT8: least PSNR against FP32.",
-        kind=click.FloatRange(min=0),
+        kind=DECIBELS,
         show_default=True,
     )
     max_flicker: float = option(
         1.05,
         "INT8: most that a still scene in rain may flicker, 1 being FP32.",
-        kind=click.FloatRange(min=1),
+        kind=Number(1, 1000),
         show_default=True,
     )
     report: Path | None = option(

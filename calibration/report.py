@@ -16,20 +16,21 @@ TABLE_FILE, PLOT_FILE = "report.txt", "report.png"
 
 def table(calibration: Calibration) -> list[str]:
     """The curve "layers in INT8 against decibels" and the layers that went back."""
-    head = ["layers", "multiplications", "against FP32", "lost against the truth"]
-    rows = [[*head, "flicker"]]
+    head = ["layers", "residuals", "multiplications", "against FP32"]
+    rows = [[*head, "lost against the truth", "flicker"]]
     for step in calibration.curve:
         drop = step["drop_db"]
         rows.append(
             [
                 f"{step['layers']}/{len(calibration.macs)}",
+                str(step.get("residuals", 0)),
                 f"{step['share']:.1%}",
                 f"{step['psnr_db']:.2f} dB",
                 "not known" if drop is None else f"{drop:.3f} dB",
                 _flicker(step),
             ]
         )
-    lines = text_table(rows, left=(4,))
+    lines = text_table(rows, left=(5,))
     for name in calibration.float_layers:
         part = calibration.macs[name] / sum(calibration.macs.values())
         why = reason_in_float(calibration, name)
@@ -74,6 +75,7 @@ def summary(calibration: Calibration, *, rest_in_fp16: bool) -> dict[str, Any]:
         },
         "layers_float": {name: reason_in_float(calibration, name) for name in others},
         "share_int8": round(calibration.share, 4),
+        "residuals_int8": len(calibration.residuals),
         "tensors_equalised": len(calibration.factors),
         **{k: v for k, v in result.items() if k.endswith(("_db", "_levels"))},
         "created": calibration.created,

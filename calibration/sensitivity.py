@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from derain.calibration.layers import Layer, nodes_by_name, values_by_name
 from derain.calibration.qdq import insert_qdq
-from derain.calibration.session import Frame, GraphSession
+from derain.calibration.session import GraphSession, Shot, state_outputs
 
 Means = Mapping[str, NDArray[np.float32]]
 
@@ -20,7 +20,7 @@ def local_errors(
     layers: Sequence[Layer],
     ranges: Mapping[str, float],
     means: Means | None,
-    frames: Iterable[Frame],
+    shots: Iterable[Shot],
 ) -> dict[str, float]:
     """Error of each layer's own result, relative to that result, by its name.
 
@@ -33,8 +33,8 @@ def local_errors(
     session = GraphSession(_beside(model, layers, ranges, means))
     errors = np.zeros(len(layers))
     powers = np.zeros(len(layers))
-    for frame in frames:
-        seen = session.run(frame)
+    for shot in shots:
+        seen = session.run(*shot)
         errors += [float(seen[f"error_{k}"]) for k in range(len(layers))]
         powers += [float(seen[f"power_{k}"]) for k in range(len(layers))]
     relative = np.divide(errors, powers, out=np.zeros_like(errors), where=powers > 0)
@@ -48,7 +48,7 @@ def alone_errors(
     layers: Sequence[str],
     ranges: Mapping[str, float],
     means: Means | None,
-    frames: Sequence[Frame],
+    shots: Sequence[Shot],
 ) -> dict[str, float]:
     """Error of the picture when one layer alone is INT8, by the layer's name.
 
@@ -59,12 +59,12 @@ def alone_errors(
         Mean squared errors, in grey levels of 255.
     """
     picture = picture_name(model)
-    wanted = _pictures(model, picture, frames)
+    wanted = _pictures(model, picture, shots)
     errors = {}
     for layer in layers:
         changed = model.clone()
         insert_qdq(changed, ranges, {layer}, means)
-        got = _pictures(changed, picture, frames)
+        got = _pictures(changed, picture, shots)
         errors[layer] = float(
             np.mean(
                 [np.mean(np.square(a - b)) for a, b in zip(got, wanted, strict=True)]
@@ -91,13 +91,13 @@ _TO_FRAME = frozenset({"Cast", "Gather", "Transpose", "Round"})
 
 
 def _pictures(
-    model: ir.Model, picture: str, frames: Sequence[Frame]
+    model: ir.Model, picture: str, shots: Sequence[Shot]
 ) -> list[NDArray[np.float32]]:
     copy = model.clone()
     value = values_by_name(copy)[picture]
-    copy.graph.outputs[:] = [value]
+    copy.graph.outputs[:] = [value, *state_outputs(copy.graph)]
     session = GraphSession(copy)
-    return [session.run(frame)[picture] for frame in frames]
+    return [session.run(*shot)[picture] for shot in shots]
 
 
 def _beside(
@@ -141,5 +141,5 @@ def _beside(
             node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
             sums.append(node)
     graph.extend(reversed(sums))  # see ObserverOutputs.finish
-    graph.outputs[:] = [node.outputs[0] for node in sums]
+    graph.outputs[:] = [*(node.outputs[0] for node in sums), *state_outputs(graph)]
     return copy

@@ -26,6 +26,68 @@ def _start(path: Path) -> str:
     return f".{path.name[:_NAME_LENGTH]}-"
 
 
+def random_name() -> str:
+    """Part of a file's name that makes it nobody else's."""
+    return secrets.token_hex(_RANDOM // 2)
+
+
+def take_name(part: Path, path: Path, *, replace: bool) -> None:
+    """Give the finished file `part` the name and the mode of `path`, in one step.
+
+    Args:
+        part: A file in the same folder.
+        path: Its name from now on.
+        replace: Replace a file of that name; a link itself, not what it leads to.
+
+    Raises:
+        FileExistsError: Something is at `path` that is not to be replaced: anything, or
+            with `replace`, what is no file, such as a folder or a device.
+        OSError: It cannot be renamed.
+    """
+    _require_file(path)
+    if not replace:
+        try:
+            os.link(part, path)  # unlike a rename, it replaces nothing
+        except FileExistsError:
+            raise
+        except OSError:  # not every file system has links
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        else:
+            part.unlink()
+            return
+    if path.is_file() and not path.is_symlink():
+        with contextlib.suppress(OSError):  # not every file system has modes
+            shutil.copymode(path, part)
+    os.replace(part, path)  # noqa: PTH105 - as atomic as the file system makes it
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_symlink() and path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "something that is no file is there")
+
+
+def require_writable(path: Path) -> None:
+    """Raise unless a file or folder could be made at `path`, with folders above it.
+
+    For before the work whose result it is to hold.
+
+    Raises:
+        OSError: It could not; ``strerror`` says why.
+    """
+    folder = path.absolute().parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder")
+    # It is tried: for root, and in /proc, permissions say nothing.
+    trial = folder / f".derain-{random_name()}.part"
+    trial.mkdir()
+    trial.rmdir()
+    with contextlib.suppress(FileNotFoundError):
+        path.lstat()  # a name may be too long
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A stream of bytes that becomes `path` when the block ends well.
@@ -36,18 +98,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         OSError: The file cannot be written; or something that is no file, such as a
             folder or a device, is at `path`.
     """
-    if not path.is_symlink() and path.exists() and not path.is_file():
-        raise FileExistsError(errno.EEXIST, "something that is no file is there")
-    part = path.with_name(f"{_start(path)}{secrets.token_hex(_RANDOM // 2)}.part")
+    _require_file(path)
+    part = path.with_name(f"{_start(path)}{random_name()}.part")
     try:
         with part.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if path.is_file() and not path.is_symlink():
-            with contextlib.suppress(OSError):  # not every file system has modes
-                shutil.copymode(path, part)
-        os.replace(part, path)  # noqa: PTH105 - as atomic as the file system makes it
+        take_name(part, path, replace=True)
     except BaseException:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

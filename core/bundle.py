@@ -16,17 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from derain.core.errors import BundleError
+from derain.core.external_data import has_external_data
 from derain.core.frame_tensors import Frame
 from derain.core.manifest import Manifest
 from derain.core.pictures import read_picture
+from derain.core.reading import check_file
 
 MODEL_FILE = "model.onnx"
 GOLDEN_INPUT = "golden-input.png"
 GOLDEN_OUTPUT = "golden-output.png"
+MOST_FILE = 4 * 10**9  # bytes; ONNX files end at 2 GB
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal text."""
+    check_file(path, MOST_FILE)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -50,7 +54,8 @@ class Bundle:
     def open(cls, folder: str | Path) -> Bundle:
         """Read the manifest in `folder` and check every file against its hash.
 
-        Nothing is parsed but the manifest: a damaged file never reaches native code.
+        A damaged file never reaches native code, and no file is read but those that the
+        manifest lists: a model with tensors in other files is refused.
 
         Raises:
             BundleError: `folder` is not a bundle, or a file is missing or changed.
@@ -73,15 +78,27 @@ class Bundle:
             path = folder / name
             if Path(name).name != name:
                 raise BundleError(f"{folder}: file name {name!r} leaves the bundle")
-            if not path.is_file():
+            try:
+                intact = sha256(path) == wanted
+            except FileNotFoundError as error:
                 raise BundleError(
                     f"{folder} is damaged: {name} is missing; export it again"
-                )
-            if sha256(path) != wanted:
+                ) from error
+            except OSError as error:
+                raise BundleError(
+                    f"{folder} is damaged: {name} cannot be read: {error.strerror}; "
+                    "export it again"
+                ) from error
+            if not intact:
                 raise BundleError(
                     f"{folder} is damaged: {name} has changed since the bundle was "
                     "made; export it again"
                 )
+        if has_external_data(folder / MODEL_FILE):
+            raise BundleError(
+                f"{folder}: {MODEL_FILE} has tensors in other files, which nothing "
+                "vouches for; export it again"
+            )
         return cls(folder, manifest)
 
     @property

@@ -10,6 +10,8 @@ import click
 
 from derain.core.errors import DerainError
 from derain.core.logs import shown
+from derain.core.numbers import number, whole
+from derain.core.reported import INTERRUPTED, end, one_line, reported
 from derain.core.sizes import Size
 
 
@@ -17,9 +19,17 @@ class Command(click.Command):
     """A click command that says what it does, and reports our errors in one line.
 
     It has ``--quiet``, ``--verbose`` and ``--version`` besides its own options, shows
-    what is logged on standard error, and ends with exit status 1 after a `DerainError`.
-    Anything else keeps its traceback: it is a bug.
+    what is logged on standard error, and ends with exit status 1 after a `DerainError`
+    and after what `reported` says that the machine is to blame for. Anything else keeps
+    its traceback: it is a bug.
     """
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Run it as a program does, unless ``standalone_mode=False`` is given."""
+        if not settings.get("standalone_mode", True):
+            return super().main(*arguments, **settings)
+        with reported():
+            return super().main(*arguments, **settings)
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -47,11 +57,20 @@ class Command(click.Command):
             with shown(quiet=quiet, verbose=verbose):
                 return super().invoke(ctx)
         except DerainError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(one_line(str(error))) from error
+        except KeyboardInterrupt:  # click would say "Aborted!", after an empty line
+            end("stopped by SIGINT", INTERRUPTED)
 
 
 class DefaultGroup(click.Group):
     """A group one of whose commands, `default`, runs where none is named."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """See `Command.main`."""
+        if not settings.get("standalone_mode", True):
+            return super().main(*arguments, **settings)
+        with reported():
+            return super().main(*arguments, **settings)
 
     def __init__(self, *arguments: Any, default: str = "", **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -103,4 +122,52 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # not generic before c
             self.fail(str(error), param, ctx)
 
 
+class Whole(click.IntRange):
+    """An integer from `least` to `most`, as `numbers.whole` reads it."""
+
+    name = "integer"
+
+    def __init__(self, least: int, most: int) -> None:
+        super().__init__(least, most)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """`value` as an integer; what is none, or out of range, is a usage error."""
+        try:
+            found = whole(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return int(super().convert(found, param, ctx))
+
+
+class Number(click.FloatRange):
+    """A number from `least` to `most`, as `numbers.number` reads it.
+
+    Args:
+        least: Smallest value.
+        most: Largest value.
+        above: Whether `least` itself is too small.
+    """
+
+    name = "number"
+
+    def __init__(self, least: float, most: float, *, above: bool = False) -> None:
+        super().__init__(least, most, min_open=above)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """`value` as a number; what is none, or out of range, is a usage error."""
+        try:
+            found = number(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return float(super().convert(found, param, ctx))
+
+
 SIZE = Parsed("WIDTHxHEIGHT", Size.parse)
+THREADS = Whole(0, 1024)  # as many as the largest servers have cores; 0: one a core
+COUNT = Whole(1, 10**9)  # of frames, steps, pictures: a year of video at 30 fps
+SECONDS = Number(0, 10**7)  # four months
+DECIBELS = Number(0, 200)  # 8 bits end at 99 dB: core.metrics

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from derain.core.errors import ConfigError
+from derain.core.numbers import shortened
+from derain.core.reading import MOST_TEXT, read_text
 
 _HOME = "config"
 
@@ -36,11 +38,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path, MOST_TEXT))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # not TOML, or not UTF-8
         raise ConfigError(f"{path} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deeply") from error
 
 
 def options_in(
@@ -56,7 +60,8 @@ def options_in(
     for key, value in table.items():
         if key not in known:
             raise ConfigError(
-                f"{place} has an unknown key {key!r}; wanted {', '.join(sorted(known))}"
+                f"{place} has an unknown key {shortened(key)}; wanted "
+                f"{', '.join(sorted(known))}"
             )
         parameter = known[key]
         assert parameter.name is not None  # click makes one of the option
@@ -91,6 +96,15 @@ def _value(place: str, key: str, value: Any, parameter: click.Parameter) -> Any:
     wanted = "true or false" if is_flag else "a string or a number"
     for each in values:
         if not isinstance(each, kinds) or (isinstance(each, bool) and not is_flag):
-            raise ConfigError(f"{place}: {key} is {each!r}, wanted {wanted}")
-    texts = values if is_flag else [str(each) for each in values]
+            raise ConfigError(f"{place}: {key} is {shortened(each)}, wanted {wanted}")
+    texts = values if is_flag else [_text(place, key, each) for each in values]
     return texts if parameter.multiple else texts[0]
+
+
+def _text(place: str, key: str, value: str | int | float) -> str:
+    """`value` as a command line has it, which knows no NUL and no endless integers."""
+    if isinstance(value, int):
+        value = shortened(value)
+    if "\0" in str(value):
+        raise ConfigError(f"{place}: {key} is {shortened(value)}, which has a NUL")
+    return str(value)

@@ -7,6 +7,7 @@ A message says what, got, wanted and what to do, on one line.
     DerainError
     ├── UnknownNameError(LookupError)         no such model, backend, source or sink
     ├── MissingDependencyError(ImportError)   an optional package is not installed
+    ├── BrokenDependencyError(ImportError)    a package is installed but does not load
     ├── NetworkError(ValueError)              a network does not map frame to frame
     ├── CheckpointError(ValueError)           weights do not fit their network
     ├── ExportError(RuntimeError)             a network cannot become an ONNX graph
@@ -50,6 +51,10 @@ class MissingDependencyError(DerainError, ImportError):
         super().__init__(
             f"{package} is not installed; run: pip install 'derain[{extra}]'"
         )
+
+
+class BrokenDependencyError(DerainError, ImportError):
+    """A package is installed but does not load; the message says what to reinstall."""
 
 
 class NetworkError(DerainError, ValueError):

@@ -1,9 +1,10 @@
 """The frame contract: what lies between a camera's frame and a network.
 
-A frame is `(H, W, 3)` uint8 BGR. A network sees `(1, 3, H', W')` float in [0, 1], in
-its own colour order, grown at the right and at the bottom to a size that it takes: by
-reflection where the picture is large enough, by repeating its edge where it is not.
-What it returns is cropped to H and W, clipped to [0, 1] and rounded to 256 levels.
+A frame is `(H, W, 3)` uint8 BGR. A network sees `(1, 3, H', W')` float in its own
+range, [0, 1] for most, and in its own colour order, grown at the right and at the
+bottom to a size that it takes: by reflection where the picture is large enough, by
+repeating its edge where it is not. What it returns is cropped to H and W, clipped to
+that range and rounded to 256 levels.
 
 The rule is written here once. `derain.core.frame_tensors` follows it with NumPy,
 `derain.models.torch_reference` with PyTorch, `derain.export.frame_graph` with the nodes
@@ -21,6 +22,7 @@ Colour = Literal["rgb", "bgr"]
 PadMode = Literal["reflect", "edge"]
 
 PEAK = 255
+UNIT_RANGE = (0.0, 1.0)
 
 
 class Padding(NamedTuple):
@@ -39,11 +41,19 @@ class FrameContract:
         colour: Channel order of the network's input and output.
         multiple_of: Height and width must be multiples of this, in pixels.
         minimum: Smallest height and width it takes, in pixels.
+        value_range: What black and white are, in its input and its output.
     """
 
     colour: Colour = "rgb"
     multiple_of: int = 1
     minimum: int = 1
+    value_range: tuple[float, float] = UNIT_RANGE
+
+    @property
+    def scale(self) -> float:
+        """What one grey level is; black is ``value_range[0]``."""
+        black, white = self.value_range
+        return (white - black) / PEAK
 
     def round_up(self, length: int) -> int:
         """The next multiple, from `length` on."""

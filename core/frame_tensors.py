@@ -32,11 +32,13 @@ def mirror_to(frame: Frame, size: Size) -> Frame:
 
 
 def to_tensor(frame: Frame, contract: FrameContract) -> NDArray[np.float32]:
-    """`(H, W, 3)` uint8 BGR -> `(1, 3, H', W')` float32 in [0, 1], padded."""
+    """`(H, W, 3)` uint8 BGR -> `(1, 3, H', W')` float32 in its range, padded."""
     height, width, _ = frame.shape
     padded = pad(frame, contract.padding(Size(width, height)))
     swap = contract.colour == "rgb"
-    tensor = cv2.dnn.blobFromImage(padded, 1 / PEAK, swapRB=swap)
+    tensor = cv2.dnn.blobFromImage(padded, contract.scale, swapRB=swap)
+    if black := contract.value_range[0]:
+        tensor = tensor + np.float32(black)
     return cast(NDArray[np.float32], tensor)
 
 
@@ -44,7 +46,10 @@ def to_frame(
     picture: NDArray[np.float32], size: Size, contract: FrameContract
 ) -> Frame:
     """`(1, 3, H', W')` float32 -> `(H, W, 3)` uint8 BGR, the padding cut off."""
-    levels = picture[0, :, : size.height, : size.width] * np.float32(PEAK)
+    levels = picture[0, :, : size.height, : size.width]
+    if black := contract.value_range[0]:
+        levels = levels - np.float32(black)
+    levels = levels * np.float32(1 / contract.scale)
     np.rint(levels, out=levels)
     np.clip(levels, 0, PEAK, out=levels)
     planes = levels.astype(np.uint8)

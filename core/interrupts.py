@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,10 +14,17 @@ import click
 
 
 class Interrupts:
-    """While active, the first SIGINT or SIGTERM is only noted; a second one ends us.
+    """While active, a first signal ends nothing in its middle; a second one ends us.
 
+    The signals are SIGINT, SIGTERM and SIGHUP; under ``nohup`` the last stays ignored.
     ``with Interrupts() as interrupts:`` in the main thread. An exception in the middle
-    of a write would tear the file; a note is read between frames.
+    of a write would tear the file; a note is read between frames. Until it is asked
+    for the first time, there is nothing to tear: what is opened and loaded then may
+    take for ever, and a signal ends it as Ctrl-C does.
+
+    Args:
+        hangs_up: Whether SIGHUP asks to stop; else it is told and nothing more: the
+            terminal goes, or a service manager asks for another configuration.
 
     Attributes:
         received: The signal that asked to stop, or None.
@@ -24,11 +32,22 @@ class Interrupts:
 
     received: signal.Signals | None = None
 
+    def __init__(self, *, hangs_up: bool = True) -> None:
+        self._hangs_up = hangs_up
+        self._asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def stopped(self) -> signal.Signals | None:
+        """The signal that asked to stop, or None; from now on, it is only noted."""
+        self._asked = True
+        return self.received
+
     def __enter__(self) -> Interrupts:
-        self._before: dict[signal.Signals, Any] = {
-            number: signal.signal(number, self._note)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            before = signal.getsignal(number)
+            if number != signal.SIGHUP or before != signal.SIG_IGN:
+                self._before[number] = before
+                signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -41,9 +60,16 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and not self._hangs_up:
+            # Not by way of sys.stderr: this may interrupt somebody who writes there.
+            with contextlib.suppress(OSError):
+                os.write(2, b"note: SIGHUP: the run goes on; SIGTERM ends it\n")
+            return
         self.received = signal.Signals(number)
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
+        if not self._asked:
+            _leave(number, frame)
 
 
 @contextlib.contextmanager

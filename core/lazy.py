@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from derain.core.errors import MissingDependencyError
+from derain.core.errors import (
+    BrokenDependencyError,
+    DerainError,
+    MissingDependencyError,
+)
+from derain.core.reported import broken_package
 
 
 @contextmanager
@@ -25,6 +30,7 @@ def requires(extra: str) -> Iterator[None]:
 
     Raises:
         MissingDependencyError: A package that `extra` would install is missing.
+        BrokenDependencyError: It is there, but does not load.
     """
     try:
         yield
@@ -33,6 +39,13 @@ def requires(extra: str) -> Iterator[None]:
         if package in ("", "derain"):
             raise  # a bug of ours, not a missing extra
         raise MissingDependencyError(package, extra) from error
+    # Of any type: ctypes raises OSError where a shared library is missing, matplotlib
+    # ValueError where its configuration is broken.
+    except Exception as error:
+        text = None if isinstance(error, DerainError) else broken_package(error)
+        if text is None:
+            raise
+        raise BrokenDependencyError(text) from error
 
 
 def load(module: str, attribute: str, extra: str) -> Any:

@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 
 import click
 
+from derain.core.reported import printable
+
 ROOT = logging.getLogger("derain")
 ROOT.addHandler(logging.NullHandler())  # without a handler, logging prints warnings
 
@@ -26,13 +28,14 @@ class _Echo(logging.Handler):
     """Lines on standard error, as it is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if record.levelno >= logging.WARNING:
-            text = f"note: {text}"
-        elif record.levelno < logging.INFO:
-            text = f"{record.name}: {text}"
+        # What is said may come out of any file: no control characters.
+        lines = self.format(record).splitlines()
+        mark = "note: " if record.levelno >= logging.WARNING else ""
+        if record.levelno < logging.INFO:
+            mark = f"{record.name}: "
         with suppress(OSError):  # whoever read it is gone
-            click.echo(text, err=True)
+            for text in lines:
+                click.echo(mark + printable(text), err=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any, Literal, get_args
 from derain.core.atomic_files import write_text
 from derain.core.errors import BundleError
 from derain.core.frame_contract import FrameContract
+from derain.core.manifest_fields import checked
+from derain.core.numbers import shortened
+from derain.core.reading import read_json
 from derain.core.sizes import Size, SizeRange
 from derain.core.states import StateSpec
 
@@ -124,9 +128,9 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
-            raise ValueError(f"precision {self.precision!r} is not known")
+            raise ValueError(f"precision {shortened(self.precision)} is not known")
         if self.target not in get_args(Target):
-            raise ValueError(f"target {self.target!r} is not known")
+            raise ValueError(f"target {shortened(self.target)} is not known")
         names = [state.name for state in self.states]
         if sorted(set(names)) != names:
             raise ValueError(f"states {', '.join(names)} are not in order")
@@ -135,13 +139,29 @@ class Manifest:
                 f"look_ahead {self.look_ahead} with {len(self.states)} states"
             )
 
-    def padded(self, size: Size) -> Size:
-        """The size at which the network sees a frame of `size`."""
-        contract = FrameContract(
+    @property
+    def frame_contract(self) -> FrameContract:
+        """What the network wants of a frame's size."""
+        return FrameContract(
             multiple_of=int(self.network.get("multiple_of", 1)),
             minimum=int(self.network.get("minimum", 1)),
         )
-        return contract.padded(size)
+
+    def padded(self, size: Size) -> Size:
+        """The size at which the network sees a frame of `size`."""
+        return self.frame_contract.padded(size)
+
+    def state_bytes(self, size: Size) -> int:
+        """Bytes of all states for frames of `size`; 0 without any.
+
+        Raises:
+            ValueError: A length does not come out whole.
+        """
+        lengths = {"float32": 4, "float16": 2, "uint8": 1}
+        return sum(
+            math.prod(shape) * lengths[state.dtype]
+            for state, shape in zip(self.states, self.state_shapes(size), strict=True)
+        )
 
     def state_shapes(self, size: Size) -> list[tuple[int, ...]]:
         """Shapes of the states for frames of `size`.
@@ -190,14 +210,15 @@ class Manifest:
         """
         path = folder / FILE_NAME
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            fields = read_json(path)
         except FileNotFoundError as error:
             raise BundleError(
                 f"{folder} is not a bundle: it has no {FILE_NAME}; "
                 "make one with derain-export"
             ) from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise BundleError(f"{path} cannot be read: {error}") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise BundleError(f"{path} cannot be read: {reason}") from error
         try:
             return cls._from_json(fields)
         except KeyError as error:
@@ -207,11 +228,12 @@ class Manifest:
 
     @classmethod
     def _from_json(cls, fields: dict[str, Any]) -> Manifest:
+        fields = checked(fields)
         schema = fields["schema"]
-        if schema not in (SCHEMA, SCHEMA_WITH_STATES):
+        if schema not in (SCHEMA, SCHEMA_WITH_STATES) or isinstance(schema, bool):
             raise ValueError(
-                f"schema {schema}, this version of derain reads {SCHEMA} and "
-                f"{SCHEMA_WITH_STATES}; export again"
+                f"schema {shortened(schema)}, this version of derain reads {SCHEMA} "
+                f"and {SCHEMA_WITH_STATES}; export again"
             )
         names = cls.__dataclass_fields__
         known = {name: value for name, value in fields.items() if name in names}

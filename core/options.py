@@ -5,7 +5,7 @@ a key of its TOML file (see `derain.core.config_file`)::
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class RunOptions:
-        crf: int = option(17, "Quality of a video.", kind=click.IntRange(0, 51))
+        crf: int = option(17, "Quality of a video.", kind=Whole(0, 51))
 
 
     @click.command(cls=Command)
@@ -70,6 +70,12 @@ def option(
     return field(default=default, metadata={_KEY: known})
 
 
+def same_option(cls: type[Any], name: str) -> Any:
+    """A field that is the option `name` of another command, whose options are `cls`."""
+    (known,) = (each for each in fields(cls) if each.name == name)
+    return field(default=known.default, metadata=known.metadata)
+
+
 def described(cls: type[Any]) -> list[Field[Any]]:
     """The fields of `cls` that `option` made."""
     return [each for each in fields(cls) if _KEY in each.metadata]
@@ -113,11 +119,13 @@ def from_keywords(cls: type[T], keywords: Mapping[str, Any]) -> T:
     """
     values = dict(keywords)
     for each in described(cls):
-        kind = each.metadata[_KEY].kind
-        if kind is None or values.get(each.name) is None:
+        known, value = each.metadata[_KEY], values.get(each.name)
+        if known.kind is None or value is None:
             continue
         try:
-            values[each.name] = kind(values[each.name])
+            values[each.name] = (
+                tuple(map(known.kind, value)) if known.multiple else known.kind(value)
+            )
         except click.BadParameter as error:
             raise ConfigError(f"{each.name}: {error.message}") from error
     return cls(**values)

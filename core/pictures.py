@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 
 from derain.core.atomic_files import write_bytes
 from derain.core.errors import MediaError
+from derain.core.picture_header import picture_size
+from derain.core.reading import read_bytes
 
 # What OpenCV's wheels read and write on every platform.
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 JPEG_QUALITY = 95
+# 16384x8192: four times 8K; 400 MB when it is decoded.
+MOST_PIXELS = 1 << 27
+_MOST_BYTES = 1 << 30  # of 16 bits and four channels, not compressed
 
 
 def picture_paths(folder: Path) -> list[Path]:
@@ -39,18 +44,36 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     channel is dropped.
 
     Raises:
-        MediaError: The file is missing, or no picture that can be decoded.
+        MediaError: The file is missing, or no picture that can be decoded, or one of
+            more than `MOST_PIXELS`.
     """
     try:
-        content = np.fromfile(path, np.uint8)  # cv2.imread fails on some file names
+        content = read_bytes(path, _MOST_BYTES)  # cv2.imread fails on some file names
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror}") from error
+    return decode_picture(content, str(path))
+
+
+def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
+    """As `read_picture`, of a file's content; `name` is what messages call it.
+
+    Raises:
+        MediaError: It is no picture, or has more than `MOST_PIXELS`.
+    """
+    size = picture_size(content)
+    if size is not None and size.width * size.height > MOST_PIXELS:
+        raise MediaError(
+            f"{name} claims {size} pixels; at most {MOST_PIXELS / 1e6:.0f} megapixels "
+            "are decoded"
+        )
     try:
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    except cv2.error as error:  # a header that claims too many pixels, for one
-        raise MediaError(f"{path} cannot be decoded: {error.err}") from error
+        image = size and cv2.imdecode(
+            np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR
+        )
+    except cv2.error as error:
+        raise MediaError(f"{name} cannot be decoded: {error.err}") from error
     if image is None:
-        raise MediaError(f"{path} is not a picture that can be decoded")
+        raise MediaError(f"{name} is not a picture that can be decoded")
     return cast(NDArray[np.uint8], image)
 
 

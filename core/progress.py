@@ -75,6 +75,26 @@ def frames_line(done: int, total: int | None, seconds: float) -> str:
     return f"{text}, {_duration((total - done) / fps)} left" if fps else text
 
 
+def clips_line(
+    done: int, total: int, failed: int, frames: int, part: float, seconds: float
+) -> str:
+    """A line such as ``[###---] 12/40 clips, 31.2 frames/s, 0:12 left``.
+
+    Args:
+        done: Clips that are done or have failed.
+        total: All of them.
+        failed: Those that have failed.
+        frames: Of the clips that are done.
+        part: How much of the work that is, from 0 to 1.
+        seconds: Since the start.
+    """
+    fps = frames / seconds if seconds > 0 else 0.0
+    text = f"{_bar(part)} {done}/{total} clips, {fps:.1f} frames/s"
+    if part > 0:
+        text += f", {_duration(seconds * (1 - part) / part)} left"
+    return f"{text}, {failed} failed" if failed else text
+
+
 def phase_line(part: float, phase: str, seconds: float) -> str:
     """A line such as ``[###---]  50% 1:02 choosing kernels``."""
     return f"{_bar(part)} {part:4.0%} {_duration(seconds)} {phase}"

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from derain.core.numbers import shortened
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Size:
@@ -26,10 +28,11 @@ class Size:
         Raises:
             ValueError: `text` is not of that form.
         """
-        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip())
+        match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text.strip())
         if match is None:
             raise ValueError(
-                f"size {text!r} is not of the form WIDTHxHEIGHT, such as 1280x720"
+                f"size {shortened(text)} is not of the form WIDTHxHEIGHT, such as "
+                "1280x720"
             )
         return cls(int(match[1]), int(match[2]))
 
@@ -48,7 +51,7 @@ class Size:
             width, height = (operator.index(side) for side in value)
         except (TypeError, ValueError):
             raise ValueError(
-                f"size {value!r} is no size; wanted '1280x720' or (1280, 720)"
+                f"size {shortened(value)} is no size; wanted '1280x720' or (1280, 720)"
             ) from None
         return cls(width, height)
 

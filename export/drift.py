@@ -8,7 +8,6 @@ more. In FP16 it is the graph whose tensors and states are rounded.
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,11 @@ from typing import Any
 
 import onnx_ir as ir
 
+from derain.calibration.apply import apply_calibration
+from derain.calibration.calibration_file import Calibration
 from derain.core.errors import VerificationError
 from derain.core.manifest import Target
+from derain.core.scratch import ScratchFolder
 from derain.core.sizes import Size, SizeRange
 from derain.core.synthetic.rain import rainy_clip
 from derain.export import verify
@@ -73,6 +75,7 @@ def measure_drift(
     opset: int,
     row: Target,
     half: Set[str] | None,
+    calibration: Calibration | None = None,
 ) -> Drift:
     """Run `FRAMES` frames through the graph and through PyTorch.
 
@@ -84,6 +87,7 @@ def measure_drift(
         opset: Version of the standard operators.
         row: Of graph passes.
         half: Nodes that stay in FP32 where the others are in FP16; None is FP32.
+        calibration: Of INT8, where convolutions are in INT8.
 
     Raises:
         ExportError: It cannot be exported at the small size.
@@ -105,14 +109,17 @@ def measure_drift(
         core = to_onnx(video, facts, static, opset)
         wrap_frame(core, facts, static)
         optimize(core.model, row)
+    if calibration is not None:
+        apply_calibration(calibration, core.model)
     if half is not None:
         emulate_fp16(core.model, half)
     lower_operators(core.model, "any", core.maps)
     frames = [rainy for rainy, _ in rainy_clip(small, FRAMES, seed=7)]
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         path = Path(folder) / "drift.onnx"
         ir.save(core.model, path)
-        got = verify.run_graph(path, frames, core.memory)
+        small_steps = calibration is not None
+        got = verify.run_graph(path, frames, core.memory, as_written=small_steps)
     stream = VideoStream(video, mode)
     wanted = [stream.derain(frame) for frame in frames]
     first = verify.compare(got[:ENDS], wanted[:ENDS])

@@ -14,7 +14,6 @@ States are in FP16 on both sides of the graph, whichever node makes them.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from derain.core.errors import ExportError
 from derain.core.frame_tensors import Frame
+from derain.core.scratch import ScratchFolder
 from derain.export.frame_graph import HEALTH
 from derain.export.operators.lowering import lower_operators
 from derain.export.passes.graph_edits import add_initializer, like
@@ -105,7 +105,7 @@ def _measure(
     model = core.model.clone()
     emulate_fp16(model, keep_fp32)
     lower_operators(model, "any", core.maps, rounded=lambda name: name not in keep_fp32)
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         path = Path(folder) / "emulated.onnx"
         ir.save(model, path)
         return compare(run_graph(path, frames, core.memory), wanted)
@@ -129,7 +129,7 @@ def to_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
     halves: dict[ir.Value, ir.Value] = {}
     singles: dict[ir.Value, ir.Value] = {}
     for node in list(graph):
-        kept = node.name in keep_fp32
+        kept = _is_kept(node, keep_fp32)
         for index, value in enumerate(node.inputs[: _data_inputs(node)]):
             if value is None or value.dtype not in (_SINGLE, _HALF):
                 continue
@@ -164,7 +164,7 @@ def emulate_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
     rounded: dict[ir.Value, ir.Value] = {}
     states = {id(v) for v in graph.outputs if v.dtype == _SINGLE and v.name != HEALTH}
     for node in list(graph):
-        kept = node.name in keep_fp32
+        kept = _is_kept(node, keep_fp32)
         for output in node.outputs:
             if output.dtype == _SINGLE and (not kept or id(output) in states):
                 _round(graph, node, output)
@@ -177,6 +177,12 @@ def emulate_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
                     name = f"{value.name}_rounded"
                     rounded[value] = add_initializer(graph, name, array)
                 node.replace_input_with(index, rounded[value])
+
+
+def _is_kept(node: ir.Node, keep_fp32: Set[str]) -> bool:
+    """Whether a node stays in FP32: loops do, whose bodies are graphs of their own."""
+    loops = any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values())
+    return loops or node.name in keep_fp32
 
 
 def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:

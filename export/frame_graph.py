@@ -19,7 +19,6 @@ import numpy as np
 import onnx_ir as ir
 
 from derain.core.errors import NetworkError
-from derain.core.frame_contract import PEAK
 from derain.core.sizes import SizeRange
 from derain.core.states import StateSpec
 from derain.export.passes.graph_edits import add_initializer
@@ -102,8 +101,12 @@ class _FrameWrapper:
             x = self._op("Pad", shape, x, pads, mode=facts.pad_mode(self._sizes))
         if facts.colour == "rgb":
             x = self._op("Gather", shape, x, self._constant("flip", _FLIP), axis=1)
-        scale = self._constant("scale", np.array(1 / PEAK, np.float32))
-        return self._op("Mul", shape, x, scale)
+        scale = self._constant("scale", np.array(facts.scale, np.float32))
+        x = self._op("Mul", shape, x, scale)
+        if black := facts.value_range[0]:
+            offset = self._constant("black", np.array(black, np.float32))
+            x = self._op("Add", shape, x, offset)
+        return x
 
     def _derained(self, y: ir.Value, size: ir.Value | None) -> ir.Value:
         """The network's picture `y` as a frame, cropped to `size`."""
@@ -113,11 +116,17 @@ class _FrameWrapper:
             axes = self._constant("axes", np.array([2, 3], np.int64))
             start = self._constant("start", np.array([0, 0], np.int64))
             y = self._op("Slice", planes, y, start, size, axes)
-        zero = self._constant("zero", np.array(0, np.float32))
-        one = self._constant("one", np.array(1, np.float32))
-        peak = self._constant("peak", np.array(PEAK, np.float32))
-        y = self._op("Clip", planes, y, zero, one)
-        y = self._op("Mul", planes, y, peak)
+        black, white = (
+            self._constant(name, np.array(value, np.float32))
+            for name, value in zip(
+                ("black", "white"), self._facts.value_range, strict=True
+            )
+        )
+        levels = self._constant("levels", np.array(1 / self._facts.scale, np.float32))
+        y = self._op("Clip", planes, y, black, white)
+        if self._facts.value_range[0]:
+            y = self._op("Sub", planes, y, black)
+        y = self._op("Mul", planes, y, levels)
         y = self._op("Round", planes, y)
         if self._facts.colour == "rgb":
             y = self._op("Gather", planes, y, self._constant("flip", _FLIP), axis=1)

@@ -14,6 +14,7 @@ from derain.calibration.frame_store import FrameSource
 from derain.calibration.options import CalibrationOptions
 from derain.calibration.session import Frame, GraphSession
 from derain.core.errors import ExportError
+from derain.core.graph_memory import NO_MEMORY, GraphMemory
 from derain.core.metrics import CEILING_DB, mse_of_psnr, psnr_of_mse
 from derain.core.sizes import Size
 from derain.export.operators.lowering import lower_operators
@@ -59,13 +60,18 @@ def int8_request(
 
 
 def read_int8(
-    request: CalibrationRequest | Calibration | None, size: Size, *, force: bool
+    request: CalibrationRequest | Calibration | None,
+    size: Size,
+    memory: GraphMemory = NO_MEMORY,
+    *,
+    force: bool,
 ) -> contextlib.AbstractContextManager[CalibrationData | Calibration | None]:
     """Everything that an INT8 export reads, before minutes of exporting.
 
     Args:
         request: What was asked for; None where the export is not INT8.
         size: Of the frames to calibrate with.
+        memory: Of the network.
         force: Replace an existing report.
 
     Raises:
@@ -73,7 +79,7 @@ def read_int8(
         MediaError: They cannot be read.
     """
     if isinstance(request, CalibrationRequest):
-        return read_data(request.source, request.options, size, force=force)
+        return read_data(request.source, request.options, size, memory, force=force)
     return contextlib.nullcontext(request)
 
 
@@ -99,12 +105,19 @@ def run_as_measured(core: CoreGraph, frames: Sequence[Frame]) -> list[Frame]:
 
     Args:
         core: The graph with Q/DQ, the rest still in FP32.
-        frames: Each `(H, W, 3)` uint8 BGR, of sizes that the graph takes.
+        frames: Each `(H, W, 3)` uint8 BGR, of sizes that the graph takes; its memory
+            begins where the size changes.
     """
     model = core.model.clone()
     lower_operators(model, "any", core.maps)
     session = GraphSession(model)
-    return [session.derain(frame) for frame in frames]
+    before: tuple[int, ...] = ()
+    derained = []
+    for frame in frames:
+        start = core.memory if frame.shape != before else None
+        derained.append(session.derain(frame, start))
+        before = frame.shape
+    return derained
 
 
 def expected_psnr_db(calibration: Calibration, half: GraphComparison | None) -> float:

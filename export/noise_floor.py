@@ -34,6 +34,8 @@ def other_kernels() -> Iterator[None]:
 class BandedConvolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While active, convolutions of pictures run in bands of rows."""
 
+    supports_higher_order_operators = True  # loops: what is inside is left alone
+
     def __torch_dispatch__(
         self,
         func: Callable[..., Any],
@@ -59,6 +61,8 @@ def _convolve(
 ) -> Tensor:
     (down, *_, right), (step, *_) = padding, stride
     x = F.pad(x, (right, right, down, down))
+    if weight.shape[1] == 1 and groups > 1:
+        return _convolve_depthwise(x, weight, bias, stride, dilation)
     reach = dilation[0] * (weight.shape[2] - 1) + 1
     rows = (x.shape[2] - reach) // step + 1
     window = weight[0].numel() * groups * x.shape[0] * x.shape[3] * x.element_size()
@@ -72,3 +76,33 @@ def _convolve(
         for a in range(0, rows, band)
     ]
     return torch.cat(parts, dim=2)
+
+
+def _convolve_depthwise(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
+    """Of `x`, padded, tap by tap.
+
+    A matrix product for each of the groups takes 30 to 100 times as long as oneDNN, and
+    was nine tenths of DRSformer's export.
+    """
+    (down, *_, right), (far, *_, wide) = stride, dilation
+    rows = (x.shape[2] - far * (weight.shape[2] - 1) - 1) // down + 1
+    columns = (x.shape[3] - wide * (weight.shape[3] - 1) - 1) // right + 1
+    x = x.repeat_interleave(weight.shape[0] // x.shape[1], dim=1)
+    total = x.new_zeros(x.shape[0], weight.shape[0], rows, columns)
+    for a in range(weight.shape[2]):
+        for b in range(weight.shape[3]):
+            top, left = a * far, b * wide
+            part = x[
+                :,
+                :,
+                top : top + (rows - 1) * down + 1 : down,
+                left : left + (columns - 1) * right + 1 : right,
+            ]
+            total += part * weight[:, 0, a, b].view(1, -1, 1, 1)
+    return total if bias is None else total + bias.view(1, -1, 1, 1)

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from derain.calibration.options import NAMES, CalibrationOptions, Method
-from derain.core.commands import SIZE, Parsed
+from derain.calibration.options import CalibrationOptions
+from derain.core.commands import DECIBELS, SIZE, Parsed, Whole
 from derain.core.errors import ConfigError
+from derain.core.frame_contract import UNIT_RANGE
 from derain.core.manifest import Precision, Target
-from derain.core.options import described, from_keywords, option
+from derain.core.options import option
 from derain.core.sizes import Size, SizeLike, SizeRange, SizeRangeLike
+from derain.models.arguments import parse_argument, unique
+from derain.models.forward_inputs import Feed, parse_input
 from derain.models.registry import NetworkFacts
 
 if TYPE_CHECKING:
     from derain.calibration.frame_store import FrameSource
 
 DEFAULT_SIZE = Size(1280, 720)
-# The options of a calibration, by what they are called in an export.
-CALIBRATION = dict(
-    zip(NAMES, (each.name for each in described(CalibrationOptions)), strict=True)
-)
+_FARTHEST = 65504.0  # what FP16 has
 
 
 def _parse_range(text: str) -> SizeRange:
@@ -32,6 +31,18 @@ def _parse_range(text: str) -> SizeRange:
     if sizes.is_static:
         raise ValueError(f"{text!r} is one size; use --size for that")
     return sizes
+
+
+def _parse_values(text: str) -> tuple[float, float]:
+    try:
+        black, white = map(float, text.split(","))
+    except ValueError:
+        black, white = 0.0, 0.0
+    if not -_FARTHEST <= black < white <= _FARTHEST:
+        raise ValueError(
+            f"{text!r} is no range of values; wanted BLACK,WHITE such as -1,1 or 0,255"
+        )
+    return black, white
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +67,9 @@ class ExportOptions:
         frames: What to verify on; None takes the package's photographs.
         bgr: The network works on BGR.
         rain: The network returns the rain layer.
+        args: To build the network with, by name.
+        inputs: What its forward is given besides pictures, by name.
+        value_range: What black and white are to it, in and out; None is 0 and 1.
         output_index: Which of several outputs is meant, from 0.
         multiple_of: Height and width are padded to a multiple of this, in pixels.
         minimum: Smallest height and width that the network takes, in pixels.
@@ -108,14 +122,14 @@ class ExportOptions:
     opset: int = option(
         20,
         "ONNX opset; TensorRT 10.3 takes up to 20.",
-        kind=click.IntRange(18, 23),
+        kind=Whole(18, 23),
         show_default=True,
     )
     tolerance: float | None = option(
         None,
         "Least PSNR against PyTorch that passes. Default: FP32 99.9 % of pixels "
         "identical and none off by more than 1 level, FP16 50 dB.",
-        kind=click.FloatRange(min=0),
+        kind=DECIBELS,
         metavar="DB",
     )
     frames: FrameSource | None = option(
@@ -126,30 +140,56 @@ class ExportOptions:
     )
     bgr: bool = option(False, "Own network: it works on BGR.")
     rain: bool = option(False, "Own network: it returns the rain layer.")
+    args: tuple[tuple[str, Any], ...] = option(
+        (),
+        "Own network: an argument of its constructor (or of a function), such as "
+        "width=32; what an object named args or opt holds, too. May be repeated.",
+        kind=Parsed("NAME=VALUE", parse_argument),
+        names=("--arg",),
+        multiple=True,
+    )
+    inputs: tuple[tuple[str, Feed], ...] = option(
+        (),
+        "Own network: what forward is given besides the picture: NAME=frame, half, "
+        "quarter or constant:VALUE. May be repeated.",
+        kind=Parsed("NAME=WHAT", parse_input),
+        names=("--input",),
+        multiple=True,
+    )
+    value_range: tuple[float, float] | None = option(
+        None,
+        "Own network: black and white in its input and output, such as -1,1 or 0,255. "
+        "Default: 0,1.",
+        kind=Parsed("BLACK,WHITE", _parse_values),
+        names=("--range",),
+    )
     output_index: int | None = option(
-        None, "Own network: which of several outputs is meant.", kind=click.INT
+        None,
+        "Own network: which of several outputs is meant, from 0. Default: the first of "
+        "the frame's size.",
+        kind=Whole(0, 1000),
     )
     multiple_of: int | None = option(
         None,
         "Own network: height and width are padded to a multiple of this.",
-        kind=click.IntRange(min=1),
+        kind=Whole(1, 4096),
     )
     minimum: int | None = option(
         None,
         "Own network: smallest height and width it takes.",
-        kind=click.IntRange(min=1),
+        kind=Whole(1, 4096),
     )
     window: int | None = option(
         None,
         "Own network: it sees this many frames at once, the newest last, as (N, T*3, "
         "H, W), (N, T, 3, H, W), (N, 3, T, H, W) or T arguments.",
-        kind=click.IntRange(min=1),
+        kind=Whole(1, 64),
         metavar="T",
     )
     look_ahead: int | None = option(
         None,
         "Own network with a memory: it derains the frame this many before the newest.",
-        kind=click.IntRange(min=0),
+        kind=Whole(0, 64),
         metavar="K",
     )
     keep_graphs: Path | None = option(
@@ -185,6 +225,7 @@ class ExportOptions:
             output_index=self.output_index or 0,
             multiple_of=self.multiple_of or 1,
             minimum=self.minimum or 1,
+            value_range=self.value_range or UNIT_RANGE,
         )
 
     def folder(self, name: str) -> Path:
@@ -217,64 +258,25 @@ class ExportOptions:
             raise ConfigError(str(error)) from error
         if self.weights is not None and self.random_weights:
             raise ConfigError("--weights and --random-weights exclude each other")
-        facts = (self.bgr, self.rain, self.output_index, self.multiple_of, self.minimum)
-        if not own and any((*facts, self.window, self.look_ahead)):
+        given = {
+            "--bgr": self.bgr,
+            "--rain": self.rain,
+            "--arg": self.args,
+            "--input": self.inputs,
+            "--range": self.value_range,
+            "--output-index": self.output_index is not None,
+            "--multiple-of": self.multiple_of,
+            "--minimum": self.minimum,
+            "--window": self.window,
+            "--look-ahead": self.look_ahead,
+        }
+        if not own and any(given.values()):
+            idle = ", ".join(name for name, value in given.items() if value)
             raise ConfigError(
-                "--bgr, --rain, --output-index, --multiple-of, --minimum, --window and "
-                "--look-ahead are for a network of your own, --model "
-                "package.module:Class"
+                f"for a network of your own, --model package.module:Class: {idle}"
             )
+        unique(self.args, "--arg")
+        unique(self.inputs, "--input")
         int8 = self.calibrate_on is not None or self.calibration is not None
         if self.precision != "int8" and int8:
             raise ConfigError("--calibrate-on and --calibration are for --int8 alone")
-
-
-class ExportKeywords(TypedDict, total=False):
-    """`ExportOptions` and `CalibrationOptions` as keywords; paths may be text."""
-
-    weights: str | Path | None
-    random_weights: bool
-    size: SizeLike | None
-    dynamic: SizeRangeLike | None
-    precision: Precision
-    calibrate_on: FrameSource | None
-    calibration: str | Path | None
-    target: Target
-    output: str | Path | None
-    force: bool
-    opset: int
-    tolerance: float | None
-    frames: FrameSource | None
-    bgr: bool
-    rain: bool
-    output_index: int | None
-    multiple_of: int | None
-    minimum: int | None
-    window: int | None
-    look_ahead: int | None
-    keep_graphs: str | Path | None
-    calibration_frames: int
-    dry: bool
-    pairs: str | Path | None
-    method: Method
-    max_drop_db: float
-    min_psnr_db: float
-    max_flicker: float
-    report: str | Path | None
-    no_cache: bool
-
-
-def export_options(keywords: Mapping[str, Any]) -> ExportOptions:
-    """The options that `ExportKeywords` describe.
-
-    Raises:
-        ConfigError: A value is not one that the option takes, or has no effect.
-        TypeError: There is no such option.
-    """
-    mine = {k: v for k, v in keywords.items() if k not in CALIBRATION}
-    others = {CALIBRATION[k]: v for k, v in keywords.items() if k in CALIBRATION}
-    options = from_keywords(ExportOptions, mine)
-    if others and (options.precision != "int8" or options.calibration is not None):
-        names = ", ".join(k for k in keywords if k in CALIBRATION)
-        raise ConfigError(f"for INT8 that is calibrated here alone: {names}")
-    return replace(options, int8=from_keywords(CalibrationOptions, others))

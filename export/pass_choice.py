@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,7 +18,9 @@ import onnx
 import onnx_ir as ir
 
 from derain.core.errors import EngineError
+from derain.core.graph_memory import GraphMemory
 from derain.core.manifest import Target
+from derain.core.scratch import ScratchFolder
 from derain.core.sizes import Size, SizeRange
 from derain.export.fp16 import to_fp16
 from derain.export.frame_graph import wrap_frame
@@ -29,6 +30,8 @@ from derain.export.passes.cleanup import remove_dead
 from derain.export.to_onnx import CoreGraph, to_onnx
 from derain.models.loading import open_network
 from derain.runtime.tensorrt.engine_bytes import measure_engine_bytes
+from derain.runtime.tensorrt.engine_states import StateRange
+from derain.runtime.tensorrt.int8_bytes import Int8Bytes, compared, known_bytes
 from derain.runtime.tensorrt.library import installed
 
 _log = logging.getLogger(__name__)
@@ -98,18 +101,57 @@ def measure_rows(core: CoreGraph, size: Size) -> dict[PassRow, int]:
         EngineError: TensorRT-RTX cannot compile it.
     """
     moved: dict[PassRow, int] = {}
+    states = half_states(core.memory, size)
     for row in ROWS:
-        model = ir.from_proto(ir.to_proto(core.model))
+        model = core.model.clone()
         optimize(model, row)
         to_fp16(model, set())
         remove_dead(model)
         lower_operators(model, "tensorrt", core.maps)
-        with tempfile.TemporaryDirectory(prefix="derain-bytes-") as folder:
+        with ScratchFolder(prefix="derain-bytes-") as folder:
             path = Path(folder) / "model.onnx"
             onnx.save(ir.to_proto(model), path)
-            engine = measure_engine_bytes(path, "fp16", size, "tensorrt-rtx")
+            engine = measure_engine_bytes(path, "fp16", size, "tensorrt-rtx", states)
         moved[row] = engine.moved_bytes
     return moved
+
+
+def measure_int8(
+    path: Path, core: CoreGraph, choice: PassChoice, model: str, size: Size
+) -> Int8Bytes | None:
+    """What an INT8 graph moves beside FP16, or what is known of its network, or None.
+
+    Args:
+        path: The file, of a graph for TensorRT.
+        core: Says what it remembers.
+        choice: With what FP16 moves, if that was measured.
+        model: Name of its network.
+        size: Of the frames to measure with.
+    """
+    known = known_bytes(model, size)
+    if not choice.moved_bytes:
+        return known
+    states = half_states(core.memory, size)
+    try:
+        engine = measure_engine_bytes(path, "int8", size, "tensorrt-rtx", states)
+    except EngineError as error:
+        _log.warning("bytes of the INT8 engine not measured: %s", error)
+        return known
+    fp16 = min(choice.moved_bytes.values())
+    return compared(engine.moved_bytes, fp16, size, engine.version)
+
+
+def half_states(memory: GraphMemory, size: Size) -> tuple[StateRange, ...]:
+    """The states of an FP16 or INT8 graph for frames of `size`."""
+    padded = memory.contract.padded(size)
+    return tuple(
+        StateRange(
+            name=state.name,
+            dtype="uint8" if state.dtype == "uint8" else "float16",
+            shapes=(state.shape_for(size, padded),) * 3,
+        )
+        for state in memory.states
+    )
 
 
 def main() -> None:
@@ -117,7 +159,7 @@ def main() -> None:
     sizes = SizeRange.static(Size(1280, 720))
     for name in sys.argv[1:]:
         loaded = open_network(name, weights=None, random_weights=True, facts=None)
-        core = to_onnx(loaded.network, loaded.facts, sizes, 20)
+        core = to_onnx(loaded.video or loaded.network, loaded.facts, sizes, 20)
         wrap_frame(core, loaded.facts, sizes)
         moved = measure_rows(core, sizes.optimum)
         row = {name: round(count / 1e6) for name, count in moved.items()}

@@ -7,10 +7,8 @@ comparison with PyTorch -> manifest -> rename
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
-import platform
-from dataclasses import asdict, dataclass, replace
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +17,11 @@ from derain.calibration.calibration_file import Calibration
 from derain.calibration.data import CalibrationData
 from derain.calibration.qdq import part_biases
 from derain.calibration.report import summary
-from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, Bundle, sha256
-from derain.core.errors import ExportError
+from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, Bundle
 from derain.core.frame_tensors import Frame
-from derain.core.manifest import FILE_NAME, Golden, Manifest, Precision
+from derain.core.graph_memory import NO_MEMORY
 from derain.core.pictures import write_picture
 from derain.core.progress import Stages
-from derain.core.sizes import Size
-from derain.core.states import StateSpec
 from derain.export import verify
 from derain.export.bundle_writer import check_target, new_bundle
 from derain.export.drift import Drift, measure_drift, require_bounded
@@ -41,32 +36,29 @@ from derain.export.int8 import (
     run_as_measured,
 )
 from derain.export.kept_graphs import KeptGraphs
+from derain.export.keywords import export_options
+from derain.export.manifest_writer import manifest_of
 from derain.export.model_file import ask_parser, save_model
 from derain.export.operators.lowering import lower_operators
-from derain.export.options import ExportOptions, export_options
-from derain.export.pass_choice import choose_passes
+from derain.export.options import ExportOptions
+from derain.export.pass_choice import choose_passes, measure_int8
 from derain.export.passes import optimize
 from derain.export.passes.cleanup import remove_dead
+from derain.export.passes.int8_groups import make_int8_groups_dense
 from derain.export.reference import Reference, derain_reference
 from derain.export.to_onnx import CoreGraph, to_onnx
+from derain.export.trial import try_network
 from derain.models.loading import LoadedNetwork, open_network
 
 if TYPE_CHECKING:
     from torch import nn
     from typing_extensions import Unpack
 
-    from derain.export.options import ExportKeywords
+    from derain.export.keywords import ExportKeywords
+
+_log = logging.getLogger(__name__)
 
 CALIBRATION_FILE = "calibration.json"
-
-# How far a healthy backend may be from the golden frame: GPUs add in another order, in
-# TF32 or FP16. A broken one is some 10 to 25 dB away.
-_GOLDEN_MIN_PSNR_DB: dict[Precision, float] = {
-    "fp32": 45.0,
-    "fp16": 40.0,
-    "int8": 32.0,
-}
-_TOOLS = ("derain", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,14 +134,16 @@ def export_bundle(model: str | nn.Module, options: ExportOptions) -> ExportResul
             facts=options.facts() if own else None,
             window=options.window or 1,
             look_ahead=options.look_ahead or 0,
+            arguments=dict(options.args),
+            inputs=dict(options.inputs),
         )
-    if loaded.video is not None and options.precision == "int8":
-        raise ExportError(
-            f"{loaded.name} has a memory, and INT8 is not calibrated over clips yet; "
-            "export with --fp16"
-        )
-    size = options.sizes.optimum
-    with read_int8(request, size, force=options.force) as data:
+    if own:
+        with stages.stage("trying it on a small frame"):
+            loaded = try_network(loaded, options.sizes, options.output_index)
+    size, memory = options.sizes.optimum, NO_MEMORY
+    if loaded.video is not None:
+        memory = loaded.video.memory(options.sizes)
+    with read_int8(request, size, memory, force=options.force) as data:
         return _export(folder, loaded, options, data, graphs, stages)
 
 
@@ -187,6 +181,10 @@ def _export(
         assert half.comparison is not None
         least = options.tolerance if precision == "fp16" else None
         verify.require_fp16(half.comparison, least)
+    calibration: Calibration | None = None
+    if data is not None:
+        with stages.stage("calibrating INT8"):
+            calibration = plan_int8(core, data)
     drift: Drift | None = None
     if loaded.video is not None and loaded.video.window == 1:
         with stages.stage("measuring the drift"):
@@ -197,15 +195,15 @@ def _export(
                 opset=options.opset,
                 row=choice.row,
                 half=half.keep_fp32 if options.has_halves else None,
+                calibration=calibration,
             )
-    calibration: Calibration | None = None
     measured: list[Frame] = []
-    if data is not None:
-        with stages.stage("calibrating INT8"):
-            calibration = plan_int8(core, data)
+    if calibration is not None:
         apply_calibration(calibration, core.model)
         graphs.keep("int8", core.model)
         measured = run_as_measured(core, reference.frames)
+        if options.target == "tensorrt":
+            passes["make_int8_groups_dense"] = make_int8_groups_dense(core.model)
     if options.has_halves:
         to_fp16(core.model, half.keep_fp32)
         part_biases(core.model)
@@ -233,8 +231,8 @@ def _export(
             if options.tolerance is None:
                 expected = expected_psnr_db(calibration, half.comparison)
                 verify.require_as_measured(verify.compare(got, measured), expected)
-            got = verify.run_graph(path, reference.frames, as_written=True)
-        golden = _golden_clip(path, loaded, core, reference, got, sizes.optimum)
+            got = verify.run_graph(path, reference.frames, core.memory, as_written=True)
+        golden = _golden_clip(path, loaded, core, reference, got, options)
         written = _write_golden(aside, *golden)
         if half.comparison is not None:
             verification["fp16_emulated"] = half.comparison.to_json()
@@ -243,8 +241,13 @@ def _export(
         if calibration is not None:
             calibration.write(aside / CALIBRATION_FILE)
             figures = summary(calibration, rest_in_fp16=options.has_halves)
+            moved = measure_int8(path, core, choice, loaded.name, sizes.optimum)
+            if moved is not None and options.target != "onnxruntime":
+                figures["moved_bytes"] = moved.to_json()
+                if moved.warning():
+                    _log.warning("%s", moved.warning())
             verification["int8"] = figures
-        manifest = _manifest(
+        manifest = manifest_of(
             options,
             loaded,
             aside,
@@ -296,9 +299,10 @@ def _golden_clip(
     core: CoreGraph,
     reference: Reference,
     got: list[Frame],
-    size: Size,
+    options: ExportOptions,
 ) -> tuple[list[Frame], list[Frame]]:
-    """Rainy frames of `size`, and what the file at `path` makes of them."""
+    """Rainy frames, and what the file at `path` makes of them."""
+    size = options.sizes.optimum
     shape = (size.height, size.width, 3)
     places = [k for k, each in enumerate(reference.frames) if each.shape == shape]
     if loaded.video is None:
@@ -306,7 +310,9 @@ def _golden_clip(
     count = max(LEAST_CLIP, loaded.video.window)
     rainy = [reference.frames[k] for k in places[:count]]
     late = loaded.video.look_ahead
-    derained = verify.run_graph(path, [*rainy, *[rainy[-1]] * late], core.memory)
+    fed = [*rainy, *[rainy[-1]] * late]
+    quantised = options.precision == "int8"
+    derained = verify.run_graph(path, fed, core.memory, as_written=quantised)
     return rainy, derained[late:]
 
 
@@ -326,62 +332,3 @@ def _write_golden(
         return tuple(names)
 
     return write(GOLDEN_INPUT, frames), write(GOLDEN_OUTPUT, derained)
-
-
-def _manifest(
-    options: ExportOptions,
-    loaded: LoadedNetwork,
-    folder: Path,
-    *,
-    golden: tuple[tuple[str, ...], tuple[str, ...]],
-    states: tuple[StateSpec, ...],
-    operators: dict[str, str],
-    passes: dict[str, int],
-    fp32_nodes: tuple[str, ...],
-    verification: dict[str, dict[str, Any]],
-) -> Manifest:
-    tools = {name: importlib.metadata.version(name) for name in _TOOLS}
-    tools["python"] = platform.python_version()
-    kind = type(loaded.network)
-    video = loaded.video
-    seen = {}
-    if video is not None and video.window > 1:
-        seen = {"window": video.window, "layout": video.layout}
-    if options.has_halves:
-        states = tuple(
-            replace(each, dtype="float16") if each.dtype == "float32" else each
-            for each in states
-        )
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return Manifest(
-        model=loaded.name,
-        precision=options.precision,
-        target=options.target,
-        sizes=options.sizes,
-        golden=Golden(
-            inputs=golden[0],
-            outputs=golden[1],
-            min_psnr_db=_GOLDEN_MIN_PSNR_DB[options.precision],
-        ),
-        files={
-            path.name: sha256(path)
-            for path in sorted(folder.iterdir())
-            if path.name != FILE_NAME
-        },
-        weights=loaded.weights,
-        network={
-            "class": f"{kind.__module__}:{kind.__qualname__}",
-            "paper": loaded.paper,
-            **asdict(loaded.facts),
-            **seen,
-            "parameters": sum(p.numel() for p in loaded.network.parameters()),
-        },
-        operators=operators,
-        fp32_nodes=fp32_nodes,
-        passes=passes,
-        verification=verification,
-        tools=tools,
-        created=now.isoformat(timespec="seconds"),
-        states=states,
-        look_ahead=0 if video is None else video.look_ahead,
-    )

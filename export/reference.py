@@ -1,7 +1,7 @@
 """What PyTorch makes of the frames that prove an export, and whether that is a measure.
 
-It is none where a network gives NaN, or another picture each time: one that keeps a
-state between frames that it does not say, or that draws random numbers.
+It is none where a network gives NaN, or another picture each time, which
+`derain.export.trial` finds before.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from derain.core.frame_tensors import Frame
 from derain.core.sizes import Size
 from derain.export import verify
 from derain.export.noise_floor import other_kernels
-from derain.models.loading import LoadedNetwork, users_code
+from derain.models.loading import LoadedNetwork
 from derain.models.torch_reference import (
     derain_picture,
     device_of,
     to_frame,
     to_picture,
 )
+from derain.models.users_code import users_code
 from derain.models.video_stream import VideoStream
 
 # DCSFN takes a minute a frame; one large frame proves as much as two.
@@ -68,13 +69,11 @@ def derain_reference(
     of sizes has to be proven; and so are a network with a memory's first clips.
 
     Raises:
-        NetworkError: The network fails, returns no picture of its input's size, or NaN,
-            or another picture when it sees the first frame again.
+        NetworkError: The network fails, or returns no picture of its input's size, or
+            NaN.
     """
-    stream, other = _stream(loaded, mode), _stream(loaded, mode)
-    first = _one(loaded, frames[0], mode, stream)
-    _require_repeats(loaded, first, _one(loaded, frames[0], mode, other))
-    wanted = [first, *_derain(loaded, frames, mode, stream, known=1)]
+    stream = _stream(loaded, mode)
+    wanted = _derain(loaded, frames, mode, stream)
     largest = stream.largest if stream is not None else 0.0
     return Reference(loaded, mode, list(frames[: len(wanted)]), wanted, largest)
 
@@ -97,17 +96,15 @@ def _derain(
     frames: Sequence[Frame],
     mode: PadMode,
     stream: VideoStream | None,
-    known: int = 0,
 ) -> list[Frame]:
-    """What becomes of `frames` but for the first `known`, in `_SECONDS`."""
+    """What becomes of `frames`, as many as are derained in `_SECONDS`."""
     needed = 1 if frames[0].shape == frames[-1].shape else 2
     if stream is not None:
         needed *= sum(frame.shape == frames[0].shape for frame in frames)
     start = time.perf_counter()
     derained: list[Frame] = []
-    for frame in frames[known:]:
-        enough = known + len(derained) >= needed
-        if enough and time.perf_counter() - start > _SECONDS:
+    for frame in frames:
+        if len(derained) >= needed and time.perf_counter() - start > _SECONDS:
             break
         derained.append(_one(loaded, frame, mode, stream))
     return derained
@@ -139,17 +136,3 @@ def _running(
 ) -> contextlib.AbstractContextManager[None]:
     kind, size = type(loaded.network).__name__, Size(frame.shape[1], frame.shape[0])
     return users_code(f"running {kind} on a frame of {size}")
-
-
-def _require_repeats(loaded: LoadedNetwork, first: Frame, second: Frame) -> None:
-    """Raise unless PyTorch made the same of one frame twice."""
-    result = verify.compare([second], [first])
-    if verify.is_fp32(result):  # kernels that add in any order may round differently
-        return
-    raise NetworkError(
-        f"{type(loaded.network).__name__} gives another picture each time: twice the "
-        f"same frame, {result.identical:.3%} of pixels identical, largest difference "
-        f"{result.max_levels} levels; a network must not keep a state between frames "
-        "(a buffer or attribute; forward takes and returns states) nor draw random "
-        "numbers (a dropout that is left on)"
-    )

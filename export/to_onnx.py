@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +17,22 @@ from torch import nn
 from torch.export import Dim
 
 from derain.core.errors import DerainError, ExportError, NetworkError
+from derain.core.graph_memory import NO_MEMORY, GraphMemory
 from derain.core.sizes import SizeRange
 from derain.core.states import StateSpec
-from derain.export.graph_memory import NO_MEMORY, GraphMemory
 from derain.export.map_sizes import MapSizes
 from derain.export.operators.translation import TRANSLATIONS
+from derain.models.processor import on_processor
 from derain.models.registry import NetworkFacts
 from derain.models.torch_reference import PictureNetwork
 from derain.models.video_network import VideoNetwork
 
 INPUT, OUTPUT = "image", "derained_image"
+
+_log = logging.getLogger(__name__)
+_POINTERS = re.compile(r" ?For more information, run with TORCH_LOGS=\S+")
+_DETAILS = 2
+_NOISY = re.compile(r"(torch|onnxscript|onnx_ir)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ def to_onnx(
     memory = GraphMemory((), facts)
     module: nn.Module = PictureNetwork(network, facts)
     if isinstance(network, VideoNetwork):
-        memory = GraphMemory(network.specs(sizes), facts)
+        memory = network.memory(sizes)
         module = network
     module.eval()
     size = facts.padded(sizes.optimum)
@@ -87,7 +95,7 @@ def to_onnx(
     if sides:
         varied = isinstance(network, VideoNetwork)
         dynamic = {"inputs": free} if varied else {"image": free[0]}
-    with _quiet():
+    with _quiet(), on_processor():
         try:
             program = torch.onnx.export(
                 module,
@@ -173,8 +181,19 @@ def _explain(network: nn.Module, error: Exception, *, dynamic: bool) -> str:
     root: BaseException = error
     while root.__cause__ is not None:
         root = root.__cause__
+    _log.debug("%s", root)
     lines = [line.strip() for line in str(root).splitlines() if line.strip()]
     reason = lines[0] if lines else type(root).__name__
+    # PyTorch's first line says that something is wrong, those behind it what.
+    reason = _POINTERS.sub("", reason)
+    details = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+    if details:
+        reason = f"{reason.rstrip('.! ')}: {'; '.join(details[:_DETAILS])}"
+    if "data-dependent" in reason:
+        return (
+            f"{type(network).__name__} cannot be exported: what it does depends on the "
+            f"values in a picture (a Python if, .item()); use torch.where ({reason})"
+        )
     advice = (
         "; a network that computes with its size as a Python number may still export "
         "at one size with --size"
@@ -186,13 +205,26 @@ def _explain(network: nn.Module, error: Exception, *, dynamic: bool) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's warnings about its own internals from our users."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep PyTorch's log about its own internals from who does not want details.
+
+    What it fails at is raised as well, and told in one line.
+    """
+    if _log.isEnabledFor(logging.DEBUG):
+        yield
+        return
+    # Those of its modules have levels of their own.
+    known = [name for name in logging.root.manager.loggerDict if _NOISY.match(name)]
+    levels = {name: logging.getLogger(name).level for name in ("torch", *known)}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),  # it prints graphs that fail
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -12,9 +12,9 @@ import onnxruntime as ort
 
 from derain.core.errors import ExportError, VerificationError
 from derain.core.frame_tensors import Frame
+from derain.core.graph_memory import NO_MEMORY, GraphMemory
 from derain.core.manifest import Precision
 from derain.core.metrics import CEILING_DB, psnr_of_mse
-from derain.export.graph_memory import NO_MEMORY, GraphMemory
 
 # FP32 must be the same picture: what rounds the other way lies between two levels.
 FP32_MIN_IDENTICAL = 0.999

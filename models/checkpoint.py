@@ -18,6 +18,8 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from derain.core.errors import CheckpointError
+from derain.core.reading import read_bytes
+from derain.models.archive_limits import MOST_BYTES, archive_flaw
 
 # Under what training scripts store the state dict, the preferred copy first: where the
 # weights were averaged, people report the average.
@@ -33,8 +35,7 @@ _WRAPPERS = (
     "generator",
     "weights",
 )
-# What wrappers around the network leave in front of every name.
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "generator.")
+_PREFIXES = 8  # in front of every name, left there by wrappers around the network
 # BatchNorm counts its batches; nothing at inference depends on it.
 _COUNTERS = "num_batches_tracked"
 _NESTED = 4  # mappings inside mappings; a file could nest one in itself
@@ -58,12 +59,7 @@ def load_checkpoint(model: nn.Module, path: Path) -> str:
         CheckpointError: The file cannot be read safely, or a tensor is missing, left
             over, of another shape or kind, or not finite; the message names them.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({error.strerror}); {_WANTED}"
-        ) from error
+    content = _content(path)
     own = model.state_dict()
     state = canonical(_read(path, content), own)
     if not state:
@@ -73,6 +69,29 @@ def load_checkpoint(model: nn.Module, path: Path) -> str:
     own.update(state)  # in place: it carries the versions of its modules along
     model.load_state_dict(own)
     return hashlib.sha256(content).hexdigest()
+
+
+def read_checkpoint(path: Path) -> Mapping[Any, object]:
+    """What a checkpoint holds: tensors, or mappings of them at any place.
+
+    Raises:
+        CheckpointError: The file cannot be read safely.
+    """
+    return _read(path, _content(path))
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a checkpoint.
+
+    Raises:
+        CheckpointError: They cannot be read, or there are more than a checkpoint has.
+    """
+    try:
+        return read_bytes(path, MOST_BYTES)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error.strerror}); {_WANTED}"
+        ) from error
 
 
 def canonical(
@@ -125,13 +144,14 @@ def _tensors(mapping: Mapping[Any, object]) -> dict[str, Tensor]:
 
 
 def _stripped(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """`tensors`, and again with each prefix that all names share taken off."""
+    """`tensors`, and again with what all names share in front of a dot taken off."""
     yield tensors
-    for prefix in _PREFIXES:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            yield from _stripped(
-                {name.removeprefix(prefix): x for name, x in tensors.items()}
-            )
+    for _ in range(_PREFIXES):
+        prefix, dot, _ = next(iter(tensors), "").partition(".")
+        if not dot or not all(name.startswith(prefix + dot) for name in tensors):
+            return
+        tensors = {name.removeprefix(prefix + dot): x for name, x in tensors.items()}
+        yield tensors
 
 
 def _read(path: Path, content: bytes) -> Mapping[Any, object]:
@@ -140,12 +160,16 @@ def _read(path: Path, content: bytes) -> Mapping[Any, object]:
     try:
         if _is_safetensors(content):
             return load_safetensors(content)
+        if flaw := archive_flaw(content):
+            raise CheckpointError(f"{path} {flaw}; {_WANTED}")
         with warnings.catch_warnings():
             # About old protocols and TorchScript; what matters is raised as well.
             warnings.simplefilter("ignore")
             state = torch.load(
                 io.BytesIO(content), map_location="cpu", weights_only=True
             )
+    except CheckpointError:
+        raise
     # A damaged file makes the unpickler fail with whatever breaks first: it raises
     # IndexError, KeyError, AssertionError, struct.error and others of its own.
     except Exception as error:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import importlib
 import inspect
 import logging
-import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
-from derain.core.errors import (
-    CheckpointError,
-    DerainError,
-    NetworkError,
-    UnknownNameError,
-)
+from derain.core.errors import CheckpointError, NetworkError, UnknownNameError
 from derain.core.lazy import load
+from derain.models.arguments import construct
+from derain.models.forward_inputs import Feed, check_forward, feed
 from derain.models.registry import MODELS, NetworkFacts, create_model
+from derain.models.users_code import brief, users_code
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,10 +30,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _SEED = 0
-# What `derain.core.interrupts` ends the program with after SIGTERM and SIGHUP.
-_STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGHUP)
 _ZERO_STD = 0.01
 _WANTED = "wanted package.module:Class, found from the current folder"
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +40,15 @@ class LoadedNetwork:
     """A network ready to be used.
 
     Attributes:
-        name: Name in the registry, or ``package.module:Class``.
+        name: Name in the registry, or ``package.module:Class``, or a function's.
         network: In eval mode, float32, on the processor.
         facts: How to feed it.
         paper: Where it was published; empty for a network of the user's own.
         weights: ``source`` says where the weights came from, ``sha256`` is the hash of
             their file, or empty.
         video: The network with its memory; None where it sees one picture alone.
+        arguments: What it was built with, besides its defaults.
+        inputs: What its forward is given besides pictures.
     """
 
     name: str
@@ -60,6 +57,8 @@ class LoadedNetwork:
     paper: str
     weights: dict[str, str]
     video: VideoNetwork | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Feed] = field(default_factory=dict)
 
 
 def open_network(
@@ -70,14 +69,16 @@ def open_network(
     facts: NetworkFacts | None = None,
     window: int = 1,
     look_ahead: int = 0,
+    arguments: Mapping[str, Any] = _NOTHING,
+    inputs: Mapping[str, Feed] = _NOTHING,
 ) -> LoadedNetwork:
     """Build a network and give it its weights.
 
     Args:
         model: A key of `derain.models.registry.MODELS`, or ``package.module:Class`` for
-            any `nn.Module` that can be built without arguments; the current folder
-            comes first in the search, and stays on ``sys.path``. Or a network itself,
-            which is copied and stays as it is.
+            any `nn.Module`, or a function that returns one; the current folder comes
+            first in the search, and stays on ``sys.path``. Or a network itself, which
+            is copied and stays as it is.
         weights: Checkpoint. None takes the weights that ship with the package, and
             leaves a network of the user's own as its constructor made it, or as given.
         random_weights: Untrained weights, always the same; no parameter is all zero,
@@ -85,23 +86,29 @@ def open_network(
         facts: How to feed the network; None takes the registry's, or plain RGB.
         window: Frames that the network sees at once.
         look_ahead: How many frames after the one that it derains it has seen.
+        arguments: To build a network of the user's own with; see
+            `derain.models.arguments`.
+        inputs: What its forward is given besides pictures.
 
     Raises:
         UnknownNameError: No such model.
         NetworkError: The user's class cannot be imported or built; what it raised
-            is the cause. Or it takes no such window.
+            is the cause. Or it takes no such window, argument or input.
         CheckpointError: The weights do not fit, or none ship, or `weights` and
             `random_weights` are both given.
         MissingDependencyError: PyTorch is not installed.
     """
     if weights is not None and random_weights:
         raise CheckpointError("both weights and random weights asked for; choose one")
+    load("derain.models.processor", "forget_note", extra="export")()
     live = not isinstance(model, str)
+    if arguments and (live or ":" not in str(model)):
+        raise NetworkError("arguments are for a network named by package.module:Class")
     if isinstance(model, str):
         name, own = model, ":" in model
         if not own and name not in MODELS:
             raise UnknownNameError("model", name, [*MODELS, "package.module:Class"])
-        network = _build(name, reproducibly=random_weights)
+        network = _build(name, arguments, reproducibly=random_weights)
     else:
         name, own = type(model).__name__.lower(), True
         network = _copied(model)
@@ -109,7 +116,13 @@ def open_network(
         load_checkpoint = load(
             "derain.models.checkpoint", "load_checkpoint", extra="export"
         )
-        source = {"source": weights.name, "sha256": load_checkpoint(network, weights)}
+        try:
+            digest = load_checkpoint(network, weights)
+        except CheckpointError as error:
+            if own and not live and "does not fit" in str(error):
+                raise CheckpointError(f"{error}{_other_arguments(network)}") from error
+            raise
+        source = {"source": weights.name, "sha256": digest}
     elif random_weights:
         _fill_zeros(network)
         source = {"source": f"random, seed {_SEED}", "sha256": ""}
@@ -125,8 +138,9 @@ def open_network(
         source = _load_shipped(network, name)
     network = network.float().eval()
     has_states = load("derain.models.video_network", "has_states", extra="export")
+    feed(network, inputs)
     if own and not has_states(network):
-        _check_forward(network, window)
+        check_forward(network, window, inputs)
     entry = None if own else MODELS[name]
     facts = facts or (entry.facts if entry else NetworkFacts())
     open_video = load("derain.models.video_network", "open_video", extra="export")
@@ -136,8 +150,23 @@ def open_network(
         facts=facts,
         paper=entry.paper if entry else "",
         weights=source,
-        video=open_video(network, facts, window=window, look_ahead=look_ahead),
+        video=open_video(
+            network, facts, window=window, look_ahead=look_ahead, inputs=inputs
+        ),
+        arguments=arguments,
+        inputs=inputs,
     )
+
+
+def _other_arguments(network: nn.Module) -> str:
+    """What could have been given to the constructor of `network`, as advice."""
+    try:
+        names = list(inspect.signature(type(network)).parameters)
+    except (TypeError, ValueError):
+        return ""
+    if not names:
+        return ""
+    return f"; was it trained with other arguments (--arg {names[0]}=VALUE, ...)?"
 
 
 def _copied(network: nn.Module) -> nn.Module:
@@ -154,68 +183,36 @@ def _copied(network: nn.Module) -> nn.Module:
     return copied
 
 
-def _check_forward(network: nn.Module, window: int) -> None:
-    """Say what `network` could be given besides its pictures, and is not.
-
-    Raises:
-        NetworkError: It needs more than a picture, and more than `window` pictures.
-    """
-    try:
-        inputs = list(inspect.signature(network.forward).parameters.values())
-    except (TypeError, ValueError):  # compiled or scripted
-        return
-    kind = type(network).__name__
-    named = [p for p in inputs if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    others = named[1:]
-    needed = [p.name for p in others if p.default is p.empty]
-    if window > 1 and len(needed) == window - 1:  # the other frames
-        others, needed = others[window - 1 :], []
-    if needed:
-        raise NetworkError(
-            f"{kind}.forward wants {', '.join(needed)} besides the picture; give them "
-            "defaults, or name a subclass that does"
-        )
-    if others:
-        left_out = ", ".join(p.name for p in others)
-        _log.warning(
-            f"{kind}.forward is given the picture alone: {left_out} is left out; a "
-            "method states(height, width), which returns shapes, gives it a memory"
-        )
-
-
-def _build(model: str, *, reproducibly: bool) -> nn.Module:
+def _build(
+    model: str, arguments: Mapping[str, Any], *, reproducibly: bool
+) -> nn.Module:
     fork_rng = load("torch", "random", extra="export").fork_rng
     manual_seed = load("torch", "manual_seed", extra="export")
     with fork_rng(enabled=reproducibly):
         if reproducibly:
             manual_seed(_SEED)
-        return _build_own(model) if ":" in model else create_model(model)
+        if ":" not in model:
+            return create_model(model)
+        return _build_own(model, arguments)
 
 
-def _build_own(model: str) -> nn.Module:
-    module_name, _, class_name = model.partition(":")
+def _build_own(model: str, arguments: Mapping[str, Any]) -> nn.Module:
+    module_name, _, name = model.partition(":")
     if not all(part.isidentifier() for part in module_name.split(".")):
         raise NetworkError(f"{module_name!r} is no module name; {_WANTED}")
-    cls = getattr(_import_own(module_name), class_name, None)
+    make = getattr(_import_own(module_name), name, None)
     base = load("torch.nn", "Module", extra="export")
-    if cls is None:
-        raise NetworkError(f"{module_name} has no {class_name!r}; {_WANTED}")
-    if not (isinstance(cls, type) and issubclass(cls, base)):
+    if make is None:
+        raise NetworkError(f"{module_name} has no {name!r}; {_WANTED}")
+    is_class = isinstance(make, type)
+    if not callable(make) or (is_class and not issubclass(make, base)):
         raise NetworkError(f"{model} is not an nn.Module class; {_WANTED}")
-    required = [
-        name
-        for name, parameter in inspect.signature(cls).parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
-    if required:
-        raise NetworkError(
-            f"{model} cannot be built without arguments ({', '.join(required)}); give "
-            "them defaults, or name a subclass that does"
-        )
     with users_code(f"building {model}"):
-        network: nn.Module = cls()
-    return network
+        network = construct(model, make, arguments)
+    if not isinstance(network, base):
+        returned = type(network).__name__
+        raise NetworkError(f"{model} returns {returned}, wanted an nn.Module")
+    return cast("nn.Module", network)
 
 
 def _import_own(name: str) -> ModuleType:
@@ -231,31 +228,9 @@ def _import_own(name: str) -> ModuleType:
                 raise NetworkError(
                     f"there is no module {missing!r}; {_WANTED}"
                 ) from error
-            raise
-
-
-@contextlib.contextmanager
-def users_code(what: str) -> Iterator[None]:
-    """Turn whatever a user's own code raises, ``sys.exit()`` too, into one line."""
-    try:
-        yield
-    except DerainError:
-        raise
-    except SystemExit as error:
-        if error.code in _STOPPED:
-            raise
-        raise NetworkError(
-            f"{what} failed: it ends the program (sys.exit); keep what a script does "
-            'under if __name__ == "__main__"'
-        ) from error
-    except Exception as error:
-        raise NetworkError(f"{what} failed: {brief(error)}") from error
-
-
-def brief(error: BaseException) -> str:
-    """The type and the first line of an error that is not ours."""
-    first = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+            raise NetworkError(
+                f"importing {name} failed: {brief(error)}; install what it needs"
+            ) from error
 
 
 def _load_shipped(network: nn.Module, model: str) -> dict[str, str]:

@@ -39,12 +39,14 @@ class ModelEntry:
         cls: Class in that module; called with no arguments.
         paper: Where the network was published.
         facts: How to feed it.
+        memory: Whether it has states (`derain.models.video_network`).
     """
 
     module: str
     cls: str
     paper: str
     facts: NetworkFacts = NetworkFacts()
+    memory: bool = False
 
 
 MODELS = {
@@ -85,6 +87,20 @@ MODELS = {
         paper="Li et al., Non-locally Enhanced Encoder-Decoder Network for Single "
         "Image De-raining, MM 2018",
         facts=NetworkFacts(multiple_of=16, minimum=16),
+    ),
+    "rivulet": ModelEntry(
+        module="rivulet",
+        cls="Rivulet",
+        paper="this project's own, not published",
+        facts=NetworkFacts(multiple_of=2, minimum=2),
+        memory=True,
+    ),
+    "rivulet-s": ModelEntry(
+        module="rivulet",
+        cls="RivuletS",
+        paper="this project's own, not published",
+        facts=NetworkFacts(multiple_of=2, minimum=2),
+        memory=True,
     ),
 }
 

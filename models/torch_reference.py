@@ -5,7 +5,7 @@ The measure of every exported graph, and what training and evaluation look at.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from derain.core.errors import NetworkError
-from derain.core.frame_contract import PEAK, FrameContract, PadMode
+from derain.core.frame_contract import PEAK, UNIT_RANGE, FrameContract, PadMode
 from derain.core.frame_tensors import Frame
 from derain.core.sizes import Size
 from derain.models.registry import NetworkFacts
@@ -55,25 +55,39 @@ def picture_of(result: object, facts: NetworkFacts, image: Tensor) -> Tensor:
     Raises:
         NetworkError: There is no picture in it.
     """
-    if isinstance(result, Mapping):
-        result = list(result.values())
-    if isinstance(result, Sequence):
-        if not -len(result) <= facts.output_index < len(result):
-            raise NetworkError(
-                f"the network returns {len(result)} outputs, wanted number "
-                f"{facts.output_index} (counted from 0)"
-            )
-        result = result[facts.output_index]
+    outputs = outputs_of(result)
+    if not -len(outputs) <= facts.output_index < len(outputs):
+        raise NetworkError(
+            f"the network returns {len(outputs)} outputs, wanted number "
+            f"{facts.output_index} (counted from 0)"
+        )
+    result = outputs[facts.output_index]
     if not isinstance(result, Tensor):
         raise NetworkError(
             f"the network returns {type(result).__name__}, wanted a tensor"
         )
+    if not result.is_floating_point():
+        black, white = facts.value_range
+        raise NetworkError(
+            f"the network returns {result.dtype}, wanted floats from {black:g} to "
+            f"{white:g}: let it return y.float(), scaled to that"
+        )
+    result = result.to(image.dtype)
     if result.ndim != 4 or result.shape[1] != 3:
         raise NetworkError(
             f"the network returns {tuple(result.shape)}, wanted the derained "
             f"picture, {tuple(image.shape)}"
         )
     return image - result if facts.returns_rain else result
+
+
+def outputs_of(result: object) -> list[object]:
+    """What a network returns as one list, whatever it is nested in, in its order."""
+    if isinstance(result, Mapping):
+        result = list(result.values())
+    if not isinstance(result, (list, tuple)):
+        return [result]
+    return [output for each in result for output in outputs_of(each)]
 
 
 def to_picture(
@@ -92,10 +106,12 @@ def to_picture(
         mode: How padding is filled; None follows from the frame's size.
 
     Returns:
-        `(1, 3, H', W')` in [0, 1].
+        `(1, 3, H', W')` in the range of `contract`.
     """
     height, width, _ = frame.shape
     x = frame.permute(2, 0, 1)[None].to(dtype) / PEAK
+    if contract.value_range != UNIT_RANGE:
+        x = x * (contract.scale * PEAK) + contract.value_range[0]
     if contract.colour == "rgb":
         x = x.flip(1)
     right, down, usual = contract.padding(Size(width, height))
@@ -107,6 +123,8 @@ def to_picture(
 def to_frame(picture: Tensor, size: Size, contract: FrameContract) -> Tensor:
     """`(1, 3, H', W')` float -> `(H, W, 3)` uint8 BGR, the padding cut off."""
     y = picture[:, :, : size.height, : size.width].float()
+    if contract.value_range != UNIT_RANGE:
+        y = (y - contract.value_range[0]) / (contract.scale * PEAK)
     y = (y.clamp(0, 1) * PEAK).round()
     if contract.colour == "rgb":
         y = y.flip(1)

@@ -20,7 +20,6 @@ that is `look_ahead` before the newest.
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -29,11 +28,13 @@ import torch
 from torch import Tensor, nn
 
 from derain.core.errors import DerainError, NetworkError
+from derain.core.graph_memory import GraphMemory
 from derain.core.sizes import Size, SizeRange
 from derain.core.states import FRAME_SHAPE, StateSpec, state_names
-from derain.models.loading import brief, users_code
+from derain.models.forward_inputs import Feed, needed, takes_any
 from derain.models.registry import NetworkFacts
 from derain.models.torch_reference import picture_of
+from derain.models.users_code import brief, users_code
 
 _log = logging.getLogger(__name__)
 
@@ -181,6 +182,10 @@ class VideoNetwork(nn.Module):
             for name, shape in zip(state_names(len(shapes)), shapes, strict=True)
         )
 
+    def memory(self, sizes: SizeRange) -> GraphMemory:
+        """What a graph for frames of `sizes` remembers; see `specs`."""
+        return GraphMemory(self.specs(sizes), self.facts, self.look_ahead)
+
     def _fractions(self, sizes: SizeRange) -> list[tuple[int | str, ...]]:
         """Shapes by what of them grows with the frame's height and its width."""
         unit = self.facts.multiple_of
@@ -224,7 +229,12 @@ class VideoNetwork(nn.Module):
 
 
 def open_video(
-    network: nn.Module, facts: NetworkFacts, *, window: int, look_ahead: int
+    network: nn.Module,
+    facts: NetworkFacts,
+    *,
+    window: int,
+    look_ahead: int,
+    inputs: Mapping[str, Feed],
 ) -> VideoNetwork | None:
     """`network` as a `VideoNetwork`, or None where it sees one picture alone.
 
@@ -233,6 +243,7 @@ def open_video(
         facts: How to feed it.
         window: Frames that it sees at once, 1 or more.
         look_ahead: How many of them come after the one that it derains.
+        inputs: What its forward is given besides.
 
     Raises:
         NetworkError: It takes no window, or has states besides; or `look_ahead` makes
@@ -259,7 +270,7 @@ def open_video(
     if window == 1:
         return None
     video = VideoNetwork(network, facts, window=window, look_ahead=look_ahead)
-    video.layout = find_layout(video)
+    video.layout = find_layout(video, inputs)
     _log.info(f"{kind} takes a window of {window} frames as {video.layout}")
     return video
 
@@ -272,8 +283,12 @@ def has_states(network: nn.Module) -> bool:
     return callable(said) or (isinstance(said, (list, tuple)) and bool(said))
 
 
-def find_layout(video: VideoNetwork) -> str:
+def find_layout(video: VideoNetwork, inputs: Mapping[str, Feed]) -> str:
     """The first of `LAYOUTS` that the network of `video` makes a picture of.
+
+    Args:
+        video: Without a layout yet; it is left with the last one tried.
+        inputs: What its forward is given besides.
 
     Raises:
         NetworkError: There is none.
@@ -281,7 +296,7 @@ def find_layout(video: VideoNetwork) -> str:
     size = video.facts.padded(_TRIED_AT)
     pictures = [torch.rand(1, 3, size.height, size.width) for _ in range(video.window)]
     fits, errors = [], []
-    for layout in _candidates(video):
+    for layout in _candidates(video, inputs):
         video.layout = layout
         try:
             with torch.no_grad(), users_code(layout):
@@ -305,19 +320,12 @@ def find_layout(video: VideoNetwork) -> str:
     return fits[0]
 
 
-def _candidates(video: VideoNetwork) -> list[str]:
+def _candidates(video: VideoNetwork, inputs: Mapping[str, Feed]) -> list[str]:
     """The layouts that the signature of ``forward`` leaves open."""
-    try:
-        inputs = inspect.signature(video.network.forward).parameters.values()
-    except (TypeError, ValueError):  # compiled or scripted
-        return list(LAYOUTS)
     several, *single = LAYOUTS
-    needed = sum(
-        each.default is each.empty
-        and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
-        for each in inputs
-    )
-    takes_any = any(each.kind == each.VAR_POSITIONAL for each in inputs)
-    if needed == video.window:
+    names = needed(video.network, inputs)
+    if names is None:
+        return list(LAYOUTS)
+    if len(names) == video.window:
         return [several]
-    return [*single, several] if takes_any else single
+    return [*single, several] if takes_any(video.network) else single

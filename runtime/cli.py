@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -19,11 +20,10 @@ from derain.core.options import options_from
 from derain.runtime.pipeline.options import RunOptions
 
 if TYPE_CHECKING:
-    from derain.runtime.pipeline.cameras import Camera
+    from derain.runtime.pipeline.cameras import CameraConfig
     from derain.runtime.pipeline.fleet_report import FleetReport
     from derain.runtime.pipeline.report import Report
 
-PART_WAY = 3  # exit status
 _FILE = "derain.config"  # where the context keeps the path
 _TABLES = "derain.cameras"
 
@@ -89,11 +89,12 @@ def main(
 
     The bundle first derains a frame whose result is known: a broken engine is found
     before the first real frame. Ctrl-C finishes the frame at hand; then, and after any
-    failure, what was finished is kept, and a video plays. A second Ctrl-C quits now.
+    failure, what was finished is kept, and a video plays: out.mp4 is out.partial.mp4
+    until it is whole. A second Ctrl-C quits now.
 
-    Exit status: 0 at the end of the source, 1 if it could not begin, 2 for wrong usage,
-    3 if it failed part-way or in part (one of several sinks or cameras; what was
-    finished is kept), 130 after Ctrl-C and 143 after SIGTERM.
+    Exit status: 0 at the end of the source, 1 after a failure (of one of several sinks,
+    too), 2 for wrong usage, 3 if some of several cameras failed and the others did not,
+    130 after Ctrl-C and 143 after SIGTERM. SIGHUP ends nothing.
 
     \b
     Examples:
@@ -121,14 +122,22 @@ def main(
         else:
             report, received = _run_several(ctx, bundle, sources, sinks, options)
     except DerainError as error:
-        raise _failure(error, as_json=as_json) from error
+        if as_json:
+            click.echo(json.dumps(_failure(error), indent=2))
+        raise
+    if received is not None:
+        with contextlib.suppress(OSError):  # SIGHUP: the terminal may be gone
+            click.echo(
+                f"stopped by {received.name} after {report.frames} frames", err=True
+            )
     failure: str | None = getattr(report, "failure", None)
     if report.frames or failure:
         click.echo(json.dumps(report.as_dict(), indent=2) if as_json else str(report))
     if received is not None:
         ctx.exit(128 + received)  # as the shell reports a signal
     if failure:
-        raise _PartWay(failure)
+        partial = getattr(report, "is_partial", False)
+        raise (_SomeFailed if partial else click.ClickException)(failure)
 
 
 def _run_one(
@@ -138,18 +147,17 @@ def _run_one(
     from derain.core.interrupts import Interrupts
     from derain.runtime.pipeline.run import run
 
-    with Interrupts() as interrupts:
+    with Interrupts(hangs_up=False) as interrupts:
         report = run(
             bundle,
             source,
             sinks,
-            stopped=lambda: interrupts.received,
+            stopped=interrupts.stopped,
             **options.keywords(),
         )
     received = interrupts.received
     if received is not None:
         report = replace(report, stopped_by=received.name)
-        click.echo(f"stopped by {received.name} after {report.frames} frames", err=True)
     return report, received
 
 
@@ -165,9 +173,9 @@ def _run_several(
     from derain.runtime.pipeline.fleet import Fleet
 
     common, need_sinks = options.of_a_camera(), options.preview is None
-    changed: Callable[[], list[Camera] | None] = lambda: None  # noqa: E731
+    changed: Callable[[], list[CameraConfig] | None] = lambda: None  # noqa: E731
     with ExitStack() as stack:
-        interrupts = stack.enter_context(Interrupts())
+        interrupts = stack.enter_context(Interrupts(hangs_up=False))
         if ctx.meta.get(_TABLES) is None:
             try:
                 cameras = cameras_of_pairs(
@@ -186,31 +194,25 @@ def _run_several(
             bundle,
             cameras,
             options,
-            stopped=lambda: interrupts.received,
+            stopped=interrupts.stopped,
             changed=changed,
         ).run()
     received = interrupts.received
     if received is not None:
         report.stopped_by = received.name
-        click.echo(f"stopped by {received.name} after {report.frames} frames", err=True)
     return report, received
 
 
-class _PartWay(click.ClickException):
-    exit_code = PART_WAY
+class _SomeFailed(click.ClickException):
+    exit_code = 3  # of several cameras, and others did not
 
 
-def _failure(error: DerainError, *, as_json: bool) -> click.ClickException:
-    """What ends the program after `error`; with ``--json`` that is printed, too."""
+def _failure(error: DerainError) -> dict[str, Any]:
+    """What ``--json`` says of a run that `error` has ended."""
     done: dict[str, Any] = {}
-    end = click.ClickException(str(error))
-    if isinstance(error, StreamError):
-        end = _PartWay(str(error))
-        done = error.report.as_dict() if error.report else {}
-    if as_json:
-        values = {**done, "error": str(error), "exit_status": end.exit_code}
-        click.echo(json.dumps(values, indent=2))
-    return end
+    if isinstance(error, StreamError) and error.report:
+        done = error.report.as_dict()
+    return {**done, "error": str(error), "exit_status": 1}
 
 
 if __name__ == "__main__":

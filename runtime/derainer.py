@@ -23,6 +23,7 @@ from derain.core.metrics import psnr_db
 from derain.runtime.backends import (
     AUTO,
     BACKENDS,
+    backend_entry,
     candidates,
     check_backend,
     open_backend,
@@ -41,7 +42,8 @@ def load(
     Args:
         bundle: The folder that ``derain-export`` made, or an opened `Bundle`.
         backend: What runs it, see `derain.runtime.backends.BACKENDS`; ``"auto"`` takes
-            the fastest that works here, and logs which and why.
+            the fastest that works here, and logs which and why;
+            ``"triton://HOST:PORT/MODEL"`` a server.
         threads: Processor threads; 0 takes one per core.
 
     Returns:
@@ -76,7 +78,8 @@ class Derainer(Session):
 
     Attributes:
         bundle: What is running.
-        backend: What runs it, a key of `derain.runtime.backends.BACKENDS`.
+        backend: What runs it, a key of `derain.runtime.backends.BACKENDS`, or an
+            address.
         golden_psnr_db: How close the golden clip came to the expected pictures; its
             worst frame.
 
@@ -108,7 +111,7 @@ class Derainer(Session):
     @property
     def advice(self) -> str | None:
         """What would be faster than this backend for this precision, or None."""
-        return BACKENDS[self.backend].advice(self.bundle.manifest.precision)
+        return backend_entry(self.backend).advice(self.bundle.manifest.precision)
 
     def _open_fastest(self, threads: int) -> None:
         precision = self.bundle.manifest.precision

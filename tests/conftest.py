@@ -1,8 +1,10 @@
 """What all tests share: one thread, the data beside the checkout, exports made once."""
 
+import functools
 import logging
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,19 @@ def said(caplog):
     return lambda: [record.getMessage() for record in caplog.records]
 
 
+@pytest.fixture
+def shallow_dcsfn(monkeypatch):
+    """dcsfn with 1 of its 16 units: every operator, in a tenth of the graph.
+
+    The whole takes minutes a time: it is exported, proven and compiled once, in
+    tests/runtime/tensorrt/test_compile_networks.py.
+    """
+    from derain.models.networks import dcsfn
+
+    shallow = functools.partial(dcsfn.DCSFN, units=1)
+    monkeypatch.setattr(dcsfn, "DCSFN", shallow)
+
+
 @pytest.fixture(scope="session")
 def shared_folder():
     """The folder with ``data`` and ``checkpoints``; skips where it is not."""
@@ -69,6 +84,6 @@ def export_once():
         key = (type(network), weights, facts, str(sizes), opset)
         if key not in known:
             known[key] = to_onnx(network, facts, sizes, opset)
-        return CoreGraph(known[key].model.clone(), known[key].maps)
+        return replace(known[key], model=known[key].model.clone())
 
     return cached

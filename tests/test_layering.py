@@ -14,13 +14,14 @@ BELOW = {
     "core": (),
     "models": ("core",),
     "runtime": ("core",),
+    "batch": ("core", "runtime"),
     "training": ("core", "models", "runtime"),
     "calibration": ("core", "runtime"),
     "export": ("core", "models", "runtime", "calibration"),
     "benchmarks": ("core", "models", "runtime", "training", "calibration", "export"),
     "api": (
         *("core", "models", "runtime", "training", "calibration", "export"),
-        "benchmarks",
+        *("batch", "benchmarks"),
     ),
 }
 FILES = {room: sorted((ROOT / room).rglob("*.py")) for room in BELOW}
@@ -33,6 +34,7 @@ TRAINING = {"torch", "onnx", "onnx_ir", "onnxscript", "safetensors"}
 HEAVY = TRAINING | {
     *("numpy", "cv2", "av", "onnxruntime"),
     *("tensorrt", "tensorrt_rtx", "cuda", "pycuda"),
+    *("ray", "fsspec", "tritonclient"),
 }
 
 
@@ -111,7 +113,7 @@ def test_import_loads_nothing_heavy(module):
     assert HEAVY.isdisjoint(loaded(f"import sys, {module}; {PRINT}"))
 
 
-@pytest.mark.parametrize("room", ["runtime", "calibration", "export"])
+@pytest.mark.parametrize("room", ["batch", "runtime", "calibration", "export"])
 def test_help_loads_nothing_heavy(room):
     code = (
         f"import sys; from derain.{room}.cli import main\n"

@@ -13,6 +13,7 @@ tomllib = pytest.importorskip("tomllib", reason="standard from Python 3.11")
 ROOT = Path(__file__).parents[1]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 COMMANDS = (
+    "derain-batch",
     "derain-bench",
     "derain-calibrate",
     "derain-compile",
@@ -21,6 +22,7 @@ COMMANDS = (
     "derain-export",
     "derain-run",
     "derain-train",
+    "derain-triton",
 )
 
 

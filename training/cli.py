@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from derain.core.commands import Command, DefaultGroup
+from derain.core.commands import COUNT, Command, DefaultGroup, Number, Whole
 from derain.core.errors import ConfigError
 from derain.core.lazy import requires
 from derain.core.options import options_from
@@ -23,9 +23,10 @@ def main() -> None:
 
     `derain-train publish RUN` makes weights of a run: one file, in float16 where that
     keeps every PSNR to 0.01 dB, and a JSON record, which holds the command of the run.
-    There PAIRS (PAIRS1, PAIRS2, ...) stands for the folders after --pairs, PHOTOGRAPHS
-    for that after --clean, WEIGHTS for the file that publish made of the run before,
-    the last of "earlier_runs", and VGG16 for the checkpoint after --vgg; a folder after
+    There PAIRS (PAIRS1, PAIRS2, ...) and CLIPS stand for the folders after --pairs and
+    --clips, PHOTOGRAPHS for that after --clean, WEIGHTS for the file that publish made
+    of the run before, the last of "earlier_runs", RAIN for the file that derain-train
+    rain prints of the record, and VGG16 for the checkpoint after --vgg; a folder after
     --not-in goes by the last two parts of its path.
     """
 
@@ -51,7 +52,7 @@ def _train(options: TrainingOptions) -> None:
 @click.argument("runs", type=_PATH)
 @click.option(
     "--slice-minutes",
-    type=click.FloatRange(0, 10**6, min_open=True),
+    type=Number(0, 10**6, above=True),
     default=30.0,
     show_default=True,
     help="Training time of one run before the next has its turn.",
@@ -73,7 +74,7 @@ def _queue(context: click.Context, runs: Path, slice_minutes: float) -> None:
     keep_memory()
     with Interrupts() as interrupts:
         for line in run_queue(
-            chosen, slice_minutes, lambda: interrupts.received is not None
+            chosen, slice_minutes, lambda: interrupts.stopped() is not None
         ):
             click.echo(line)
     if interrupts.received is not None:
@@ -100,12 +101,12 @@ def _queue(context: click.Context, runs: Path, slice_minutes: float) -> None:
 )
 @click.option(
     "--every",
-    type=click.IntRange(1),
+    type=COUNT,
     default=1,
     help="Measure on every so many of the pictures only, and say so.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1), help="Processor threads; the run's by default."
+    "--threads", type=Whole(1, 1024), help="Processor threads; the run's by default."
 )
 @click.option(
     "-o",
@@ -141,6 +142,24 @@ def _publish(
     click.echo(json.dumps(record["figures"], indent=2))
 
 
+@main.command("rain", cls=Command)
+@click.argument("source", required=False, type=_PATH)
+def _rain(source: Path | None) -> None:
+    """Print what training rain is drawn from, as a file for --rain.
+
+    With SOURCE, the folder of a run or the record of weights: what its rain was drawn
+    from.
+    """
+    from derain.core.synthetic.mixture import DEFAULT
+
+    if source is None:
+        click.echo(DEFAULT.read_text(encoding="utf-8"), nl=False)
+        return
+    with requires("train"):
+        from derain.training.rain_file import rain_of
+    click.echo(rain_of(source), nl=False)
+
+
 @main.command("pack", cls=Command)
 @click.option("--pairs", type=_PATH, help="Folder of pairs.")
 @click.option("--clean", type=_PATH, help="Photographs.")
@@ -150,10 +169,10 @@ def _publish(
     type=_PATH,
     help="As that of derain-train, which cannot do it for a pack.",
 )
-@click.option("--side", type=click.IntRange(64), default=256, show_default=True)
-@click.option("--quality", type=click.IntRange(50, 100), default=92, show_default=True)
+@click.option("--side", type=Whole(64, 8192), default=256, show_default=True)
+@click.option("--quality", type=Whole(50, 100), default=92, show_default=True)
 @click.option(
-    "--megabytes", type=click.FloatRange(0), default=60.0, help="Most it may take."
+    "--megabytes", type=Number(0, 10**6), default=60.0, help="Most it may take."
 )
 @click.option("-o", "--output", default="pack.zip", type=_PATH, help="File.")
 def _pack(
@@ -194,13 +213,13 @@ def _pack(
 )
 @click.option(
     "--most",
-    type=click.IntRange(1),
+    type=COUNT,
     help="Pictures per folder.  [default: 12 with --model, else 4]",
 )
 @click.option(
-    "--width", type=click.IntRange(16), default=320, show_default=True, help="Of each."
+    "--width", type=Whole(16, 8192), default=320, show_default=True, help="Of each."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the rain.")
+@click.option("--seed", type=Whole(0, 2**32 - 1), default=0, help="Of the rain.")
 @click.option("-o", "--output", default="sheet.png", type=_PATH, help="Sheet.")
 def _look(
     folders: tuple[Path, ...],

@@ -61,6 +61,11 @@ class TrainingConfig:
         hours: Length of the run in hours of computing, or None where `steps` says it.
         pair_sets: Folders of pairs, which give as many crops each.
         photographs: Whether there are photographs to render rain on.
+        clip_sets: Folders of clean clips.
+        validation_clips: Clips of them that are kept to validate on.
+        frames: Of a sample; 1 for a network without a memory.
+        rain: What rendered rain is drawn from: the content of a file such as
+            `derain.core.synthetic.mixture.DEFAULT`; empty in runs of older versions.
         not_in: Folders whose scenes were left out, by the last two parts of their path.
         vertical_flips: Whether crops are turned upside down too.
         mixture: Parts of rendered rain and of dry pictures.
@@ -89,6 +94,10 @@ class TrainingConfig:
     hours: float | None = None
     pair_sets: int = 1
     photographs: bool = True
+    clip_sets: int = 0
+    validation_clips: int = 2
+    frames: int = 1
+    rain: Mapping[str, Any] = field(default_factory=dict)
     not_in: tuple[str, ...] = ()
     vertical_flips: bool = True
     mixture: Mixture = field(default_factory=Mixture)
@@ -138,10 +147,14 @@ class TrainingConfig:
         )
         words = [
             f"derain-train --model {shlex.quote(self.model)}",
-            *(f"--pairs PAIRS{number}" for number in self._numbers()),
+            *(f"--pairs PAIRS{number}" for number in _numbers(self.pair_sets)),
             *["--clean PHOTOGRAPHS"] * self.photographs,
+            *(f"--clips CLIPS{number}" for number in _numbers(self.clip_sets)),
+            *[f"--validation-clips {self.validation_clips}"] * bool(self.clip_sets),
             *(f"--not-in {shlex.quote(folder)}" for folder in self.not_in),
             length,
+            *[f"--frames {self.frames}"] * (self.frames > 1),
+            *["--rain RAIN"] * bool(self.rain),
             f"--batch {self.batch} --crop {self.crop}",
             f"--learning-rate {self.learning_rate:g}",
             f"--warm-up-loss-steps {self.warm_up_loss_steps}",
@@ -154,7 +167,7 @@ class TrainingConfig:
         words += ["--weights WEIGHTS"] * bool(self.first_weights)
         return " ".join(words + ["--vgg VGG16"] * self.vgg)
 
-    def _numbers(self) -> list[str]:
-        if self.pair_sets == 1:
-            return [""]
-        return [str(number + 1) for number in range(self.pair_sets)]
+
+def _numbers(sets: int) -> list[str]:
+    """What tells the folders of one kind apart; nothing where there is one."""
+    return [""] if sets == 1 else [str(number + 1) for number in range(sets)]

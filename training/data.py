@@ -12,7 +12,9 @@ import numpy as np
 
 from derain.core.errors import MediaError
 from derain.core.pairs import Pair, Picture
-from derain.core.synthetic.rain import RainSettings, render_rain
+from derain.core.synthetic.camera import record
+from derain.core.synthetic.mixture import RainMixture
+from derain.core.synthetic.weather import weather_on_clip
 from derain.training.config import Mixture
 
 
@@ -21,23 +23,13 @@ def dry(pairs: Iterable[Pair]) -> Iterator[Pair]:
     return (Pair(pair.name, pair.clean, pair.clean) for pair in pairs)
 
 
-def random_rain(random: np.random.Generator) -> RainSettings:
-    """Rain for one training crop, from a drizzle to a downpour."""
-
-    def log_uniform(least: float, most: float) -> float:
-        return float(np.exp(random.uniform(np.log(least), np.log(most))))
-
-    return RainSettings(
-        angle_degrees=float(np.clip(random.normal(0.0, 14.0), -50.0, 50.0)),
-        angle_spread_degrees=float(random.uniform(0.0, 4.0)),
-        length_px=log_uniform(8.0, 140.0),
-        width_px=log_uniform(0.8, 5.0),
-        density=log_uniform(4.0, 160.0),
-        layers=int(random.integers(1, 5)),
-        blur=float(random.uniform(0.1, 0.7)),
-        brightness=float(random.uniform(0.25, 0.9)),
-        haze=float(random.choice([0.0, random.uniform(0.0, 0.12)])),
-    )
+def rained_on(
+    clean: Picture, rain: RainMixture, random: np.random.Generator
+) -> tuple[Picture, Picture]:
+    """A picture in rain drawn from `rain`, and without, as one camera records them."""
+    clips = weather_on_clip([clean], [0], rain.weather(random), random)
+    (rainy,), (dry,) = record(clips, rain.camera(random), random)
+    return rainy, dry
 
 
 class CropSource:
@@ -51,6 +43,7 @@ class CropSource:
         crop: int,
         batch: int,
         mixture: Mixture,
+        rain: RainMixture,
         seed: int,
         vertical_flips: bool = True,
     ) -> None:
@@ -65,6 +58,7 @@ class CropSource:
             batch: Crops a batch.
             mixture: What the crops are taken from. A source that is empty gives its
                 part to the other.
+            rain: What rendered rain is drawn from.
             seed: Which batches.
             vertical_flips: Whether crops are turned upside down, half of the time;
                 they are mirrored left to right in any case.
@@ -89,6 +83,7 @@ class CropSource:
         self._pairs, self._clean = pairs, clean
         self._crop, self._batch, self._seed = crop, batch, seed
         self._vertical_flips = vertical_flips
+        self._rain = rain
         self._mixture = mixture.out_of(pairs=bool(pairs), photographs=bool(clean))
 
     def batch(self, step: int) -> tuple[Picture, Picture]:
@@ -113,8 +108,7 @@ class CropSource:
             clean = np.ascontiguousarray(np.rot90(clean, int(random.integers(4))))
             if kind < dry:
                 return clean, clean
-            seed = int(random.integers(2**31))
-            return render_rain(clean, random_rain(random), seed), clean
+            return rained_on(clean, self._rain, random)
         members = self._pairs[int(random.integers(len(self._pairs)))]
         pair = members[int(random.integers(len(members)))]
         rainy, clean = self._cut(random, pair.rainy, pair.clean)

@@ -8,22 +8,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from derain.core.errors import CheckpointError, MediaError, TrainingError
-from derain.core.pairs import Pair, Picture
+from derain.core.pairs import Picture
 from derain.core.pictures import write_picture
 from derain.models.checkpoint import load_checkpoint
 from derain.models.registry import NetworkFacts
+from derain.models.video_network import has_states
 from derain.training.average import follow
 from derain.training.config import TrainingConfig
 from derain.training.curves import draw_curves
-from derain.training.data import CropSource
 from derain.training.losses import Objective, objective_for, warm_up_objective
+from derain.training.recurrent import ClipObjective
 from derain.training.run_folder import (
     CONFIG,
     CURVES,
@@ -39,16 +40,18 @@ from derain.training.run_folder import (
     read_state,
     write_state,
 )
-from derain.training.validation import (
-    derain_with,
-    mean_score,
-    sample_sheet,
-    score_pairs,
-)
+from derain.training.validation import Validation
 
 LOG_EVERY = 50  # steps
 
 _log = logging.getLogger(__name__)
+
+
+class BatchSource(Protocol):
+    """Where batches come from: each a function of its number, and of nothing else."""
+
+    def batch(self, step: int) -> tuple[Picture, Picture]:
+        """Rainy and clean pictures, `(N, H, W, 3)` or `(N, frames, H, W, 3)`."""
 
 
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
@@ -82,8 +85,8 @@ class Trainer:
     def __init__(
         self,
         config: TrainingConfig,
-        crops: CropSource,
-        validation: Sequence[Pair],
+        crops: BatchSource,
+        validation: Validation | None,
         folder: Path,
         objective: Objective | None = None,
     ) -> None:
@@ -92,9 +95,10 @@ class Trainer:
         Args:
             config: The settings.
             crops: Where the batches come from.
-            validation: Pictures to measure on, none of them among the crops.
+            validation: Measures on pictures that are not among the crops; or None.
             folder: Made if it does not exist.
-            objective: The loss; None takes that of the network's paper.
+            objective: The loss; None takes that of the network's paper, and for a
+                network with a memory `ClipObjective`.
 
         Raises:
             CheckpointError: The folder holds a run with other settings, or files of
@@ -113,8 +117,12 @@ class Trainer:
         self.average = self._new_network()[0].eval()
         self.average.load_state_dict(self.model.state_dict())
         self.optimiser = torch.optim.Adam(self.model.parameters(), config.learning_rate)
-        self._objective = objective or objective_for(config.model)
-        losses = (warm_up_objective, self._objective)
+        if has_states(self.model):
+            self._objective = objective or ClipObjective(self._facts)
+            losses = (self._objective, self._objective)
+        else:
+            self._objective = objective or objective_for(config.model)
+            losses = (warm_up_objective, self._objective)
         self._losses: list[Objective] = [
             torch.compile(loss) if config.compile else loss for loss in losses
         ]
@@ -255,24 +263,26 @@ class Trainer:
             )
 
     def _tensor(self, pictures: Picture) -> Tensor:
-        """`(N, H, W, 3)` uint8 BGR -> `(N, 3, H, W)` float32 in the network's order."""
+        """`(N, H, W, 3)` uint8 BGR -> `(N, 3, H, W)` float32 in the network's order.
+
+        Of clips, `(N, frames, H, W, 3)` -> `(N, frames, 3, H, W)`.
+        """
         if self._facts.colour == "rgb":
             pictures = pictures[..., ::-1]
-        x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+        count = pictures.shape[:-3]
+        flat = pictures.reshape(-1, *pictures.shape[-3:])
+        x = torch.from_numpy(np.ascontiguousarray(flat)).permute(0, 3, 1, 2)
         x = x.to(self.device, memory_format=self._layout, non_blocking=True)
-        return x.float() / 255.0
+        return (x.float() / 255.0).view(*count, *x.shape[1:])
 
     def validate(self) -> None:
         """Measure the average on the validation pictures; log it, draw a sample."""
-        if not self._validation:
+        if self._validation is None:
             return
-        network = derain_with(self.average, self._facts)
-        results = score_pairs(network, self._validation, keep=4)
-        mean = mean_score([result.score for result in results])
-        self._add_to_log({"psnr_db": mean.psnr_db, "ssim": mean.ssim})
-        _log.info("validation: %.3f dB, SSIM %.4f", mean.psnr_db, mean.ssim)
-        sheet = sample_sheet(self._validation, results)
-        write_picture(self.folder / SAMPLE, sheet)
+        figures, sample = self._validation(self.average, self._facts)
+        self._add_to_log(figures)
+        _log.info("validation: %.3f dB, SSIM %.4f", figures["psnr_db"], figures["ssim"])
+        write_picture(self.folder / SAMPLE, sample)
         draw_curves(read_log(self.folder), self.folder / CURVES)
 
     def save(self) -> None:

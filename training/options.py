@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from derain.core.commands import Parsed
+from derain.core.commands import Number, Parsed, Whole
 from derain.core.options import option
 from derain.models.registry import MODELS
 
@@ -45,13 +45,39 @@ class TrainingOptions:
     )
     clean: Path | None = option(
         None,
-        "Folder of photographs to render rain on.",
+        "Folder of photographs to render rain on; a network with a memory sees them "
+        "under a moving camera.",
+        kind=click.Path(path_type=Path),
+    )
+    clips: tuple[Path, ...] = option(
+        (),
+        "Folder with a folder of pictures, in order, for each clean clip; it rains on "
+        "them. Networks without a memory take pictures from them. May be repeated.",
+        kind=click.Path(path_type=Path),
+        multiple=True,
+    )
+    validation_clips: int = option(
+        2,
+        "Clips that a network with a memory is validated on, and not trained on.",
+        kind=click.IntRange(0, 1000),
+        show_default=True,
+    )
+    frames: int | None = option(
+        None,
+        "Consecutive frames of a sample, for a network with a memory: errors go back "
+        "through all of them.",
+        kind=click.IntRange(2, 64),
+    )
+    rain: Path | None = option(
+        None,
+        "TOML file of what rendered rain is drawn from; derain-train rain prints the "
+        "one that is taken without.",
         kind=click.Path(path_type=Path),
     )
     not_in: tuple[Path, ...] = option(
         (),
-        "Folder that is measured on later: photographs and pairs that show a scene "
-        "in it, of pictures or of pairs, are left out. May be repeated.",
+        "Folder that is measured on later: photographs, pairs and clips that show a "
+        "scene in it, of pictures or of pairs, are left out. May be repeated.",
         kind=click.Path(path_type=Path),
         multiple=True,
     )
@@ -62,30 +88,22 @@ class TrainingOptions:
         kind=click.Path(path_type=Path),
     )
     hours: float | None = option(
-        None, "Time to take.", kind=click.FloatRange(0, min_open=True)
+        None, "Time to take.", kind=Number(0, 10**5, above=True)
     )
-    steps: int | None = option(
-        None, "Steps to take, instead.", kind=click.IntRange(1, 10**9)
-    )
-    batch: int | None = option(None, "Crops a step.", kind=click.IntRange(1, 4096))
-    crop: int | None = option(
-        None, "Size of a crop, in pixels.", kind=click.IntRange(16, 8192)
-    )
+    steps: int | None = option(None, "Steps to take, instead.", kind=Whole(1, 10**9))
+    batch: int | None = option(None, "Crops a step.", kind=Whole(1, 4096))
+    crop: int | None = option(None, "Size of a crop, in pixels.", kind=Whole(16, 8192))
     learning_rate: float | None = option(
-        None, "Of Adam, at its highest.", kind=click.FloatRange(0, min_open=True)
+        None, "Of Adam, at its highest.", kind=Number(0, 1, above=True)
     )
     warm_up_loss_steps: int | None = option(
         None,
         "Steps at the start whose loss is the root of the mean square of each crop: "
         "where rain is on few pixels, papers' losses alone are slow to learn.",
-        kind=click.IntRange(0, 10**9),
+        kind=Whole(0, 10**9),
     )
-    rendered: float | None = option(
-        None, "Part of rendered rain.", kind=click.FloatRange(0, 1)
-    )
-    dry: float | None = option(
-        None, "Part of dry pictures.", kind=click.FloatRange(0, 1)
-    )
+    rendered: float | None = option(None, "Part of rendered rain.", kind=Number(0, 1))
+    dry: float | None = option(None, "Part of dry pictures.", kind=Number(0, 1))
     vgg: Path | None = option(
         None,
         "torchvision's vgg16 checkpoint, for the loss of stagewise.",
@@ -100,11 +118,9 @@ class TrainingOptions:
         names=("--channels-last/--channels-first",),
     )
     compile: bool | None = option(None, "torch.compile.", names=("--compile/--eager",))
-    threads: int | None = option(
-        None, "Processor threads.", kind=click.IntRange(1, 1024)
-    )
+    threads: int | None = option(None, "Processor threads.", kind=Whole(1, 1024))
     seed: int | None = option(
-        None, "Of weights and batches.", kind=click.IntRange(0, _MOST_SEED)
+        None, "Of weights and batches.", kind=Whole(0, _MOST_SEED)
     )
     output: Path | None = option(
         None,

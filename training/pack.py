@@ -11,15 +11,13 @@ import io
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from derain.core.errors import MediaError
 from derain.core.pairs import Pair, Picture, open_pairs
-from derain.core.pictures import picture_paths, read_picture
+from derain.core.pictures import decode_picture, picture_paths, read_picture
 from derain.training.leakage import Scenes
 from derain.training.run_folder import write_file
 
@@ -112,11 +110,8 @@ def _pictures(path: Path, folder: str) -> Iterable[tuple[str, Picture]]:
         with zipfile.ZipFile(path) as file:
             for name in file.namelist():
                 if name.startswith(folder):
-                    content = np.frombuffer(file.read(name), np.uint8)
-                    image = cv2.imdecode(content, cv2.IMREAD_COLOR)
-                    if image is None:
-                        raise MediaError(f"{path}: {name} is not a picture")
-                    yield Path(name).stem, cast(NDArray[np.uint8], image)
+                    image = decode_picture(file.read(name), f"{path}: {name}")
+                    yield Path(name).stem, image
     except (OSError, zipfile.BadZipFile) as error:
         raise MediaError(f"{path} is not a pack of pictures: {error}") from error
 

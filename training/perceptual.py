@@ -8,14 +8,14 @@ third block's last ReLU (relu3_3), as in Johnson et al., "Perceptual losses", 20
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from derain.core.errors import CheckpointError
+from derain.models.checkpoint import read_checkpoint
 
 _WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256)  # 0 is a pool
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB
@@ -51,18 +51,11 @@ class Perceptual(nn.Module):
         super().__init__()
         self.features = _layers().eval().requires_grad_(False)
         try:
-            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            state: Any = read_checkpoint(checkpoint)
             self.features.load_state_dict(
                 {name: state[f"features.{name}"] for name in self.features.state_dict()}
             )
-        except (
-            OSError,
-            EOFError,
-            KeyError,
-            RuntimeError,
-            TypeError,
-            pickle.UnpicklingError,
-        ) as error:
+        except (CheckpointError, KeyError, RuntimeError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise CheckpointError(
                 f"{checkpoint} is not a VGG-16 checkpoint of torchvision: {reason}"

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import nn
 
 from derain.core.errors import CheckpointError
-from derain.core.pairs import Pair, open_pairs
-from derain.models.registry import MODELS, NetworkFacts
-from derain.training.data import dry
+from derain.models.registry import MODELS
+from derain.models.video_network import has_states
+from derain.training.figures import measure, measure_memory
 from derain.training.recipes import departures
 from derain.training.run_folder import (
     ORIGIN,
@@ -31,20 +29,11 @@ from derain.training.run_folder import (
     read_state,
     write_file,
 )
-from derain.training.validation import (
-    derain_with,
-    dry_summary,
-    in_strips,
-    score_pairs,
-    summary,
-)
 
 SCHEMA = 1  # of the record
 WEIGHTS = Path(__file__).resolve().parents[1] / "models" / "weights"
 HALF_TOLERANCE_DB = 0.01  # float16 storage may change a mean PSNR by this much ...
 COMPARE_EVERY = 8  # ... over every eighth picture
-VIDEO_EVERY = 4  # frames of a clip are much alike
-DRY_EVERY = 4
 
 
 def publish(
@@ -90,7 +79,8 @@ def publish(
         tensors: dict[str, torch.Tensor], every: int, *, dry: bool
     ) -> dict[str, Any]:
         network.load_state_dict(tensors)
-        return measure(network, facts, test, video, every, with_dry=dry)
+        measured = measure_memory if has_states(network) else measure
+        return measured(network, facts, test, video, every, with_dry=dry)
 
     full: dict[str, torch.Tensor] = state["average"]
     half = {k: x.half() if x.is_floating_point() else x for k, x in full.items()}
@@ -114,7 +104,7 @@ def publish(
         "storage": "float16" if keep_half else "float32",
         "figures": figures(stored, every, dry=True),
         "trained_on": list(trained_on),
-        "rain": RAIN,
+        "rain": RAIN if config.rain else "that of the renderer at the commit",
         "steps": state["step"],
         "hours": round(state["seconds"] / 3600, 3),
         "command": config.command(),
@@ -161,54 +151,21 @@ def earlier_runs(
         replaced: Record of the weights that it replaces. If it started from others,
             their run is not known here.
     """
-    if not first_weights or replaced is None or replaced["sha256"] != first_weights:
+    if not first_weights or replaced is None:
         return []
-    run = {name: replaced[name] for name in _OF_A_RUN}
-    return [*replaced["earlier_runs"], run]
+    if replaced["config"]["first_weights"] == first_weights:  # of the same run, before
+        earlier: list[dict[str, Any]] = replaced["earlier_runs"]
+        return earlier
+    if replaced["sha256"] != first_weights:
+        return []
+    return [*replaced["earlier_runs"], run_of(replaced)]
+
+
+def run_of(record: dict[str, Any]) -> dict[str, Any]:
+    """What of a record is said of an earlier run."""
+    return {name: record[name] for name in _OF_A_RUN}
 
 
 _OF_A_RUN = ("sha256", "rain", "steps", "hours", "command", "config", "origin", "notes")
 
-# What `data.random_rain` draws, in words.
-RAIN = (
-    "rendered on crops turned by 0, 90, 180 or 270 degrees: direction normal, 14 "
-    "degrees, at most 50; length 8 to 140 px, width 0.8 to 5 px and density 4 to 160 "
-    "per 10,000 px, log-uniform; 1 to 4 layers; brightness 0.25 to 0.9; veil 0 or up "
-    "to 0.12"
-)
-
-
-def measure(
-    network: nn.Module,
-    facts: NetworkFacts,
-    test: Path,
-    video: Path,
-    every: int = 1,
-    *,
-    with_dry: bool = True,
-) -> dict[str, Any]:
-    """The figures of a record, over every so many of the pictures, as their names say.
-
-    Without those of dry pictures if not `with_dry`.
-    """
-    derain = in_strips(derain_with(network, facts))
-
-    def some(folder: Path, step: int = 1) -> Iterator[Pair]:
-        return islice(open_pairs(folder), 0, None, every * step)
-
-    pairs = {
-        "pairs/test" + (f", every {every}th picture" if every > 1 else ""): summary(
-            score_pairs(derain, some(test))
-        ),
-        f"video/a1, every {VIDEO_EVERY * every}th frame": summary(
-            score_pairs(derain, some(video, VIDEO_EVERY))
-        ),
-    }
-    if not with_dry:
-        return pairs
-    return pairs | {
-        "metric": "PSNR and SSIM on Y, as derain.core.metrics says",
-        f"dry pairs/test, every {DRY_EVERY * every}th picture": dry_summary(
-            score_pairs(derain, dry(some(test, DRY_EVERY)))
-        ),
-    }
+RAIN = "drawn from the mixture in config; derain-train rain prints it as a file"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from derain.core.errors import ConfigError, UnknownNameError
+from derain.core.synthetic.mixture import DEFAULT, read_mixture
 from derain.training.config import Mixture, TrainingConfig
 from derain.training.options import NAMES, TrainingOptions
 
@@ -49,6 +50,8 @@ class Recipe:
     paper: Paper | None = None
     ours: Mapping[str, Any] = field(default_factory=dict)
 
+
+FRAMES = 3  # of a sample, for a network with a memory that has no row
 
 RECIPES = {
     "qsnet": Recipe(
@@ -91,6 +94,19 @@ RECIPES = {
         # first.
         ours={"learning_rate": 5e-4, "channels_last": True},
     ),
+    # No paper; the loss of clips is the warm-up's.
+    **{
+        name: Recipe(
+            ours={
+                "crop": 96,
+                "frames": FRAMES,
+                "warm_up_loss_steps": 0,
+                "vertical_flips": False,
+                "mixture": Mixture(rendered=0.9, dry=0.1),
+            }
+        )
+        for name in ("rivulet", "rivulet-s")
+    },
 }
 # Of new runs, unless the command says otherwise.
 HOURS = 1.0
@@ -140,7 +156,7 @@ def configured(options: TrainingOptions, first_weights: str = "") -> TrainingCon
         for name in (
             *("hours", "steps", "batch", "crop", "learning_rate"),
             *("warm_up_loss_steps", "bf16", "channels_last", "compile", "threads"),
-            "seed",
+            *("seed", "frames"),
         )
     }
     return with_changes(
@@ -149,6 +165,9 @@ def configured(options: TrainingOptions, first_weights: str = "") -> TrainingCon
         first_weights=first_weights,
         pair_sets=len(options.pairs),
         photographs=options.clean is not None,
+        clip_sets=len(options.clips),
+        validation_clips=options.validation_clips,
+        rain=read_mixture(options.rain or DEFAULT),
         # Not whole: a record must not hold the paths of the machine it was made on.
         not_in=tuple(
             "/".join(place.resolve().parts[1:][-2:]) for place in options.not_in
@@ -196,8 +215,11 @@ def departures(config: TrainingConfig) -> list[str]:
     if config.pair_sets > 1:
         found.append(f"{config.pair_sets} sets of pairs give as many crops each")
     mixture = config.mixture.out_of(
-        pairs=config.pair_sets > 0, photographs=config.photographs
+        pairs=config.pair_sets > 0,
+        photographs=config.photographs or config.clip_sets > 0,
     )
+    if config.frames > 1:
+        found.append(f"clips of {config.frames} frames")
     if mixture.rendered:
         found.append(f"{mixture.rendered:.0%} of the crops in rendered rain")
     if mixture.dry:

@@ -21,6 +21,8 @@ from torch import nn
 
 from derain.core.atomic_files import remove_leftovers, write_bytes
 from derain.core.errors import CheckpointError, MediaError
+from derain.core.reading import read_bytes, read_json
+from derain.models.archive_limits import MOST_BYTES, archive_flaw
 from derain.models.loading import open_network
 from derain.models.registry import MODELS, NetworkFacts, create_model
 from derain.training.config import TrainingConfig
@@ -119,7 +121,7 @@ def read_config(folder: Path) -> TrainingConfig:
     """
     path = folder / CONFIG
     try:
-        return TrainingConfig.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return TrainingConfig.from_json(read_json(path))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{folder} holds no training run: {error}") from error
 
@@ -132,7 +134,12 @@ def read_state(folder: Path) -> dict[str, Any]:
     """
     path = folder / STATE
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_bytes(path, MOST_BYTES)
+        if flaw := archive_flaw(content):
+            raise CheckpointError(f"{path} {flaw}")
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location="cpu", weights_only=True
+        )
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{path} cannot be read: it is missing or no checkpoint of a run"

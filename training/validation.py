@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
@@ -21,6 +21,17 @@ OVERLAP = 64  # rows that a strip sees of its neighbours
 
 # Takes a rainy picture, `(H, W, 3)` uint8 BGR, and returns it without the rain.
 DerainPicture = Callable[[Picture], Picture]
+
+
+class Measured(NamedTuple):
+    """A validation: `figures` for the log, ``psnr_db`` and ``ssim`` among them."""
+
+    figures: dict[str, float]
+    sample: Picture
+
+
+# Measures a network, in evaluation mode, on what it was not trained on.
+Validation = Callable[[nn.Module, NetworkFacts], Measured]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,21 @@ def score_pairs(
             )
         )
     return results
+
+
+class PairValidation:
+    """Measures on pairs, one by one."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        """Note the pairs, of which the first four are drawn."""
+        self._pairs = pairs
+
+    def __call__(self, network: nn.Module, facts: NetworkFacts) -> Measured:
+        """Mean PSNR and SSIM over the pairs."""
+        results = score_pairs(derain_with(network, facts), self._pairs, keep=4)
+        mean = mean_score([result.score for result in results])
+        figures = {"psnr_db": mean.psnr_db, "ssim": mean.ssim}
+        return Measured(figures, sample_sheet(self._pairs, results))
 
 
 def sample_sheet(pairs: Sequence[Pair], results: Sequence[Result]) -> Picture:

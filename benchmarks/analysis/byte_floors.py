@@ -69,6 +69,8 @@ class BundleBytes:
         target: What the graph was written for.
         engine: The compiled engine's kernels.
         macs: Multiply-accumulates of a frame; None where a shape is not known.
+        state_bytes: Of them what is remembered: read once and written once; 0 without
+            a memory.
         floors: For each module and each of `SIZES`, by the number of pixels.
     """
 
@@ -78,6 +80,7 @@ class BundleBytes:
     target: Target
     engine: EngineBytes
     macs: int | None
+    state_bytes: int
     floors: tuple[ByteFloor, ...]
 
     def text(self, *, kernels: bool = False) -> str:
@@ -88,6 +91,7 @@ class BundleBytes:
             f"{self.bundle}: {self.model}, {self.precision}, target {self.target}",
             f"{len(engine.kernels)} kernels of {engine.backend} {engine.version}, "
             f"{engine.size}: {engine.moved_bytes / 1e6:.0f} MB{flop} a frame",
+            *self._states(),
             "",
             f"{'floor in ms (computed)':<22}" + "".join(f"{s!s:>26}" for s in SIZES),
         ]
@@ -107,6 +111,15 @@ class BundleBytes:
                 for k in most[:_SHOWN_KERNELS]
             ]
         return "\n".join(lines)
+
+    def _states(self) -> list[str]:
+        if not self.state_bytes:
+            return []
+        whole = self.engine.moved_bytes
+        return [
+            f"states, read and written once: {self.state_bytes / 1e6:.1f} MB of it"
+            + (f", {self.state_bytes / whole:.0%}" if whole else "")
+        ]
 
 
 def measure_bytes(folder: Path, size: Size | None = None) -> BundleBytes:
@@ -140,6 +153,7 @@ def measure_bytes(folder: Path, size: Size | None = None) -> BundleBytes:
         target=manifest.target,
         engine=engine,
         macs=macs,
+        state_bytes=2 * manifest.state_bytes(size),
         floors=tuple(
             floor_of(jetson, engine, macs, manifest.precision, shown)
             for shown in SIZES

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, inliner, shape_inference
+from onnxscript import optimizer
 
 from derain.core.errors import BenchmarkError
 
@@ -58,7 +59,8 @@ class GraphCounts:
         parameters: Numbers in constant floating-point tensors, the constants of the
             frame's conversion included; BatchNorm may have been folded.
         nodes: What each costs, functions inlined.
-        least_bytes: Frame in, frame out and parameters, once: nothing can move less.
+        least_bytes: Frame in, frame out, what is remembered in and out, and parameters,
+            once: nothing can move less.
     """
 
     pixels: int
@@ -88,11 +90,20 @@ def count_graph(path: Path) -> GraphCounts:
             range of sizes.
     """
     model = inliner.inline_local_functions(onnx.load(path))
+    try:
+        return _count(model)
+    except BenchmarkError:
+        # Sizes that are worked out in the graph, as PyTorch writes a pixel unshuffle.
+        return _count(optimizer.optimize(model, onnx_shape_inference=True))
+
+
+def _count(model: onnx.ModelProto) -> GraphCounts:
     model = shape_inference.infer_shapes(model, data_prop=True)
     tensors = _Tensors(model.graph)
     nodes = tuple(_cost(node, tensors) for node in model.graph.node)
     frame = tensors.shape(model.graph.input[0].name)
-    ends = [model.graph.input[0].name, model.graph.output[0].name]
+    given = [value.name for value in (*model.graph.input, *model.graph.output)]
+    ends = [name for name in given if name not in tensors.constants]
     weights = [t for t in model.graph.initializer if t.data_type in _FLOATS]
     weight_bytes = sum(tensors.bytes(t.name) for t in weights)
     return GraphCounts(

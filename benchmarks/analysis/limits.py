@@ -70,7 +70,7 @@ class GraphCost:
         kmac_per_px: Thousand multiply-accumulates per pixel.
         parameters: Numbers in constant tensors; BatchNorm may have been folded.
         moved_bytes: Bytes moved layer by layer, element-wise operators fused.
-        least_bytes: Frame in, frame out and parameters, once.
+        least_bytes: Frame in, frame out, states in and out, and parameters, once.
         flop_per_byte: Arithmetic intensity, layer by layer.
     """
 

@@ -7,7 +7,6 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
@@ -48,6 +47,7 @@ from derain.benchmarks.latency.options import (
     options_of,
 )
 from derain.benchmarks.latency.plan import (
+    SEVERAL,
     PlannedCase,
     Target,
     candidate_specs,
@@ -65,6 +65,7 @@ from derain.benchmarks.quality.truth import read_pairs
 from derain.benchmarks.report.record import SCHEMA, Case, Record
 from derain.core.bundle import Bundle
 from derain.core.errors import BenchmarkError, CandidateError, ConfigError
+from derain.core.scratch import ScratchFolder
 from derain.export.frames import verification_frames
 from derain.runtime.backends import BACKENDS
 from derain.runtime.cuda.probe import has_cuda_device
@@ -132,7 +133,7 @@ def measure(
     with ExitStack() as stack:
         work = options.work
         if work is None:
-            folder = tempfile.TemporaryDirectory(prefix="derain-bench-")
+            folder = ScratchFolder(prefix="derain-bench-")
             work = Path(stack.enter_context(folder))
         work.mkdir(parents=True, exist_ok=True)
         return _measure(plan_cases(models, bundles, options), options, work, command)
@@ -226,7 +227,9 @@ def _measure_case(
     reference = measure_candidates(measurements, frames, tools)
 
     def conclude(peaks: Sequence[RooflinePeak]) -> Case:
-        limits = _limits(prepared, measurements, peaks)
+        limits = None
+        if network.model != SEVERAL:
+            limits = _limits(prepared, measurements, peaks)
         return Case(
             model=network.model,
             size=str(network.size),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from derain.benchmarks.latency.candidate import Frame
+from derain.benchmarks.latency.candidate import Frame, FrameMemory
 from derain.benchmarks.latency.candidates import CandidateSpec
 from derain.core.bundle import Bundle
 from derain.core.errors import BundleError
@@ -20,14 +20,18 @@ def open_bundle(spec: CandidateSpec) -> BundleCandidate:
         raise BundleError(
             f"{spec.file} takes {bundle.manifest.sizes}, the frames are {spec.size}"
         )
-    return BundleCandidate(Derainer(bundle, spec.backend, spec.threads))
+    memory = FrameMemory(
+        bundle.manifest.state_bytes(spec.size), bundle.manifest.look_ahead
+    )
+    return BundleCandidate(Derainer(bundle, spec.backend, spec.threads), memory)
 
 
 class BundleCandidate:
     """A bundle with the runtime's own checks around it."""
 
-    def __init__(self, derainer: Derainer) -> None:
+    def __init__(self, derainer: Derainer, memory: FrameMemory) -> None:
         self._derainer = derainer
+        self.memory = memory
         self.description = derainer.description
         self._last_ms = 0.0
 
@@ -36,12 +40,16 @@ class BundleCandidate:
         """See `Candidate.split_ms`: pixels are converted inside the graph."""
         return {"compute": self._last_ms}
 
-    def infer(self, frame: Frame) -> Frame:
+    def infer(self, frame: Frame) -> Frame | None:
         """See `Candidate.infer`."""
         started = time.perf_counter()
-        derained = self._derainer.derain(frame)
+        derained: Frame | None = self._derainer.derain(frame)
         self._last_ms = (time.perf_counter() - started) * 1000
         return derained
+
+    def reset(self) -> None:
+        """See `Candidate.reset`."""
+        self._derainer.reset()
 
     def device_bytes(self) -> int | None:
         """See `Candidate.device_bytes`."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from derain.benchmarks.own_network import OwnNetwork
 from derain.core.lazy import load
 from derain.core.sizes import Size
 from derain.runtime.backends import BACKENDS
@@ -202,6 +203,7 @@ class CandidateSpec:
         random_weights: Untrained weights.
         file: The exported graph or the bundle; None for PyTorch.
         backend: What runs the bundle; empty where the row says it.
+        own: How to feed a network of the user's own.
     """
 
     key: str
@@ -214,6 +216,7 @@ class CandidateSpec:
     random_weights: bool = False
     file: Path | None = None
     backend: str = ""
+    own: OwnNetwork = field(default_factory=OwnNetwork)
 
     @property
     def entry(self) -> CandidateEntry:

@@ -6,13 +6,13 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from derain.benchmarks.analysis.limits import NetworkLimits
-from derain.benchmarks.latency.candidate import Frame
+from derain.benchmarks.latency.candidate import Frame, FrameMemory
 from derain.benchmarks.latency.candidates import (
     REFERENCE,
     CandidateSpec,
@@ -50,7 +50,8 @@ class Measurement:
     runner: Runner | None = None
     description: str = ""
     start_up: StartUp | None = None
-    first: Frame | None = None
+    remembers: FrameMemory = field(default_factory=FrameMemory)
+    first: Frame | None = None  # with a memory the last one of a first clip
     warm: WarmUp | None = None
     typical_ms: float = 0.0
     outcome: Outcome | None = None
@@ -147,6 +148,9 @@ def _open(measurement: Measurement, frames: Sequence[Frame], tools: Tools) -> No
     measurement.description = measurement.runner.description
     (measurement.first,) = measurement.runner.derain(frames[:1])
     now = time.perf_counter()
+    measurement.remembers = measurement.runner.remembers
+    if measurement.remembers.state_bytes:
+        measurement.first = measurement.runner.derain(frames)[-1]
     if tools.own_process:
         measurement.start_up = StartUp(
             open_s=opened - started,
@@ -161,7 +165,7 @@ def _open(measurement: Measurement, frames: Sequence[Frame], tools: Tools) -> No
 
 
 def _measure_quality(measurements: Sequence[Measurement]) -> str | None:
-    """Compare first frames with the reference row's, or golden frames with theirs."""
+    """Compare first frames with the reference row's, or golden clips with theirs."""
     for measurement in measurements:
         if measurement.spec.candidate == REFERENCE and measurement.first is not None:
             for other in measurements:
@@ -173,11 +177,11 @@ def _measure_quality(measurements: Sequence[Measurement]) -> str | None:
         file = measurement.spec.file
         runner = measurement.runner
         if runner is not None and file is not None and file.is_dir():
-            rainy, expected = Bundle.open(file).golden_frames()
+            rainy, expected = Bundle.open(file).golden_clip()
             shape = (measurement.spec.size.height, measurement.spec.size.width, 3)
-            if rainy.shape == shape:
-                (derained,) = runner.derain([rainy])
-                measurement.quality = compare(derained, expected)
+            if rainy[0].shape == shape:
+                derained = runner.derain(rainy)
+                measurement.quality = compare(derained[-1], expected[-1])
                 reference = "golden frame"
     return reference
 
@@ -278,6 +282,8 @@ def _row(
         truth=measurement.truth,
         joules_per_frame=sum(joules) / len(frames) if joules and frames else None,
         roofline_share=roofline / latency.median_ms if roofline and latency else None,
+        state_bytes=measurement.remembers.state_bytes,
+        look_ahead=measurement.remembers.look_ahead,
     )
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import click
 
 from derain.benchmarks.latency.candidates import CANDIDATES, GIVEN
-from derain.core.commands import SIZE
-from derain.core.options import option
+from derain.core.commands import COUNT, SECONDS, SIZE, THREADS
+from derain.core.options import option, same_option
 from derain.core.sizes import Size, SizeLike
+from derain.export.options import ExportOptions
+from derain.models.forward_inputs import Feed
 from derain.runtime.backends import BACKENDS
 
 DEFAULT_SIZE = Size(1280, 720)
@@ -32,6 +34,13 @@ class BenchmarkOptions:
         calibrate_on: Frames to calibrate INT8 rows on; or
         calibration: the file of ``derain-calibrate`` for them. Without both there are
             no INT8 rows.
+        bgr: The network works on BGR.
+        rain: The network returns the rain layer.
+        output_index: Which of several outputs is meant, from 0.
+        multiple_of: Height and width are padded to a multiple of this, in pixels.
+        minimum: Smallest height and width that the network takes, in pixels.
+        window: Frames that the network sees at once.
+        look_ahead: How many frames after the one that it derains it has seen.
         pairs: Folder of rainy and clean pictures.
         most_pairs: Take no more of them.
         duration: Seconds of measured rounds for each table.
@@ -39,6 +48,7 @@ class BenchmarkOptions:
         warm_up: Most seconds until a row has settled.
         one_process: All rows in this process.
         work: Folder to export into; none: a temporary one.
+        together: Bundles of one size take turns in one table.
         quick: A first answer: `QUICK` where nothing else was asked for.
     """
 
@@ -60,13 +70,13 @@ class BenchmarkOptions:
         (),
         "What runs bundles; repeat for more.  [default: all that are there]",
         names=("--backend",),
-        kind=click.Choice(list(BACKENDS)),
+        kind=click.Choice([name for name, row in BACKENDS.items() if not row.address]),
         multiple=True,
     )
     threads: int = option(
         0,
         "Processor threads of every row; 0 takes one per core.",
-        kind=click.IntRange(min=0),
+        kind=THREADS,
         show_default=True,
     )
     weights: Path | None = option(
@@ -87,6 +97,16 @@ class BenchmarkOptions:
         kind=click.Path(path_type=Path),
         metavar="FILE",
     )
+    bgr: bool = same_option(ExportOptions, "bgr")
+    rain: bool = same_option(ExportOptions, "rain")
+    args: tuple[tuple[str, Any], ...] = same_option(ExportOptions, "args")
+    inputs: tuple[tuple[str, Feed], ...] = same_option(ExportOptions, "inputs")
+    value_range: tuple[float, float] | None = same_option(ExportOptions, "value_range")
+    output_index: int | None = same_option(ExportOptions, "output_index")
+    multiple_of: int | None = same_option(ExportOptions, "multiple_of")
+    minimum: int | None = same_option(ExportOptions, "minimum")
+    window: int | None = same_option(ExportOptions, "window")
+    look_ahead: int | None = same_option(ExportOptions, "look_ahead")
     pairs: Path | None = option(
         None,
         "Measure PSNR and SSIM, too, on files with a clean left and a rainy right "
@@ -96,25 +116,25 @@ class BenchmarkOptions:
     most_pairs: int = option(
         20,
         "Take no more pairs than this.",
-        kind=click.IntRange(min=1),
+        kind=COUNT,
         show_default=True,
     )
     duration: float = option(
         20.0,
         "Seconds of measured rounds for each table.",
-        kind=click.FloatRange(min=0),
+        kind=SECONDS,
         show_default=True,
     )
     min_rounds: int = option(
         5,
         "At least so many rounds, however long they take.",
-        kind=click.IntRange(min=1),
+        kind=COUNT,
         show_default=True,
     )
     warm_up: float = option(
         10.0,
         "A row that has not settled after so many seconds is measured as it is.",
-        kind=click.FloatRange(min=0),
+        kind=SECONDS,
         show_default=True,
     )
     one_process: bool = option(
@@ -127,6 +147,10 @@ class BenchmarkOptions:
         "Folder to export into; what is there is used again.  [default: a temporary "
         "one]",
         kind=click.Path(path_type=Path),
+    )
+    together: bool = option(
+        False,
+        "Bundles of one size take turns in one table, whatever their networks.",
     )
     quick: bool = option(
         False,
@@ -188,6 +212,13 @@ class BenchmarkKeywords(TypedDict, total=False):
     random_weights: bool
     calibrate_on: str
     calibration: str | Path | None
+    bgr: bool
+    rain: bool
+    output_index: int | None
+    multiple_of: int | None
+    minimum: int | None
+    window: int | None
+    look_ahead: int | None
     pairs: str | Path | None
     most_pairs: int
     duration: float
@@ -195,6 +226,7 @@ class BenchmarkKeywords(TypedDict, total=False):
     warm_up: float
     one_process: bool
     work: str | Path | None
+    together: bool
     quick: bool
 
 

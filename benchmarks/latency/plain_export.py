@@ -13,13 +13,16 @@ from pathlib import Path
 
 import click
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from derain.benchmarks.latency.torch_candidates import parameters
+from derain.benchmarks.own_network import OwnNetwork
 from derain.core.atomic_files import write_bytes
-from derain.core.commands import SIZE, Command
+from derain.core.commands import Command
 from derain.core.errors import ExportError
+from derain.core.options import options_from
 from derain.core.sizes import Size
+from derain.export.options import ExportOptions
 from derain.models.loading import LoadedNetwork, open_network
 from derain.models.torch_reference import PictureNetwork
 
@@ -34,12 +37,16 @@ def export_plain(loaded: LoadedNetwork, size: Size, path: Path) -> None:
         ExportError: PyTorch cannot export it.
     """
     full = loaded.facts.padded(size)
-    network = PictureNetwork(loaded.network, loaded.facts).eval()
-    example = torch.rand(1, 3, full.height, full.width)
+    network: nn.Module = PictureNetwork(loaded.network, loaded.facts)
+    shapes: list[tuple[int, ...]] = [(1, 3, full.height, full.width)]
+    if loaded.video is not None:
+        network = loaded.video
+        shapes = shapes * loaded.video.window + loaded.video.shapes(full)
+    example = tuple(map(torch.rand, shapes))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            program = torch.export.export(network, (example,))
+            program = torch.export.export(network.eval(), example)
             names = {str(node.target) for node in program.graph.nodes}
             if any(name.startswith("derain.") for name in names):
                 program = program.run_decompositions(
@@ -82,16 +89,19 @@ def _unpool(x: Tensor, indices: Tensor, height: int, width: int) -> Tensor:
 
 @click.command(cls=Command)
 @click.option("--model", required=True)
-@click.option("--size", type=SIZE, required=True)
-@click.option("--weights", type=click.Path(path_type=Path))
-@click.option("--random-weights", is_flag=True)
-@click.option("--output", type=click.Path(path_type=Path), required=True)
-def main(
-    model: str, size: Size, weights: Path | None, random_weights: bool, output: Path
-) -> None:
+@options_from(ExportOptions)
+def main(model: str, options: ExportOptions) -> None:
     """Export MODEL with plain torch.onnx.export."""
-    loaded = open_network(model, weights=weights, random_weights=random_weights)
-    export_plain(loaded, size, output)
+    is_own = ":" in model
+    own = OwnNetwork.of(options, own=is_own)
+    loaded = open_network(
+        model,
+        weights=options.weights,
+        random_weights=options.random_weights,
+        facts=own.facts if is_own else None,
+        **own.keywords(),
+    )
+    export_plain(loaded, options.sizes.optimum, options.folder(model))
     click.echo(json.dumps({"parameters": parameters(loaded)}))
 
 

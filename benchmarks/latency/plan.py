@@ -17,6 +17,7 @@ from derain.benchmarks.latency.candidates import (
 )
 from derain.benchmarks.latency.options import BenchmarkOptions
 from derain.benchmarks.latency.prepare import NetworkSpec, Prepared
+from derain.benchmarks.own_network import OwnNetwork
 from derain.core.bundle import Bundle
 from derain.core.errors import (
     BenchmarkError,
@@ -29,6 +30,7 @@ from derain.runtime.backends import BACKENDS, check_backend
 from derain.runtime.cuda.probe import has_cuda_device
 
 _ALL = "all"
+SEVERAL = "several networks"  # what a case of bundles that belong together is called
 
 # A network's name or ``package.module:Class``, a bundle or its folder, or ``all``.
 Target: TypeAlias = str | Path | Bundle
@@ -88,7 +90,11 @@ def plan_cases(
         models: Names in the registry, or ``package.module:Class``.
         bundles: Bundles made elsewhere.
         options: How to measure.
+
+    Raises:
+        ConfigError: Options are for a network of the user's own, and there is none.
     """
+    own = OwnNetwork.of(options, own=any(":" in model for model in models))
     cases = [
         PlannedCase(
             NetworkSpec(
@@ -99,11 +105,13 @@ def plan_cases(
                 or not _has_weights(model, options),
                 calibration=options.calibration,
                 calibrate_on=options.calibrate_on,
+                own=own if ":" in model else OwnNetwork(),
             )
         )
         for model in models
         for size in options.size
     ]
+    joint: list[PlannedCase] = []  # those of several networks
     for bundle in bundles:
         manifest = bundle.manifest
         at_home = [
@@ -113,9 +121,13 @@ def plan_cases(
             and case.network.size in manifest.sizes
         ]
         if not at_home:
-            network = NetworkSpec(model=manifest.model, size=manifest.sizes.optimum)
-            at_home = [PlannedCase(network, exports=False)]
+            size = manifest.sizes.optimum
+            at_home = [each for each in joint if each.network.size == size]
+        if not at_home:
+            model = SEVERAL if options.together else manifest.model
+            at_home = [PlannedCase(NetworkSpec(model=model, size=size), exports=False)]
             cases += at_home
+            joint += at_home if options.together else []
         for case in at_home:
             case.bundles.append(bundle)
     return cases
@@ -134,13 +146,14 @@ def usable_backends(options: BenchmarkOptions) -> tuple[list[str], dict[str, str
     """The backends to measure, and why others are not."""
     if options.backends:
         return list(options.backends), {}
+    here = [name for name, entry in BACKENDS.items() if not entry.address]
     others = {}
-    for name in BACKENDS:
+    for name in here:
         try:
             check_backend(name)
         except (EngineError, MissingDependencyError) as error:
             others[name] = str(error)
-    return [name for name in BACKENDS if name not in others], others
+    return [name for name in here if name not in others], others
 
 
 def usable_candidates(
@@ -232,4 +245,5 @@ def _spec(
         random_weights=case.network.random_weights,
         file=file,
         backend=backend,
+        own=case.network.own,
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from derain.benchmarks.latency.candidates import Artefact
+from derain.benchmarks.own_network import OwnNetwork
 from derain.core.atomic_files import write_text
 from derain.core.sizes import Size
 
@@ -27,6 +28,7 @@ class NetworkSpec:
         random_weights: Untrained weights.
         calibration: File of ``derain-calibrate``, for INT8; or
         calibrate_on: frames to calibrate on. Without both there is no INT8.
+        own: How to feed a network of the user's own.
     """
 
     model: str
@@ -35,6 +37,7 @@ class NetworkSpec:
     random_weights: bool = False
     calibration: Path | None = None
     calibrate_on: str = ""
+    own: OwnNetwork = field(default_factory=OwnNetwork)
 
     @property
     def name(self) -> str:
@@ -112,7 +115,7 @@ def _command(network: NetworkSpec, artefact: Artefact, path: Path) -> list[str]:
         command += ["--weights", str(network.weights)]
     if network.random_weights:
         command += ["--random-weights"]
-    return [*command, "--output", str(path)]
+    return [*command, *network.own.arguments(), "--output", str(path)]
 
 
 def _request(network: NetworkSpec, artefact: Artefact) -> dict[str, Any]:
@@ -129,6 +132,7 @@ def _request(network: NetworkSpec, artefact: Artefact) -> dict[str, Any]:
         "random_weights": network.random_weights,
         "weights": "" if weights is None else _digest(weights),
         "calibration": calibration,
+        "own": network.own.arguments(),
     }
 
 

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from derain.benchmarks.latency.candidate import Candidate, Frame
+from derain.benchmarks.latency.candidate import Candidate, Frame, FrameMemory
 from derain.benchmarks.latency.candidates import CandidateSpec, open_candidate
 from derain.core.errors import CandidateError, DerainError
 
@@ -53,9 +53,15 @@ class PeakMemory:
 
 
 class Runner(Protocol):
-    """A row that has been opened."""
+    """A row that has been opened.
+
+    Attributes:
+        description: What really runs.
+        remembers: What it keeps between frames.
+    """
 
     description: str
+    remembers: FrameMemory
 
     def sample(self, count: int) -> Sample:
         """Derain `count` frames, each timed by itself."""
@@ -66,7 +72,7 @@ class Runner(Protocol):
         ...
 
     def derain(self, frames: Sequence[Frame]) -> list[Frame]:
-        """The derained `frames`, untimed."""
+        """The derained `frames`, untimed: a clip by itself, which leaves no memory."""
         ...
 
     def memory(self) -> PeakMemory:
@@ -91,6 +97,7 @@ class LocalRunner:
         self._frames = frames
         self._next = 0
         self.description = candidate.description
+        self.remembers = candidate.memory
 
     def sample(self, count: int) -> Sample:
         """See `Runner.sample`."""
@@ -101,7 +108,8 @@ class LocalRunner:
             derained = self._candidate.infer(frame)
             latencies.append((time.perf_counter() - started) * 1000)
             splits.append(dict(self._candidate.split_ms))
-            _check(derained, frame)
+            if derained is not None:  # the first ones, with look-ahead
+                _check(derained, frame)
         return Sample(latencies, splits)
 
     def stream_seconds(self, count: int) -> float:
@@ -113,11 +121,16 @@ class LocalRunner:
 
     def derain(self, frames: Sequence[Frame]) -> list[Frame]:
         """See `Runner.derain`."""
-        derained = []
-        for frame in frames:
+        late = self.remembers.look_ahead
+        derained: list[Frame] = []
+        self._candidate.reset()
+        for index, frame in enumerate([*frames, *[frames[-1]] * late]):
             result = self._candidate.infer(frame)
-            _check(result, frame)
-            derained.append(result.copy())
+            if index >= late:
+                _check(result, frame)
+                assert result is not None  # `_check` says so
+                derained.append(result.copy())
+        self._candidate.reset()
         return derained
 
     def memory(self) -> PeakMemory:
@@ -134,7 +147,9 @@ class LocalRunner:
         return frame
 
 
-def _check(derained: Frame, frame: Frame) -> None:
+def _check(derained: Frame | None, frame: Frame) -> None:
+    if derained is None:
+        raise CandidateError("it made no picture of a frame")
     if derained.shape != frame.shape or derained.dtype != np.uint8:
         raise CandidateError(
             f"it made {derained.shape} {derained.dtype} of {frame.shape} uint8"
@@ -166,7 +181,8 @@ class RemoteRunner:
             self._process.start()
         other.close()
         try:
-            self.description: str = self._answer()
+            self.description: str
+            self.description, self.remembers = self._answer()
         except BaseException:
             self.close()
             raise
@@ -238,7 +254,7 @@ def _serve(
     try:
         with contextlib.closing(open_candidate(spec)) as candidate:
             runner = LocalRunner(candidate, frames)
-            connection.send(("done", runner.description))
+            connection.send(("done", (runner.description, runner.remembers)))
             while True:
                 method, arguments = connection.recv()
                 connection.send(("done", getattr(runner, method)(*arguments)))

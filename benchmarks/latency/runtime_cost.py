@@ -10,7 +10,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from derain.benchmarks.latency.prepare import NetworkSpec, Prepared, prepare
 from derain.core.bundle import Bundle
 from derain.core.errors import BenchmarkError
 from derain.core.pictures import write_picture
+from derain.core.scratch import ScratchFolder
 from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
 from derain.runtime.pipeline.camera_stream import LoopOptions
@@ -113,7 +113,7 @@ def measure_runtime(folder: Path | None, frames: int, threads: int) -> RuntimeCo
         DerainError: There is no bundle, or it does not run.
     """
     with ExitStack() as stack:
-        temporary = stack.enter_context(tempfile.TemporaryDirectory())
+        temporary = stack.enter_context(ScratchFolder())
         if folder is None:
             _log.info("exporting %s", _DEFAULT.name)
             folder = _export(Path(temporary))
@@ -128,8 +128,8 @@ def measure_runtime(folder: Path | None, frames: int, threads: int) -> RuntimeCo
         overheads = np.subtract(loops, sessions)
         low, high = np.percentile(overheads, (2.5, 97.5))
         _log.info("memory")
-        kept, peak = _memory(_stream(derainer, image))
-        _, bare_peak = _memory(_bare_session(bundle, threads, image))
+        kept, peak = traced_memory(_stream(derainer, image))
+        _, bare_peak = traced_memory(_bare_session(bundle, threads, image))
         _log.info("starting derain-run")
         picture = Path(temporary) / "frame.png"
         write_picture(picture, image)
@@ -229,13 +229,19 @@ def _bare_session(bundle: Bundle, threads: int, image: Frame) -> Iterator[object
     session = ort.InferenceSession(
         bundle.model_path, options, providers=["CPUExecutionProvider"]
     )
-    feeds = {session.get_inputs()[0].name: image[np.newaxis]}
+    size = Size(image.shape[1], image.shape[0])
+    shapes = bundle.manifest.state_shapes(size)
+    feeds = {session.get_inputs()[0].name: image[np.newaxis]} | {
+        state.input: np.zeros(shape, state.dtype)
+        for state, shape in zip(bundle.manifest.states, shapes, strict=True)
+    }
     outputs = [session.get_outputs()[0].name]
+    outputs += [state.output for state in bundle.manifest.states]
     while True:
         yield session.run(outputs, feeds)
 
 
-def _memory(frames: Iterator[object]) -> tuple[float, int]:
+def traced_memory(frames: Iterator[object]) -> tuple[float, int]:
     """Bytes that a frame leaves behind, and the most that are taken during frames."""
     next(frames)
     tracemalloc.start()

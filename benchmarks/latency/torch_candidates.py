@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from derain.benchmarks.latency.candidate import Frame
+from derain.benchmarks.latency.candidate import Frame, FrameMemory
 from derain.benchmarks.latency.candidates import CandidateSpec
+from derain.benchmarks.latency.fed_back import FedBack
 from derain.core.errors import EngineError
 from derain.core.sizes import Size
 from derain.models.allocator import keep_memory
@@ -69,11 +71,17 @@ def _open(
     dtype: torch.dtype = torch.float32,
 ) -> TorchCandidate:
     torch.set_num_threads(spec.threads)
+    own = spec.own
     loaded = open_network(
-        spec.model, weights=spec.weights, random_weights=spec.random_weights
+        spec.model,
+        weights=spec.weights,
+        random_weights=spec.random_weights,
+        facts=own.facts if ":" in spec.model else None,
+        **own.keywords(),
     )
     return TorchCandidate(
         loaded,
+        size=spec.size,
         threads=spec.threads,
         channels_last=channels_last,
         autocast=autocast,
@@ -83,12 +91,16 @@ def _open(
 
 
 class TorchCandidate:
-    """A network under PyTorch, on the GPU where PyTorch finds one."""
+    """A network under PyTorch, on the GPU where PyTorch finds one.
+
+    States stay on its device, as they come out of the network.
+    """
 
     def __init__(
         self,
         loaded: LoadedNetwork,
         *,
+        size: Size,
         threads: int,
         channels_last: bool,
         autocast: bool,
@@ -99,13 +111,27 @@ class TorchCandidate:
         self._dtype = dtype
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        network: nn.Module = loaded.network.to(self._device, dtype)
-        # Its overload is not in the type stubs.
-        network = cast(Any, network).to(memory_format=self._layout)
+        network = loaded.video or loaded.network
+        network.to(self._device, dtype)
+        self._shapes: list[tuple[int, ...]] = []
+        window = 1
+        self.memory = FrameMemory()
+        if loaded.video is not None:
+            video, padded = loaded.video, loaded.facts.padded(size)
+            self._shapes, window = video.shapes(padded), video.window
+            numbers = sum(map(math.prod, self._shapes))
+            numbers += (window - 1) * 3 * padded.pixels
+            self.memory = FrameMemory(numbers * dtype.itemsize, video.look_ahead)
+        self._fed_back = FedBack(window, self._start)
+        for tensor in network.parameters():
+            if tensor.ndim == 4:  # those of 3-D convolutions have another layout
+                tensor.data = tensor.data.contiguous(memory_format=self._layout)
         if compiled:
             # Overloaded with a decorator's form, whose type mypy would pick.
             network = cast(nn.Module, torch.compile(network))
-        self._forward = PictureNetwork(network, loaded.facts)
+        if loaded.video is None:
+            network = PictureNetwork(network, loaded.facts)
+        self._forward = network
         self._autocast = autocast
         self.split_ms: dict[str, float] = {}
         self.description = f"torch {torch.__version__}, " + (
@@ -131,13 +157,26 @@ class TorchCandidate:
                 x = to_picture(x, self._facts, dtype=self._dtype)
                 x = x.contiguous(memory_format=self._layout)
             with self._stage("compute"):
-                y = self._forward(x)
+                y = self._forward(*self._fed_back.inputs(x))
+                if not isinstance(y, torch.Tensor):
+                    y, *states = y
+                    self._fed_back.keep(states)
             with self._stage("post"):
                 y = to_frame(y, Size(width, height), self._facts)
             if self._on_gpu:
                 with self._stage("d2h"):
                     y = y.cpu()
         return cast(Frame, y.numpy())
+
+    def reset(self) -> None:
+        """See `Candidate.reset`."""
+        self._fed_back.reset()
+
+    def _start(self) -> list[torch.Tensor]:
+        return [
+            torch.zeros(shape, dtype=self._dtype, device=self._device)
+            for shape in self._shapes
+        ]
 
     def device_bytes(self) -> int | None:
         """See `Candidate.device_bytes`: what PyTorch's allocator held."""
@@ -146,6 +185,7 @@ class TorchCandidate:
     def close(self) -> None:
         """See `Candidate.close`."""
         self.__dict__.pop("_forward", None)
+        self._fed_back.reset()
 
     def _casting(self) -> contextlib.AbstractContextManager[object]:
         if self._autocast:

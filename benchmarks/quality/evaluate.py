@@ -1,35 +1,34 @@
-"""`evaluate`: PSNR and SSIM on Y of networks and bundles on pairs of pictures."""
+"""`evaluate`: how good networks and bundles are on pairs of pictures, and on clips."""
 
 from __future__ import annotations
 
-import contextlib
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-import torch
-from torch import nn
-
+from derain.benchmarks.quality.clip_evaluation import ClipEvaluation, measure_clips
+from derain.benchmarks.quality.clips import Clips
+from derain.benchmarks.quality.derainers import (
+    Evaluated,
+    check_options,
+    open_derainer,
+)
 from derain.benchmarks.quality.evaluate_options import EvaluateOptions
-from derain.core.bundle import Bundle
+from derain.core.atomic_files import require_writable
 from derain.core.contact_sheet import contact_sheet
-from derain.core.errors import ConfigError, DerainError, UnknownNameError
+from derain.core.errors import ConfigError, DerainError
 from derain.core.pairs import Pair, open_pairs, two_folders
-from derain.core.pictures import write_picture
+from derain.core.pictures import SUFFIXES, write_picture
 from derain.core.tables import text_table
 from derain.models.allocator import keep_memory
-from derain.models.loading import open_network
-from derain.models.registry import MODELS, NetworkFacts
-from derain.runtime.derainer import Derainer
 from derain.training.data import dry
-from derain.training.run_folder import STATE, load_average
 from derain.training.validation import (
     DerainPicture,
     Result,
-    derain_with,
     dry_summary,
     finite,
     in_strips,
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
 
 WORST = 8  # pictures on the sheet
 
-# What derains: a network's name, a live network, a bundle or its folder.
-Evaluated: TypeAlias = str | Path | Bundle | nn.Module
 # Where pairs are: a folder of them, folders of rainy and of clean pictures, or pairs.
 Pairs: TypeAlias = str | Path | tuple[Path, Path] | Sequence[Pair]
 
@@ -94,21 +91,50 @@ class Evaluation:
         return self.table()
 
 
+@overload
 def evaluate(
     model_or_bundle: Evaluated, pairs: Pairs, **options: Unpack[EvaluateKeywords]
-) -> Evaluation:
-    """Derain pairs of pictures and compare with the truth: PSNR and SSIM on Y.
+) -> Evaluation: ...
+
+
+@overload
+def evaluate(
+    model_or_bundle: Evaluated,
+    pairs: None = None,
+    *,
+    clips: Clips,
+    **options: Unpack[EvaluateKeywords],
+) -> ClipEvaluation: ...
+
+
+def evaluate(
+    model_or_bundle: Evaluated,
+    pairs: Pairs | None = None,
+    *,
+    clips: Clips | None = None,
+    **options: Unpack[EvaluateKeywords],
+) -> Evaluation | ClipEvaluation:
+    """Derain pairs of pictures or clips and compare with the truth: PSNR, SSIM on Y.
+
+    Pictures have nothing to do with each other: a network with a memory begins anew
+    with each. In a clip it remembers, and how steady the clip is is measured, too.
 
     Args:
-        model_or_bundle: A network's name (``derain.models()``), a live network whose
-            input and output are `(1, 3, H, W)` RGB in [0, 1], a bundle or its folder.
+        model_or_bundle: A network's name (``derain.models()``) or
+            ``package.module:Class``, a live network whose input and output are
+            `(1, 3, H, W)` RGB in [0, 1], with or without a memory, a bundle or its
+            folder.
         pairs: A folder of files with a clean left and a rainy right half, or with
             folders ``rain`` and ``clean``; two folders, of rainy and of clean pictures;
             or pairs: name, rainy and clean picture, each `(H, W, 3)` uint8 BGR.
+        clips: In place of `pairs`: a folder with folders ``rain`` and ``clean`` of
+            frames, or of such folders; with ``add_rain`` clean frames are enough. Or
+            the frames of each clip as pairs, by the clip's name.
         options: See `EvaluateOptions`.
 
     Returns:
-        Every pair's figures and their means; ``print`` shows what ``derain-eval`` does.
+        Every pair's or clip's figures and their means; ``print`` shows what
+        ``derain-eval`` does.
 
     Raises:
         UnknownNameError: `model_or_bundle` is neither a network nor a bundle.
@@ -121,11 +147,20 @@ def evaluate(
         >>> evaluation = derain.evaluate("qsnet", "rain800/test")
         >>> evaluation.figures()["qsnet, PyTorch"]["pictures"]
         100
+        >>> evaluation = derain.evaluate("qsnet", clips="a1", every=4)
+        >>> sorted(evaluation.figures()["qsnet, PyTorch"]["first"])
+        ['psnr_db', 'ssim']
     """
     given: dict[str, Any] = dict(options)
     if given.get("weights") is not None:
         given["weights"] = Path(given["weights"])
-    return measure_quality([model_or_bundle], pairs, EvaluateOptions(**given))
+    chosen = EvaluateOptions(**given)
+    if (pairs is None) == (clips is None):
+        raise ConfigError("give pairs of pictures, or clips")
+    if clips is not None:
+        return measure_clips([model_or_bundle], clips, chosen)
+    assert pairs is not None  # one of the two is given
+    return measure_quality([model_or_bundle], pairs, chosen)
 
 
 def measure_quality(
@@ -133,6 +168,8 @@ def measure_quality(
     pairs: Pairs,
     options: EvaluateOptions,
     worst: Path | None = None,
+    *,
+    force: bool = False,
 ) -> Evaluation:
     """Evaluate several on the same pairs, as `evaluate` does.
 
@@ -142,22 +179,25 @@ def measure_quality(
         options: How.
         worst: Write a contact sheet here of the pictures that gained least with the
             first of `evaluated`.
+        force: Replace a file at `worst`.
 
     Raises:
-        ConfigError: There are weights, and no network they are of.
+        ConfigError: An option is for something that is not evaluated, or `worst` must
+            not be written.
         DerainError: See `evaluate`.
     """
-    if options.weights is not None and not any(
-        isinstance(each, str) and each in MODELS for each in evaluated
-    ):
-        raise ConfigError("weights are of a network by its name; a bundle has its own")
+    check_options(evaluated, options)
+    if options.add_rain:
+        raise ConfigError("rain is added to clips (--clips), not to pairs")
+    if worst is not None:
+        _check_worst(worst, force=force)
     keep_memory()
     source = _reader(pairs, options)
     found: dict[str, list[Result]] = {}
     for each in evaluated:
-        name, opened = _open(each, options)
-        with opened as derain:
-            derain_all = in_strips(derain)
+        name, opened = open_derainer(each, options)
+        with opened as derainer:
+            derain_all = in_strips(derainer.picture)
             found[name] = score_pairs(derain_all, source())
             if not found[name]:
                 raise DerainError(f"{name}: there are no pairs to measure on")
@@ -184,47 +224,6 @@ def _reader(pairs: Pairs, options: EvaluateOptions) -> Callable[[], Iterable[Pai
     return read
 
 
-def _open(
-    evaluated: Evaluated, options: EvaluateOptions
-) -> tuple[str, contextlib.AbstractContextManager[DerainPicture]]:
-    """Its name in the table, and what derains a picture."""
-    if isinstance(evaluated, nn.Module):
-        name = type(evaluated).__name__
-        derain = derain_with(evaluated.eval(), NetworkFacts())
-        return name, contextlib.nullcontext(derain)
-    if isinstance(evaluated, str) and evaluated in MODELS:
-        network = _network(evaluated, options)
-        return f"{evaluated}, PyTorch", contextlib.nullcontext(network)
-    if isinstance(evaluated, str) and not Path(evaluated).exists():
-        raise UnknownNameError("model", evaluated, MODELS)
-    return _name(evaluated), _bundle(evaluated, options)
-
-
-def _name(bundle: str | Path | Bundle) -> str:
-    return str(bundle.folder if isinstance(bundle, Bundle) else bundle)
-
-
-def _network(model: str, options: EvaluateOptions) -> DerainPicture:
-    weights = options.weights
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    if weights is not None and (weights / STATE).is_file():
-        return derain_with(load_average(model, weights), MODELS[model].facts)
-    loaded = open_network(model, weights=weights)
-    return derain_with(loaded.network, loaded.facts)
-
-
-@contextlib.contextmanager
-def _bundle(
-    bundle: str | Path | Bundle, options: EvaluateOptions
-) -> Iterator[DerainPicture]:
-    if not isinstance(bundle, Bundle):
-        bundle = Bundle.open(Path(bundle))
-    derainer = Derainer(bundle, options.backend, options.threads)
-    with contextlib.closing(derainer):
-        yield derainer.derain
-
-
 def _figures(result: Result) -> dict[str, Any]:
     return {
         "name": result.name,
@@ -236,6 +235,26 @@ def _figures(result: Result) -> dict[str, Any]:
 
 def _db(value: float | None) -> str:
     return "equal" if value is None else f"{value:.2f} dB"
+
+
+def _check_worst(path: Path, *, force: bool) -> None:
+    """Raise unless the contact sheet may be written to `path`."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"--worst {path} is no picture; choose from {', '.join(sorted(SUFFIXES))}"
+        )
+    try:
+        require_writable(path)
+    except OSError as error:
+        raise ConfigError(
+            f"--worst {path} cannot be written: {error.strerror}"
+        ) from error
+    if not os.path.lexists(path):
+        return
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"--worst {path} is no file, and is not replaced")
+    if not force:
+        raise ConfigError(f"--worst {path} exists; replace it with --force")
 
 
 def _write_worst(

@@ -1,9 +1,10 @@
-"""``derain-eval``: PSNR and SSIM on Y of networks and exported bundles."""
+"""``derain-eval``: how good networks and bundles are, on pictures and on clips."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,9 +14,28 @@ from derain.core.lazy import requires
 from derain.core.options import options_from
 from derain.models.registry import MODELS
 
+if TYPE_CHECKING:
+    from derain.benchmarks.quality.clip_evaluation import ClipEvaluation
+    from derain.benchmarks.quality.derainers import Evaluated
+    from derain.benchmarks.quality.evaluate import Evaluation
 
-@click.command(cls=Command)
-@click.option("--model", type=click.Choice(list(MODELS)), help="Measure this network.")
+
+_EPILOG = """\b
+Examples:
+  derain-eval --model qsnet --bundle qsnet-fp16-dynamic --pairs rain800/test
+  derain-eval --model mynets.video:Net --multiple-of 2 --weights best.pth --clips a1
+  derain-eval --bundle net-int8-640x480 --clips clean-clips --add-rain heavy --every 4
+"""
+
+
+@click.command(cls=Command, epilog=_EPILOG)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    help=f"Measure this network: {', '.join(MODELS)} or package.module:Class; may be "
+    "given again.",
+)
 @click.option(
     "--bundle",
     "bundles",
@@ -32,38 +52,70 @@ from derain.models.registry import MODELS
 )
 @click.option("--rainy", type=click.Path(path_type=Path), help="Rainy pictures and ...")
 @click.option("--clean", type=click.Path(path_type=Path), help="... the same without.")
-@click.option("--each", is_flag=True, help="Print every picture's figures too.")
+@click.option(
+    "--clips",
+    type=click.Path(path_type=Path),
+    help="Folder with folders rain and clean of a clip's frames, or of such folders; "
+    "what moves is measured, too.",
+)
+@click.option("--each", is_flag=True, help="Print every picture's or clip's figures.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--worst",
     type=click.Path(path_type=Path),
     help="Write a contact sheet of the worst pictures here.",
 )
+@click.option("--force", is_flag=True, help="Replace a file at --worst.")
 def main(
-    model: str | None,
+    models: tuple[str, ...],
     bundles: tuple[Path, ...],
     options: EvaluateOptions,
     pairs: Path | None,
     rainy: Path | None,
     clean: Path | None,
+    clips: Path | None,
     each: bool,
     as_json: bool,
     worst: Path | None,
+    force: bool,
 ) -> None:
-    """Derain pairs of pictures and print PSNR and SSIM on Y."""
-    if model is None and not bundles:
+    """Derain pairs of pictures or clips; print PSNR and SSIM on Y.
+
+    In a clip, networks with a memory remember, and the table says how good the first
+    frame and the steady state are, how much the gain drifts, how much flickers of what
+    stands still, and the warping error: how far frames are from the one before, moved
+    along the optical flow of the clean clip. Every picture begins anew.
+    """
+    if not models and not bundles:
         raise click.UsageError("give --model, --bundle or both")
-    if options.weights is not None and model is None:
+    if options.weights is not None and not models:
         raise click.UsageError("--weights needs --model")
-    if (pairs is None) == (rainy is None or clean is None):
-        raise click.UsageError("give --pairs, or --rainy and --clean")
+    given = [pairs is not None, rainy is not None or clean is not None]
+    given += [clips is not None]
+    if sum(given) != 1 or (rainy is None) != (clean is None):
+        raise click.UsageError("give --pairs, --rainy and --clean, or --clips")
+    if clips is not None and worst is not None:
+        raise click.UsageError("--worst is for pictures, not for --clips")
+    if clips is None and options.add_rain:
+        raise click.UsageError("--add-rain needs --clips")
 
     with requires("export"):
+        from derain.benchmarks.quality.clip_evaluation import measure_clips
         from derain.benchmarks.quality.evaluate import measure_quality
 
-    evaluated = [*([model] if model else []), *bundles]
-    source = pairs or (rainy, clean)
-    evaluation = measure_quality(evaluated, source, options, worst)  # type: ignore[arg-type]
+    evaluated: list[Evaluated] = [*models, *bundles]
+    evaluation: Evaluation | ClipEvaluation
+    if clips is not None:
+        evaluation = measure_clips(evaluated, clips, options)
+    else:
+        source = pairs or (rainy, clean)
+        evaluation = measure_quality(
+            evaluated,
+            source,  # type: ignore[arg-type]
+            options,
+            worst,
+            force=force,
+        )
     if as_json:
         click.echo(json.dumps(evaluation.figures(), indent=2))
     else:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import click
 
-from derain.core.options import option
-from derain.runtime.backends import AUTO, BACKENDS, REFERENCE
+from derain.core.commands import COUNT, THREADS, Whole
+from derain.core.options import option, same_option
+from derain.export.options import ExportOptions
+from derain.models.forward_inputs import Feed
+from derain.runtime.backends import REFERENCE
+from derain.runtime.backends.choice import BackendChoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +25,16 @@ class EvaluateOptions:
             weights that ship.
         backend: What runs bundles.
         dry: Derain the clean pictures, which should stay as they are.
-        every: Of so many pairs, one.
+        every: Of so many pairs, one; of a clip's frames, which are all derained, too.
+        add_rain: Clean clips get this rain: a preset, or a TOML file of settings.
+        seed: Which rain.
+        bgr: The network works on BGR.
+        rain: The network returns the rain layer.
+        output_index: Which of several outputs is meant, from 0.
+        multiple_of: Height and width are padded to a multiple of this, in pixels.
+        minimum: Smallest height and width that the network takes, in pixels.
+        window: Frames that the network sees at once.
+        look_ahead: How many frames after the one that it derains it has seen.
         threads: Processor threads; 0 takes one per core.
     """
 
@@ -34,12 +47,32 @@ class EvaluateOptions:
     backend: str = option(
         REFERENCE,
         "What runs bundles.",
-        kind=click.Choice([AUTO, *BACKENDS]),
+        kind=BackendChoice(),
         show_default=True,
     )
     dry: bool = option(False, "Derain the clean pictures instead.")
-    every: int = option(1, "Of so many, one.", kind=click.IntRange(1))
-    threads: int = option(0, "0: one a core.", kind=click.IntRange(0))
+    every: int = option(
+        1, "Of so many, judge one; of a clip, all frames are derained.", kind=COUNT
+    )
+    add_rain: str = option(
+        "",
+        "Render this rain on the clean frames of --clips: light, moderate, heavy, "
+        "downpour, or a TOML file of settings such as length_px = 30, in pixels of a "
+        "picture 480 lines high.",
+        metavar="RAIN",
+    )
+    seed: int = option(0, "Which rain.", kind=Whole(0, 2**32 - 1))
+    bgr: bool = same_option(ExportOptions, "bgr")
+    rain: bool = same_option(ExportOptions, "rain")
+    args: tuple[tuple[str, Any], ...] = same_option(ExportOptions, "args")
+    inputs: tuple[tuple[str, Feed], ...] = same_option(ExportOptions, "inputs")
+    value_range: tuple[float, float] | None = same_option(ExportOptions, "value_range")
+    output_index: int | None = same_option(ExportOptions, "output_index")
+    multiple_of: int | None = same_option(ExportOptions, "multiple_of")
+    minimum: int | None = same_option(ExportOptions, "minimum")
+    window: int | None = same_option(ExportOptions, "window")
+    look_ahead: int | None = same_option(ExportOptions, "look_ahead")
+    threads: int = option(0, "0: one a core.", kind=THREADS)
 
 
 class EvaluateKeywords(TypedDict, total=False):
@@ -49,4 +82,13 @@ class EvaluateKeywords(TypedDict, total=False):
     backend: str
     dry: bool
     every: int
+    add_rain: str
+    seed: int
+    bgr: bool
+    rain: bool
+    output_index: int | None
+    multiple_of: int | None
+    minimum: int | None
+    window: int | None
+    look_ahead: int | None
     threads: int

@@ -22,6 +22,7 @@ from derain.benchmarks.latency.rounds import WarmUp
 from derain.benchmarks.report.fields import from_json, to_json
 from derain.core.atomic_files import write_bytes
 from derain.core.errors import BenchmarkError
+from derain.core.reading import read_json
 
 # Raise it when a field is removed, changes meaning, or is added without a default.
 SCHEMA = 1
@@ -45,6 +46,8 @@ class StartUp:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
     """One frame against the reference row's, in 8-bit values of all three channels.
+
+    With a memory it is not the first one of a clip.
 
     Attributes:
         psnr_db: Null where the two are identical.
@@ -104,6 +107,9 @@ class CandidateResult:
         truth: Against clean pictures, with ``--pairs``.
         joules_per_frame: Of the whole machine while the row ran.
         roofline_share: Roofline time over median latency; null where none was counted.
+        state_bytes: Of what it remembers: read and written again with every frame; 0
+            without a memory.
+        look_ahead: How many frames its pictures come late.
     """
 
     key: str
@@ -127,6 +133,8 @@ class CandidateResult:
     truth: Truth | None
     joules_per_frame: float | None
     roofline_share: float | None
+    state_bytes: int = 0
+    look_ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +236,7 @@ def read_record(path: Path) -> Record:
         BenchmarkError: There is none, or it is of another schema, or damaged.
     """
     try:
-        fields: Any = json.loads(path.read_text(encoding="utf-8"))
+        fields: Any = read_json(path)
     except OSError as error:
         raise BenchmarkError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from derain.benchmarks.analysis.limits import JetsonVerdict, NetworkLimits
+from derain.benchmarks.latency.percentiles import speed_up
 from derain.benchmarks.report.record import CandidateResult, Case, Record
 from derain.core.tables import csv_table, latex_table, markdown_table, text_table
 
@@ -12,7 +13,16 @@ _ABSENT = "-"  # not measured
 
 _COLUMNS = (
     *("row", "median ms", "p90", "p95", "p99", "min", "frames/s"),
-    *("x eager", "x best PyTorch", "start s", "peak MB", "model MB", "PSNR", "J/frame"),
+    *(
+        "x eager",
+        "x best PyTorch",
+        "start s",
+        "peak MB",
+        "model MB",
+        "states MB",
+        "PSNR",
+        "J/frame",
+    ),
     "of limit",
 )
 
@@ -34,6 +44,8 @@ _FIGURES: dict[str, Callable[[CandidateResult], object]] = {
     "peak_host_bytes": lambda row: row.peak_host_bytes,
     "peak_device_bytes": lambda row: row.peak_device_bytes,
     "model_bytes": lambda row: row.model_bytes,
+    "state_bytes": lambda row: row.state_bytes,
+    "look_ahead": lambda row: row.look_ahead,
     "psnr_db": lambda row: row.quality and row.quality.psnr_db,
     "identical": lambda row: row.quality and row.quality.identical,
     "truth_psnr_db": lambda row: row.truth and row.truth.psnr_db,
@@ -135,6 +147,7 @@ def _cells(row: CandidateResult) -> list[str]:
         _number(row.start_up.total_s if row.start_up else None),
         _memory(row),
         _number(row.model_bytes / 1e6 if row.model_bytes is not None else None),
+        _number(row.state_bytes / 1e6 if row.state_bytes else None),
         _psnr(row),
         _number(row.joules_per_frame),
         _ABSENT if row.roofline_share is None else f"{row.roofline_share:.0%}",
@@ -204,8 +217,12 @@ def _below(case: Case) -> list[str]:
             )
         if row.warm_up is not None and not row.warm_up.settled:
             notes.append(f"not settled after {row.warm_up.seconds:.0f} s of warm-up")
+        if row.look_ahead:
+            late = f"{row.look_ahead} frame{'s' if row.look_ahead > 1 else ''}"
+            notes.append(f"pictures come {late} late (look-ahead)")
         if notes:
             lines.append(f"  {row.key}: {'; '.join(notes)}")
+    lines += _of_the_first(case)
     for row in case.rows:
         if len(row.split_ms) > 1:
             stages = [f"{k} {milliseconds(v)}" for k, v in row.split_ms.items()]
@@ -220,6 +237,22 @@ def _below(case: Case) -> list[str]:
             )
     if case.limits is not None:
         lines += _limits(case.limits, case.parameters)
+    return lines
+
+
+def _of_the_first(case: Case) -> list[str]:
+    """How fast the first row is, held against others, where PyTorch took no part."""
+    rows = [row for row in case.rows if row.rounds_ms]
+    if not rows or any(row.speed_up is not None for row in case.rows):
+        return []
+    first, *others = rows
+    lines = []
+    for other in others:
+        speed = speed_up(first.rounds_ms, other.rounds_ms)
+        lines.append(
+            f"  {first.key} is {speed.ratio:.2f} [{speed.low:.2f}-{speed.high:.2f}] "
+            f"times as fast as {other.key}"
+        )
     return lines
 
 

@@ -43,6 +43,7 @@ RANGES = {
     "brightness": (0.0, 1.0),
     "haze": (0.0, 0.9),
     "shutter": (0.05, 1.0),
+    "tail": (0.0, 4.0),
 }
 
 
@@ -61,6 +62,8 @@ class RainSettings:
         brightness: Opacity of the nearest streaks.
         haze: Opacity of the veil.
         shutter: Part of the time between two frames that the shutter is open.
+        tail: How unlike in brightness drops of one layer are: from 1 to 0.4 at 0; the
+            larger, the more of them are faint and the fewer bright.
     """
 
     angle_degrees: float = 6.0
@@ -73,6 +76,7 @@ class RainSettings:
     brightness: float = 0.55
     haze: float = 0.04
     shutter: float = 0.5
+    tail: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -220,13 +224,15 @@ class RainField:
         inside = (y > -1) & (y - flat < self.size.height + 1)
         mask = np.zeros((self.size.height, self.size.width), np.uint8)
         thin = min(layer.width_px, 1.0)
+        even = 1.0 - 0.6 * np.arange(_SHADES) / (_SHADES - 1)
+        shades = even ** (1.0 + self.settings.tail)
         for shade in range(_SHADES):
             chosen = np.round(lines[inside & (layer.shade == shade)]).astype(np.int32)
             cv2.polylines(
                 mask,
                 list(chosen),
                 False,
-                255.0 * thin * (1.0 - 0.6 * shade / (_SHADES - 1)),
+                255.0 * thin * shades[shade],
                 max(round(layer.width_px), 1),
                 cv2.LINE_AA,
                 _SUBPIXEL_BITS,

@@ -8,6 +8,8 @@ groups that are no multiple of 16 channels dense, the others grouped, 1.25 times
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -24,7 +26,10 @@ BLOCK = 16  # channels that ONNX Runtime's AVX-512 kernels work on at once
 MAX_GROUPS = 4  # dense is this many times the arithmetic
 
 
-def dense_weight(weight: NDArray[np.float32], group: int) -> NDArray[np.float32]:
+_Number = TypeVar("_Number", np.float32, np.int8)
+
+
+def dense_weight(weight: NDArray[_Number], group: int) -> NDArray[_Number]:
     """`(O, I/group, kH, kW)` grouped -> `(O, I, kH, kW)` with zeros between groups."""
     outputs, inputs, *kernel = weight.shape
     dense = np.zeros((outputs, inputs * group, *kernel), weight.dtype)

@@ -185,7 +185,7 @@ def replace_by_sum(conv: ir.Node, nodes: list[ir.Node]) -> None:
         if not is_standard(node, "Conv"):
             continue
         k = len(made)
-        here = like(node.outputs[0], output, f"{output.name}_{k}")
+        here = like(node.outputs[0], output, f"{output.name}_piece_{k}")
         if total is None:
             total = here
             continue

@@ -215,7 +215,7 @@ def _replace(node: ir.Node, parts: list[_Part], bias: NDArray[np.float64]) -> No
             "Conv",
             inputs,
             ir.convenience.convert_attributes(attributes),
-            name=f"{node.name}_{k}",
+            name=f"{node.name}_piece_{k}",
         )
         nodes.append(conv)
     replace_by_sum(node, nodes)

@@ -118,7 +118,7 @@ def split(conv: ir.Node, parts: list[list[ir.Value]]) -> None:
         if k == 0 and bias is not None:
             inputs.append(add_initializer(graph, f"{conv.name}_bias", bias))
         made = ir.Node(
-            "", "Conv", inputs, conv.attributes.values(), name=f"{conv.name}_{k}"
+            "", "Conv", inputs, conv.attributes.values(), name=f"{conv.name}_piece_{k}"
         )
         nodes.append(made)
     replace_by_sum(conv, nodes)

@@ -3,9 +3,18 @@
 This project's own, not published. Rain is there in one frame and gone in the next, so
 the frame before says what is behind a streak. Both frames are unshuffled to half size
 (each 2x2 block becomes 12 channels) and fused in the first convolution; nothing is
-aligned explicitly. The network predicts the rain and takes it off the current frame. It
-has no row in the registry yet: what trains and measures networks there shows them one
-picture at a time.
+aligned explicitly. The network predicts the rain and takes it off the current frame.
+
+Chosen by short experiments on a part of one processor core (48 channels, 10 + 2
+convolutions unless said; PSNR on Y over every fourth frame of NTURain's a1, whose rainy
+frames have 29.65 dB; in the design's first rain, then in thinner rain):
+
+    one frame                                    18 + 12 minutes   31.93 dB
+    two frames                                   18 + 20 minutes   32.90
+    three frames                                 18 + 20 minutes   32.95
+    two, and a gated hidden state of 16 channels  + 18 minutes     32.77
+    two, 32 channels, 8 + 2 convolutions         15 minutes        32.91
+    two, unshuffled 4x4, 64 channels, 12 + 2     12 minutes        29.88
 """
 
 from __future__ import annotations

@@ -39,6 +39,9 @@ class BackendEntry:
             are emulated, and slower.
         compiled: Whether it wants an engine that ``derain-compile`` has put into the
             bundle.
+        address: How it is named where it is elsewhere, such as ``name://HOST:PORT``;
+            what follows ``://`` is given to the factory in place of threads. Empty
+            where it is here.
         slow: What to do where a bundle is of another precision, by precision.
     """
 
@@ -50,6 +53,7 @@ class BackendEntry:
     precisions: tuple[Precision, ...]
     extra: str = ""
     compiled: bool = False
+    address: str = ""
     slow: Mapping[str, str] | None = None
 
     def advice(self, precision: str) -> str | None:
@@ -114,6 +118,18 @@ BACKENDS = {
         precisions=("fp32", "fp16", "int8"),
         compiled=True,
     ),
+    # What a server computes on is its own business, and auto asks none.
+    "triton": BackendEntry(
+        module="backends.triton",
+        factory="open_triton",
+        check="check_triton",
+        extra="triton",
+        summary="triton://HOST:PORT/MODEL: a Triton server, with what derain-triton "
+        "has made of the bundle",
+        device="cpu",
+        precisions=("fp32",),
+        address="triton://HOST:PORT/MODEL",
+    ),
 }
 REFERENCE = next(iter(BACKENDS))  # installed everywhere, and runs every bundle
 
@@ -166,7 +182,7 @@ def check_backend(name: str) -> str:
         MissingDependencyError: Its optional package is not installed.
         EngineError: It does not work here, and why.
     """
-    entry = _entry(name)
+    entry = backend_entry(name)
     check = load(f"derain.runtime.{entry.module}", entry.check, entry.extra)
     return cast(str, check())
 
@@ -197,7 +213,7 @@ def open_backend(name: str, bundle: Bundle, threads: int = 0) -> Backend:
     """Load `bundle` with the backend called `name`.
 
     Args:
-        name: A key of `BACKENDS`.
+        name: A key of `BACKENDS`, or an address as its row says.
         bundle: The opened bundle.
         threads: Processor threads; 0 takes one per core.
 
@@ -206,13 +222,26 @@ def open_backend(name: str, bundle: Bundle, threads: int = 0) -> Backend:
         MissingDependencyError: The backend's optional package is not installed.
         EngineError: This backend or device cannot run the bundle.
     """
-    entry = _entry(name)
+    entry = backend_entry(name)
     factory = load(f"derain.runtime.{entry.module}", entry.factory, entry.extra)
+    if entry.address:
+        return cast("Backend", factory(bundle, name.partition("://")[2]))
     return cast("Backend", factory(bundle, threads))
 
 
-def _entry(name: str) -> BackendEntry:
+def is_address(name: str) -> bool:
+    """Whether `name` is the address of a backend that is elsewhere."""
+    kind, sign, _ = name.partition("://")
+    return bool(sign) and kind in BACKENDS and bool(BACKENDS[kind].address)
+
+
+def backend_entry(name: str) -> BackendEntry:
+    """The row of a backend, by its name or address.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
     try:
-        return BACKENDS[name]
+        return BACKENDS[name.partition("://")[0] if is_address(name) else name]
     except KeyError:
         raise UnknownNameError("backend", name, (AUTO, *BACKENDS)) from None

@@ -7,8 +7,8 @@ the figures.
 
 from __future__ import annotations
 
+import functools
 import platform
-import tempfile
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +23,7 @@ from openvino import opset13 as ops
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError
 from derain.core.manifest import Manifest
+from derain.core.scratch import ScratchFolder
 from derain.runtime.backends.protocol import Memory, StageTimes
 from derain.runtime.backends.states import HEALTH, SwappedStates, check_names
 
@@ -40,6 +41,17 @@ def check_openvino() -> str:
 def open_openvino(bundle: Bundle, threads: int = 0) -> OpenVinoBackend:
     """`bundle` on the processor."""
     return OpenVinoBackend(bundle, threads)
+
+
+@functools.cache
+def shared_core() -> ov.Core:
+    """OpenVINO's core of this process, which is never given back.
+
+    Each core sets the stack that signals run on and, when it goes, puts back the one
+    that it found (2026.4): where the first of two goes first, the second puts back a
+    stack that is freed, and the next Ctrl-C is a crash.
+    """
+    return ov.Core()
 
 
 class OpenVinoBackend:
@@ -61,7 +73,7 @@ class OpenVinoBackend:
             settings["INFERENCE_NUM_THREADS"] = threads
         if _saturates():
             settings["LP_TRANSFORMS_MODE"] = "NO"
-        core = ov.Core()
+        core = shared_core()
         try:
             model = _read(core, bundle.model_path)
             _shield_concatenations(model)
@@ -215,7 +227,7 @@ def _read(core: Any, path: Path) -> Any:
         options = ort.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        with tempfile.TemporaryDirectory(prefix="derain-openvino-") as folder:
+        with ScratchFolder(prefix="derain-openvino-") as folder:
             inlined = Path(folder) / "model.onnx"
             options.optimized_model_filepath = str(inlined)
             ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])

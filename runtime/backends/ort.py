@@ -9,6 +9,7 @@ import logging
 import platform
 import time
 from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -210,10 +211,13 @@ def _options(threads: int) -> ort.SessionOptions:
 def _session(
     bundle: Bundle, options: ort.SessionOptions, provider: str, settings: dict[str, str]
 ) -> ort.InferenceSession:
+    path: Path | bytes = bundle.model_path
     try:
-        session = ort.InferenceSession(
-            bundle.model_path, options, providers=[(provider, settings)]
-        )
+        str(path).encode()
+    except UnicodeEncodeError:  # a name of another encoding, which ONNX Runtime lacks
+        path = bundle.model_path.read_bytes()
+    try:
+        session = ort.InferenceSession(path, options, providers=[(provider, settings)])
     except _ANY_ERROR as error:
         raise EngineError(
             f"{bundle.model_path} does not load: {_line(error)}"

@@ -20,6 +20,10 @@ from derain.core.sizes import Size
 Buffer = TypeVar("Buffer")
 
 HEALTH = "health"  # output: 0 while all states are finite, NaN otherwise
+NOT_FINITE = (
+    "a state of the network is no longer finite (NaN or infinite) after this frame; "
+    "the memory was reset"
+)
 
 
 class SwappedStates(Generic[Buffer]):
@@ -96,10 +100,7 @@ class SwappedStates(Generic[Buffer]):
             self.turn = 1 - self.turn
         if health != 0:  # also where it is not a number
             self.reset()
-            raise StateError(
-                "a state of the network is no longer finite (NaN or infinite) after "
-                "this frame; the memory was reset"
-            )
+            raise StateError(NOT_FINITE)
 
     def reset(self) -> None:
         """See `Memory.reset`."""
@@ -150,6 +151,10 @@ def check_names(
         ("inputs", inputs, [state.input for state in states]),
         ("outputs", outputs, [state.output for state in states]),
     ):
+        if not names:
+            raise EngineError(
+                f"{bundle.model_path} is no frame-to-frame graph: it has no {kind}"
+            )
         found = [name for name in list(names)[1:] if name != HEALTH]
         if sorted(found) != wanted:
             raise EngineError(

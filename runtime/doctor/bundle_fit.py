@@ -16,6 +16,8 @@ from derain.runtime.tensorrt.library import MODULES
 
 _FP32_BYTES = 4
 _CHANNELS = 6  # a frame in and a frame out: less is impossible
+_SETS = 2  # of states: one that is read, one that is written
+_FPS = 30.0  # of the camera that a delay is told for
 
 _FACTS = """
 import json
@@ -38,6 +40,7 @@ def check_bundle_size(context: CheckContext) -> Finding:
     size = manifest.sizes.maximum
     model = bundle.model_path.stat().st_size
     least = model + size.width * size.height * _CHANNELS * _FP32_BYTES
+    least += _SETS * manifest.state_bytes(size)
     free = available_bytes(context)
     found = (
         f"{manifest.model}, {manifest.precision}, frames of {manifest.sizes}; at least "
@@ -50,6 +53,23 @@ def check_bundle_size(context: CheckContext) -> Finding:
             "export the bundle with a smaller --size",
         )
     return Finding("ok", found)
+
+
+def check_bundle_states(context: CheckContext) -> Finding:
+    """What the bundle remembers between frames, and how late its pictures are."""
+    bundle = context.bundle
+    assert bundle is not None  # the table asks with a bundle only
+    manifest = bundle.manifest
+    count, size = len(manifest.states), manifest.sizes.optimum
+    if not count:
+        return Finding("ok", "none: each frame is derained by itself")
+    text = f"{count} state{'s' if count > 1 else ''}, {_SETS} x "
+    text += f"{manifest.state_bytes(size) / 2**20:.1f} MiB a camera at {size}"
+    if late := manifest.look_ahead:
+        frames = f"{late} frame{'s' if late > 1 else ''}"
+        text += f"; pictures come {frames} late (look-ahead), "
+        text += f"{late / _FPS * 1000:.0f} ms at {_FPS:.0f} frames/s"
+    return Finding("ok", text)
 
 
 def check_bundle_precision(context: CheckContext) -> Finding:

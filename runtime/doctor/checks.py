@@ -53,6 +53,7 @@ CHECKS = (
     Check("memory", "resources", "check_memory"),
     Check("disk", "resources", "check_disk"),
     Check("bundle", "bundle_fit", "check_bundle_size", needed=True, of_bundle=True),
+    Check("states", "bundle_fit", "check_bundle_states", of_bundle=True),
     Check("precision", "bundle_fit", "check_bundle_precision", of_bundle=True),
     Check("engines", "bundle_fit", "check_bundle_engines", of_bundle=True),
 )

@@ -7,10 +7,10 @@ and one whose pictures must be copied back can be slower than a processor.
 from __future__ import annotations
 
 import shlex
-import tempfile
 import time
 from pathlib import Path
 
+from derain.core.scratch import ScratchFolder
 from derain.runtime.doctor.machine import CheckContext, Finding, last_line, listed
 
 FRAMES = 120
@@ -61,7 +61,7 @@ _GSTREAMER = ("nvv4l2decoder", "vah264dec", "v4l2h264dec")
 def measure_decoders(context: CheckContext) -> Finding:
     """Frames per second of each decoder that works, 1280x720, in memory afterwards."""
     width, height = _SIZE.split("x")
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         clip = Path(folder) / "clip.h264"
         code = _MAKE.format(width=width, height=height, frames=FRAMES)
         made = context.python(code, str(clip))

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 
 from derain.core.errors import DerainError, MediaError
 from derain.runtime.pipeline.camera_stream import CameraStream
-from derain.runtime.pipeline.cameras import Camera
+from derain.runtime.pipeline.cameras import CameraConfig
 from derain.runtime.pipeline.capture import Capture, pauses
 from derain.runtime.pipeline.engine import CameraMemory
 from derain.runtime.pipeline.stream_parts import open_capture, open_sinks
@@ -51,7 +51,9 @@ class CameraPlace:
         memory: On the engine.
     """
 
-    def __init__(self, camera: Camera, before: Sequence[threading.Event] = ()) -> None:
+    def __init__(
+        self, camera: CameraConfig, before: Sequence[threading.Event] = ()
+    ) -> None:
         self.camera = camera
         self.statistics = Statistics()
         self.statistics.state, self.statistics.signal = "opening", False

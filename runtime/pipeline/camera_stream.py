@@ -192,7 +192,7 @@ class CameraStream:
             return
         if self.capture.over:
             self._deliver(self._inference.flush())
-            self._whole = not self.over
+            self._whole = self._whole or not self.over
             self.over = True
         elif self.capture.lost_since is not None:
             self._deliver(self._inference.step(None))
@@ -202,6 +202,8 @@ class CameraStream:
         """Let what is under way out, and take no more."""
         if not self.over:
             self._deliver(self._inference.flush())
+            # A live run ends when somebody stops it; a stopped file is not whole.
+            self._whole = self._whole or (self._live and self.failure is None)
         self.over = True
 
     def fail(self, error: DerainError) -> None:
@@ -213,8 +215,8 @@ class CameraStream:
         """Take frames for as long as there are some; see `Backend.stream`."""
         self._pumped = True
         self._deliver(self._inference.derained(self._arrivals()))
-        if not self.over and self.capture.over and not self.options.stopped():
-            self._whole = True
+        if not self.over:
+            self._whole = self.capture.over and not self.options.stopped()
         self.over = True
 
     def close(self) -> None:
@@ -284,7 +286,7 @@ class CameraStream:
         self._done += 1
         self.options.progress(self._done)
         if self._done == self.options.limit:
-            self.over = True
+            self._whole = self.over = True
 
     def _arrivals(self) -> Iterator[Frame | None]:
         """The frames of a file."""

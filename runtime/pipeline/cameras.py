@@ -19,7 +19,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import click
@@ -28,8 +27,8 @@ from derain.core.config_file import filled
 from derain.core.errors import ConfigError
 from derain.core.options import options_from
 from derain.runtime.pipeline.options import CameraOptions
-from derain.runtime.video.kinds import scheme
-from derain.runtime.video.sink_options import CODEC_FIELD
+from derain.runtime.video.kinds import is_pipe, scheme
+from derain.runtime.video.sinks import place_of
 from derain.runtime.video.uris import public
 
 TABLE = "camera"
@@ -37,11 +36,10 @@ TABLE = "camera"
 # What may stand in an address, in a label and in front of a message.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PAIR = re.compile(rf"({_NAME.pattern})=(.*)", re.DOTALL)
-_OF_NOBODY = ("null:",)  # sinks that several cameras may have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Camera:
+class CameraConfig:
     """One camera of several.
 
     Attributes:
@@ -64,13 +62,13 @@ class Camera:
 @options_from(CameraOptions)
 def _of_a_camera(
     name: str, source: str, sinks: tuple[str, ...], options: CameraOptions
-) -> Camera:
-    return Camera(name=name, source=source, sinks=sinks, options=options)
+) -> CameraConfig:
+    return CameraConfig(name=name, source=source, sinks=sinks, options=options)
 
 
 def cameras_in(
     place: str, tables: Any, common: CameraOptions, *, need_sinks: bool
-) -> list[Camera]:
+) -> list[CameraConfig]:
     """The cameras in the ``[[camera]]`` `tables` of the file `place`.
 
     Args:
@@ -92,7 +90,7 @@ def cameras_in(
         where = f"{place}, {TABLE} {number}"
         if not isinstance(table, dict):
             raise ConfigError(f"{where} is {table!r}, wanted a table")
-        camera: Camera = filled(where, table, _of_a_camera)
+        camera: CameraConfig = filled(where, table, _of_a_camera)
         names = [key.replace("-", "_") for key in table]
         own = {
             name: getattr(camera.options, name)
@@ -110,7 +108,7 @@ def cameras_of_pairs(
     common: CameraOptions,
     *,
     need_sinks: bool,
-) -> list[Camera]:
+) -> list[CameraConfig]:
     """The cameras of repeated ``--source NAME=...`` and ``--sink NAME=...``.
 
     Raises:
@@ -126,7 +124,7 @@ def cameras_of_pairs(
             )
         to[name].append(uri)
     cameras = [
-        Camera(name=name, source=uri, sinks=tuple(to[name]), options=common)
+        CameraConfig(name=name, source=uri, sinks=tuple(to[name]), options=common)
         for name, uri in named
     ]
     _check("--source", cameras, need_sinks=need_sinks)
@@ -143,10 +141,10 @@ def _pair(option: str, text: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def _check(place: str, cameras: Sequence[Camera], *, need_sinks: bool) -> None:
+def _check(place: str, cameras: Sequence[CameraConfig], *, need_sinks: bool) -> None:
     seen: set[str] = set()
-    writers: dict[str, str] = {}
-    read = {_place(each.source): each.name for each in cameras}
+    writers: dict[object, str] = {}
+    read = {place_of(each.source): each.name for each in cameras}
     for camera in cameras:
         name = camera.name
         if not _NAME.fullmatch(name):
@@ -162,24 +160,20 @@ def _check(place: str, cameras: Sequence[Camera], *, need_sinks: bool) -> None:
         if need_sinks and not camera.sinks:
             raise ConfigError(f"{place}: {name} has no sink, and there is no preview")
         for sink in camera.sinks:
-            where = _place(sink)
-            if where in _OF_NOBODY:
+            where = place_of(sink)
+            if where is None:
                 continue
-            other = writers.setdefault(where, name)
-            if other != name:
+            if where in writers:
+                other = writers[where]
+                who = f"{name} writes twice"
+                if other != name:
+                    who = f"{other} and {name} both write"
                 raise ConfigError(
-                    f"{place}: {other} and {name} both write to {public(sink)}; give "
-                    "each its own sink"
+                    f"{place}: {who} to {public(sink)}; give each its own sink"
                 )
-            if where in read and scheme(sink) == "":
+            writers[where] = name
+            if where in read and scheme(sink) == "" and not is_pipe(sink):
                 raise ConfigError(
                     f"{place}: {name} writes to {public(sink)}, which {read[where]} "
                     "reads; choose another sink"
                 )
-
-
-def _place(uri: str) -> str:
-    """What two ways of writing one place have in common."""
-    if scheme(uri) or uri.partition("?")[0] == "-":
-        return uri.partition("?")[0] if scheme(uri) != "rtsp" else uri
-    return str(Path(uri.partition(CODEC_FIELD)[0]).resolve())

@@ -25,7 +25,8 @@ class Engine:
     It belongs to the thread that calls `load`.
 
     Args:
-        bundle: A bundle or its folder.
+        bundle: A bundle or its folder; or what was made of it, which stays open, and
+            whose backend and threads are taken.
         options: Which others there are, and what runs them.
 
     Attributes:
@@ -35,11 +36,15 @@ class Engine:
         BundleError: One is none.
     """
 
-    def __init__(self, bundle: Bundle | Path | str, options: RunOptions) -> None:
-        if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(Path(bundle))
+    def __init__(
+        self, bundle: Bundle | Derainer | Path | str, options: RunOptions
+    ) -> None:
+        if isinstance(bundle, (str, Path)):
+            bundle = Bundle.open(bundle)
+        self._given = None if isinstance(bundle, Bundle) else bundle
+        first = bundle if isinstance(bundle, Bundle) else bundle.bundle
         others = [Bundle.open(Path(path)) for path in options.bundles]
-        self.bundles = (bundle, *others)
+        self.bundles = (first, *others)
         self._options = options
         self._taken: set[Session] = set()
 
@@ -49,9 +54,13 @@ class Engine:
         Raises:
             DerainError: It does not run here.
         """
-        options, (bundle, *others) = self._options, self.bundles
+        options, (first, *others) = self._options, self.bundles
         load = partial(Derainer, backend=options.backend, threads=options.threads)
-        self._derainer = derainer = stack.enter_context(load(bundle))
+        if self._given is None:
+            self._derainer = stack.enter_context(load(first))
+        else:
+            self._derainer = self._given
+        derainer = self._derainer
         if options.backend != AUTO and derainer.advice is not None:
             _log.warning(derainer.advice)
         self._choice = BundleChoice(derainer, others, load)

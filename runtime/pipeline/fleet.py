@@ -19,9 +19,10 @@ from typing import cast
 
 from derain.core.bundle import Bundle
 from derain.core.errors import DerainError
+from derain.runtime.derainer import Derainer
 from derain.runtime.pipeline.camera_place import CameraPlace, may_come_back
 from derain.runtime.pipeline.camera_stream import CameraStream
-from derain.runtime.pipeline.cameras import Camera
+from derain.runtime.pipeline.cameras import CameraConfig
 from derain.runtime.pipeline.deadline import check_room
 from derain.runtime.pipeline.engine import Engine
 from derain.runtime.pipeline.fleet_report import FleetReport
@@ -43,7 +44,7 @@ class Fleet:
     """Runs cameras on one bundle, to the end of all of them.
 
     Args:
-        bundle: A bundle, or its folder.
+        bundle: A bundle, its folder, or what `derain.load` made of it.
         cameras: The first ones.
         options: Of the run; those of each camera are its own.
         stopped: Asked before every frame, and while none comes, whether to stop here.
@@ -52,12 +53,12 @@ class Fleet:
 
     def __init__(
         self,
-        bundle: Bundle | Path | str,
-        cameras: Sequence[Camera],
+        bundle: Bundle | Derainer | Path | str,
+        cameras: Sequence[CameraConfig],
         options: RunOptions,
         *,
         stopped: Callable[[], object] = lambda: False,
-        changed: Callable[[], Sequence[Camera] | None] = lambda: None,
+        changed: Callable[[], Sequence[CameraConfig] | None] = lambda: None,
     ) -> None:
         self._engine = Engine(bundle, options)
         self._wanted = list(cameras)
@@ -142,7 +143,7 @@ class Fleet:
             else:
                 self._begin(place)
 
-    def _adopt(self, wanted: Sequence[Camera]) -> None:
+    def _adopt(self, wanted: Sequence[CameraConfig]) -> None:
         """Let those go that are not `wanted` as they are, and open those that are new.
 
         One that had failed is tried once more.
@@ -164,7 +165,7 @@ class Fleet:
 
     def _open(
         self,
-        camera: Camera,
+        camera: CameraConfig,
         *,
         waits: bool = False,
         before: Sequence[threading.Event] = (),

@@ -41,6 +41,11 @@ class FleetReport:
         names = ", ".join(self.failures)
         return f"{len(self.failures)} of {count} cameras failed: {names}"
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether some have failed, and others have not."""
+        return bool(self.failures and self.cameras.keys() - self.failures.keys())
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"frames": self.frames, **asdict(self)}

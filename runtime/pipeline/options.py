@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -10,10 +11,12 @@ from typing import Any, Literal, TypedDict, get_args
 
 import click
 
-from derain.core.commands import Parsed
+from derain.core.commands import COUNT, THREADS, Number, Parsed, Whole
 from derain.core.errors import ConfigError
+from derain.core.numbers import rate, shortened
 from derain.core.options import option
 from derain.runtime.backends import AUTO, BACKENDS
+from derain.runtime.backends.choice import BackendChoice
 from derain.runtime.video.sink_options import DEFAULT_CRF
 
 View = Literal["derained", "side-by-side", "split", "rain"]
@@ -25,33 +28,20 @@ Address = tuple[str, int]
 _BACKENDS_HELP = "; ".join(f"{name}: {row.summary}" for name, row in BACKENDS.items())
 
 
-def parse_rate(value: str | float | Fraction) -> Fraction:
-    """A frame rate in frames per second from ``25`` or ``"30000/1001"``.
-
-    Raises:
-        ValueError: It is none.
-    """
-    try:
-        rate = Fraction(value)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        rate = Fraction(0)
-    if not 0 < rate <= 1000:
-        raise ValueError(f"{value!r} is not a rate such as 25 or 30000/1001")
-    return rate
-
-
 def parse_address(value: str | Address) -> Address:
     """Host and port from ``"127.0.0.1:9400"``.
 
+    A host has at most 253 ASCII characters: RFC 1035.
+
     Raises:
         ValueError: It is none.
     """
-    if not isinstance(value, str):
-        return value
-    host, colon, port = value.rpartition(":")
-    if not (colon and host and port.isdecimal() and int(port) < 65536):
-        raise ValueError(f"{value!r} is not an address such as 127.0.0.1:9400")
-    return host.strip("[]"), int(port)
+    host, port = value.rpartition(":")[::2] if isinstance(value, str) else value
+    host, port = str(host).strip("[]"), str(port)
+    valid = re.fullmatch(r"[!-~]{1,253}", host) and re.fullmatch("[0-9]{1,5}", port)
+    if not valid or int(port) > 65535:
+        raise ValueError(f"{shortened(value)} is not an address such as 127.0.0.1:9400")
+    return host, int(port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +68,7 @@ class CameraOptions:
         None,
         "Of a live source: how old a frame may get from the camera to the first sink. "
         "Without, the newest frame wins.",
-        kind=click.FloatRange(min=0, min_open=True),
+        kind=Number(1, 3_600_000),
         metavar="MS",
     )
     late: Late = option(
@@ -93,7 +83,7 @@ class CameraOptions:
         0,
         "Of several cameras, those of a lower one give way first where the network "
         "cannot keep up.",
-        kind=int,
+        kind=Whole(-1000, 1000),
         metavar="N",
         show_default=True,
     )
@@ -103,18 +93,16 @@ class CameraOptions:
         kind=click.Choice(get_args(Gating)),
         show_default=True,
     )
-    limit: int | None = option(
-        None, "Stop after N frames.", kind=click.IntRange(min=1), metavar="N"
-    )
+    limit: int | None = option(None, "Stop after N frames.", kind=COUNT, metavar="N")
     fps: Fraction | float | str | None = option(
         None,
         "Frame rate of a video made of pictures.  [default: 25]",
-        kind=Parsed("FPS", parse_rate),
+        kind=Parsed("FPS", rate),
     )
     crf: int = option(
         DEFAULT_CRF,
         "Quality of a video, from 0 (lossless) to 51; 6 more halves the file.",
-        kind=click.IntRange(0, 51),
+        kind=Whole(0, 51),
         show_default=True,
     )
     force: bool = option(
@@ -124,7 +112,7 @@ class CameraOptions:
     def __post_init__(self) -> None:
         _check_names(self, view=get_args(View), late=get_args(Late))
         _check_names(self, gate=get_args(Gating))
-        _parse(self, fps=parse_rate)
+        _parse(self, fps=rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +139,7 @@ class RunOptions(CameraOptions):
     stats_every: float = option(
         5.0,
         "How often.",
-        kind=click.FloatRange(min=0.1),
+        kind=Number(0.1, 86_400),
         metavar="SECONDS",
         show_default=True,
     )
@@ -176,13 +164,13 @@ class RunOptions(CameraOptions):
     backend: str = option(
         AUTO,
         f"What runs the network; auto: the fastest that works here. {_BACKENDS_HELP}.",
-        kind=click.Choice([AUTO, *BACKENDS]),
+        kind=BackendChoice(),
         show_default=True,
     )
     threads: int = option(
         0,
         "Processor threads of the network; 0 takes one per core.",
-        kind=click.IntRange(min=0),
+        kind=THREADS,
         show_default=True,
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from derain.core.config_file import read_toml
 from derain.core.errors import ConfigError
-from derain.runtime.pipeline.cameras import TABLE, Camera, cameras_in
+from derain.runtime.pipeline.cameras import TABLE, CameraConfig, cameras_in
 from derain.runtime.pipeline.options import CameraOptions
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Reload:
         self._need_sinks = need_sinks
         self._outside = self._read()[1]
 
-    def asked(self) -> list[Camera] | None:
+    def asked(self) -> list[CameraConfig] | None:
         """The cameras that are wanted from now on; None: as before."""
         if not self._asked.is_set():
             return None

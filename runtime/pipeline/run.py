@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, cast
 
 from derain.core.bundle import Bundle
 from derain.core.errors import ConfigError, StreamError
+from derain.core.options import from_keywords
 from derain.core.progress import Progress, frames_line
+from derain.runtime.derainer import Derainer
 from derain.runtime.pipeline.deadline import check_room
 from derain.runtime.pipeline.engine import Engine
 from derain.runtime.pipeline.loop import run_loop
@@ -29,6 +31,7 @@ from derain.runtime.telemetry.start import start_telemetry
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.telemetry.systemd import Notifier
 from derain.runtime.video.frames import Sink, SourceInfo
+from derain.runtime.video.sinks import check_apart
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -39,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(
-    bundle: Bundle | Path | str,
+    bundle: Bundle | Derainer | Path | str,
     source: Path | str,
     sinks: Path | str | Sequence[Path | str] = (),
     *,
@@ -49,7 +52,9 @@ def run(
     """Derain the frames of a source into one or several sinks, to the end.
 
     Args:
-        bundle: The folder that ``derain-export`` made, or an opened `Bundle`.
+        bundle: The folder that ``derain-export`` made, or an opened `Bundle`; or what
+            `derain.load` made of it, which stays open, and whose backend and threads
+            are taken.
         source: Rainy frames: a path, a glob or an URI, as ``derain-run --source``.
         sinks: Where the result goes, as ``derain-run --sink``: one or several.
         stopped: Asked before every frame, and while none comes, whether to stop here.
@@ -59,7 +64,8 @@ def run(
         What was done: frames, seconds, and frames dropped; ``print`` shows it.
 
     Raises:
-        ConfigError: There is neither sink nor preview, or an option makes no sense.
+        ConfigError: There is neither sink nor preview, or two sinks are one place, or
+            an option makes no sense.
         StreamError: Something failed after the first frame, or some of the sinks did;
             what was finished is kept, and its `report` says what was done.
         DerainError: Something cannot be opened, or fails at the first frame; nothing
@@ -72,17 +78,18 @@ def run(
         >>> report.frames
         20
     """
-    chosen = RunOptions(**options)
+    chosen = from_keywords(RunOptions, options)
     uris = [sinks] if isinstance(sinks, (str, Path)) else list(sinks)
     if not uris and chosen.preview is None:
         raise ConfigError("there is neither a sink nor a preview for the result")
+    check_apart([str(uri) for uri in uris])
     return _Run(bundle, str(source), [str(uri) for uri in uris], chosen, stopped).run()
 
 
 class _Run:
     def __init__(
         self,
-        bundle: Bundle | Path | str,
+        bundle: Bundle | Derainer | Path | str,
         source: str,
         sinks: Sequence[str],
         options: RunOptions,
@@ -108,11 +115,11 @@ class _Run:
             sinks = open_sinks(self._sinks, info, options, statistics)
             for sink in sinks:
                 opened.enter_context(closing(sink))
-            names = [sink.name for sink in sinks]
+            named = list(sinks)  # what is not whole in the end has another name
             if options.preview is not None:
                 page = self._open_preview(cast(Address, options.preview))
                 sinks.append(opened.enter_context(closing(page)))
-                names = names or [page.name]
+                named = named or [page]
             engine = Engine(self._bundle, options)
             check_room(info, engine.bundles, options.max_latency_ms)
             derainer = engine.load(stack)
@@ -132,12 +139,14 @@ class _Run:
                 try:
                     summary = run_loop(capture, memory.session, sinks, loop)
                 except StreamError as error:
+                    names = [sink.name for sink in named]
                     done = error.report
                     error.report = reported(done, derainer, names, statistics)
                     raise
             for notes in (derainer.notes, *(sink.notes for sink in sinks)):
                 for text in notes:
                     _log.warning(text)
+            names = [sink.name for sink in named]
             return reported(summary, derainer, names, statistics)
 
     def _open_preview(self, address: Address) -> Sink:

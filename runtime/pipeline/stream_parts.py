@@ -15,6 +15,7 @@ from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
 from derain.runtime.pipeline.camera_stream import LoopOptions
 from derain.runtime.pipeline.capture import Capture
+from derain.runtime.pipeline.opening import opened_apart
 from derain.runtime.pipeline.options import CameraOptions
 from derain.runtime.pipeline.rain_gate import RainGate
 from derain.runtime.pipeline.views import ViewedSink, view_info
@@ -39,7 +40,8 @@ def open_capture(
     """
     reopen = partial(open_source, source, cast("Fraction | None", options.fps))
     settings = {"name": name} if name else {}
-    return Capture(reopen(), statistics, limit=options.limit, reopen=reopen, **settings)
+    opened = opened_apart(reopen)
+    return Capture(opened, statistics, limit=options.limit, reopen=reopen, **settings)
 
 
 def open_sinks(

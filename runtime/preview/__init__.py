@@ -4,6 +4,7 @@
     hub.py     the newest picture of each view, from the sink's thread to the viewers
     app.py     the page, the pictures and the statistics over HTTP (ASGI)
     access.py  who may see them
+    connections.py  how many at once, and what becomes of one too many
     server.py  uvicorn in a thread of its own; the only module that needs the extra
     wall.py    several cameras on one page, and a page for each of them
     page/      the pages themselves: a file each, nothing from outside

@@ -13,15 +13,22 @@ import uvicorn
 from derain.core.errors import ConfigError
 from derain.runtime.preview.access import Access
 from derain.runtime.preview.app import STALLED_S, PreviewApp, Scope
+from derain.runtime.preview.connections import (
+    App,
+    BoundedProtocol,
+    hangs_up,
+    is_idle,
+    quiet_about_sockets,
+)
 from derain.runtime.preview.hub import Hub
 from derain.runtime.preview.sink import JpegSink
 from derain.runtime.preview.wall import Channel, WallApp, WallHub
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame
 
-MAX_CONNECTIONS = 64  # open at once; each viewer has two, the pictures and the figures
 IDLE_S = 10.0  # for a connection that asks nothing
 _SEND_BUFFER = 64 * 1024  # bytes; Linux doubles it
+_BACKLOG = 16  # asyncio accepts so many before it closes what is too many
 _LEAVE_S = 0.3  # for viewers to get the end of their stream
 
 _App = PreviewApp | WallApp
@@ -62,7 +69,7 @@ class PreviewServer:
     def _start(self, hub: _Viewed, app: _App, host: str, port: int) -> None:
         """Serve `app` from now on, to the viewers of `hub`."""
         self._hub = hub
-        self._server = uvicorn.Server(_config(app))
+        self._server = uvicorn.Server(_config(hangs_up(app, self._abort)))
         self._socket = _listening(host, port)
         self.port = int(self._socket.getsockname()[1])
         self._stop: asyncio.Event | None = None
@@ -100,6 +107,7 @@ class PreviewServer:
     async def _serve(self, started: Future[asyncio.AbstractEventLoop]) -> None:
         self._stop = stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(quiet_about_sockets)
         self._hub.attach(loop)
         serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         started.set_result(loop)
@@ -164,19 +172,19 @@ class _Idle:
         """Those of `server` at `now` seconds; to be asked now and then."""
         since = {}
         for connection in server.server_state.connections:
-            cycle = getattr(connection, "cycle", None)  # request and response
-            if cycle is None or cycle.response_complete:
+            if is_idle(connection):
+                cycle = getattr(connection, "cycle", None)
                 before, moment = self._since.get(connection, (cycle, now))
                 since[connection] = (cycle, moment if before is cycle else now)
         self._since = since
         return [each for each, (_, moment) in since.items() if now - moment >= IDLE_S]
 
 
-def _config(app: _App) -> uvicorn.Config:
+def _config(app: App) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http="h11",  # the one that is always there
+        http=BoundedProtocol,  # on h11, which is always there
         ws="none",
         lifespan="off",
         log_config=None,
@@ -184,7 +192,7 @@ def _config(app: _App) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
+        backlog=_BACKLOG,
         timeout_graceful_shutdown=1,
     )
 
@@ -195,7 +203,7 @@ def _listening(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         listener = socket.create_server(address[:2], family=family)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(
             f"the preview cannot be served at {host}:{port}: {reason}; choose another "

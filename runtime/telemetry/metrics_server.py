@@ -6,12 +6,15 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from derain.core.errors import ConfigError
 from derain.runtime.telemetry.prometheus import prometheus_text
 from derain.runtime.telemetry.roster import Watched
 
 STALLED_S = 60.0  # a frame of the slowest network takes half of it on two cores
+MAX_CONNECTIONS = 8  # one Prometheus asks once in some seconds
+_BACK_OFF_S = 0.1
 
 
 def health(watched: Watched, silent_s: float) -> tuple[bool, str]:
@@ -28,6 +31,39 @@ def health(watched: Watched, silent_s: float) -> tuple[bool, str]:
         if not statistics.signal and statistics.state == "running":
             lines[-1] += ", no signal"
     return True, "\n".join(lines) + "\n"
+
+
+class _BoundedServer(ThreadingHTTPServer):
+    """So many connections at once; one more is closed, and nothing is said of it."""
+
+    def __init__(self, address: tuple[str, int], handler: Any) -> None:
+        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        super().__init__(address, handler)
+
+    def get_request(self) -> Any:
+        """See `socketserver.TCPServer`; without a free descriptor, wait for one."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(_BACK_OFF_S)  # or the loop would turn as fast as it can
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """See `socketserver.BaseServer`."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """See `socketserver.ThreadingMixIn`."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that goes away is no fault of the run."""
 
 
 class MetricsServer:
@@ -74,8 +110,8 @@ class MetricsServer:
                 """Say nothing: standard error is for statistics."""
 
         try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
-        except (OSError, OverflowError) as error:
+            self._server = _BoundedServer((host, port), Handler)
+        except (OSError, OverflowError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(
                 f"metrics cannot be served at {host}:{port}: {reason}"

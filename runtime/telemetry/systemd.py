@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -27,7 +28,9 @@ class Notifier:
         self._address = environment.get("NOTIFY_SOCKET", "")
         period_us = environment.get("WATCHDOG_USEC", "")
         # Three times in each period, as one may come late.
-        self._period_s = int(period_us) / 3e6 if period_us.isdigit() else None
+        self._period_s = (
+            int(period_us) / 3e6 if re.fullmatch("[0-9]{1,18}", period_us) else None
+        )
         self._clock = clock
         self.beat = clock()
         self._next = 0.0

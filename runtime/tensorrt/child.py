@@ -72,6 +72,13 @@ def _check(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     except DerainError as error:
         return {"unavailable": str(error)}
     network, refused = parse(api, builder, Path(request["model"]))
+    ends = min(network.num_inputs, network.num_outputs)
+    if not (refused or (network.num_layers and ends)):
+        raise EngineError(
+            f"{request['model']} is no frame-to-frame graph: it has "
+            f"{network.num_inputs} inputs, {network.num_layers} layers and "
+            f"{network.num_outputs} outputs"
+        )
     return {
         "version": api.version,
         "layers": network.num_layers,

@@ -28,6 +28,7 @@ from derain.runtime.tensorrt.engine_record import (
 )
 from derain.runtime.tensorrt.engine_states import state_ranges
 from derain.runtime.tensorrt.install import digest_of, has_engine, install, plan_name
+from derain.runtime.tensorrt.int8_bytes import int8_bytes
 from derain.runtime.tensorrt.layer_precision import precision_note
 from derain.runtime.tensorrt.library import installed
 from derain.runtime.tensorrt.process import run_child
@@ -116,6 +117,9 @@ def compile_bundle(
             timing_cache_file=options.timing_cache,
         ),
     )
+    moved = int8_bytes(manifest)
+    if moved is not None and request.backend == "tensorrt-rtx" and moved.warning():
+        _log.warning("%s", moved.warning())
     with _nameless_file(folder) as plan:
         facts = _build(request, bundle, plan, force=options.force)
         digest, length = digest_of(plan)

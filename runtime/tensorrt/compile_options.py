@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import click
 
-from derain.core.commands import SIZE, Parsed
+from derain.core.commands import SIZE, Parsed, Whole
 from derain.core.errors import ConfigError
 from derain.core.options import option
 from derain.core.sizes import SizeLike, SizeRange, SizeRangeLike
@@ -80,7 +80,7 @@ class CompileOptions:
     optimization_level: int | None = option(
         None,
         "From 0, fastest build, to 5, fastest engine.  [default: 3]",
-        kind=click.IntRange(0, 5),
+        kind=Whole(0, 5),
     )
     tiling: str | None = option(
         None,

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import re
 
-from derain.core.bundle import MODEL_FILE, Bundle
+from derain.core.bundle import MODEL_FILE, MOST_FILE, Bundle
 from derain.core.errors import EngineError
+from derain.core.reading import read_bytes
 from derain.core.sizes import Size
 from derain.core.states import StateSpec
 from derain.runtime.cuda.device import DeviceFacts
@@ -137,7 +138,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 def _read(bundle: Bundle, record: EngineRecord, retry: str) -> bytes:
     try:
-        plan = (bundle.folder / record.file).read_bytes()
+        plan = read_bytes(bundle.folder / record.file, MOST_FILE)
     except OSError as error:
         raise EngineError(
             f"{bundle.folder}: {record.file} cannot be read: {error.strerror}; {retry}"

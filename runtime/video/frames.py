@@ -173,7 +173,10 @@ class Sink(Protocol):
         ...
 
     def finish(self) -> None:
-        """Take note that the source has ended: the rest of its audio may follow.
+        """Take note that the run has come to its end: the result is whole.
+
+        That is the end of the source, a limit, or of a live source that somebody stops
+        it. The rest of the source's audio may follow.
 
         Raises:
             MediaError: That cannot be written.
@@ -182,6 +185,9 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Complete the files with the frames written so far; harmless when repeated.
+
+        Without `finish`, the result is not whole, and does not get the name that was
+        asked for.
 
         Raises:
             MediaError: They cannot be completed.

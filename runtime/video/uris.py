@@ -66,8 +66,14 @@ def take_fields(uri: str, names: tuple[str, ...]) -> tuple[str, dict[str, str]]:
     """`uri` without the fields called `names`, and those fields.
 
     For addresses whose other fields are the server's business.
+
+    Raises:
+        MediaError: It is no address.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise MediaError(f"{public(uri)} is not an address: {error}") from error
     fields = parse_qsl(parts.query, keep_blank_values=True)
     taken = {name: value for name, value in fields if name in names}
     if not taken:

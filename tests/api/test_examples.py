@@ -43,7 +43,7 @@ def bundles_of_examples(net, tmp_path_factory):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, make_video):
-    """What lies in the user's folder: a clip, and pairs."""
+    """What lies in the user's folder: clips, and pairs."""
     monkeypatch.chdir(tmp_path)
     scene = Street(SIZE)
     frames = [scene.frame(7 * k) for k in range(20)]
@@ -54,6 +54,10 @@ def here(tmp_path, monkeypatch, make_video):
     pairs.mkdir(parents=True)
     for k in range(2):
         write_picture(pairs / f"{k}.png", np.hstack([frames[k], rainy[k]]))
+    for kind, clip in (("rain", rainy), ("clean", frames)):
+        (tmp_path / "a1" / kind).mkdir(parents=True)
+        for k in range(2):
+            write_picture(tmp_path / "a1" / kind / f"{k}.png", clip[k])
     return tmp_path
 
 

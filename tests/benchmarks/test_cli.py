@@ -9,7 +9,10 @@ from click.testing import CliRunner
 
 from derain.benchmarks.analysis.limits import JETSONS
 from derain.benchmarks.cli import main
+from derain.benchmarks.latency.runtime_cost import measure_runtime
 from derain.benchmarks.report.record import read_record
+from derain.core.sizes import Size
+from support.memory_network import Fading, clip_of
 
 NETWORK = """
 from torch import nn
@@ -22,6 +25,15 @@ class Tiny(nn.Module):
 
     def forward(self, x):
         return x - 0.1 * self.conv(x)
+
+
+class Windowed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(9, 3, 3, padding=1)
+
+    def forward(self, x):
+        return x[:, 3:6] - 0.1 * self.conv(x)
 
 
 class Broken(Tiny):
@@ -190,6 +202,28 @@ def test_rows_that_fail_are_rows_with_their_errors(measured):
     )
 
 
+def test_a_network_over_a_window_is_measured_in_every_row(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    (tmp_path / "nets.py").write_text(NETWORK)
+    done = bench(
+        tmp_path,
+        *("--model", "nets:Windowed", "--size", "32x24", *FAST, "--json"),
+        *("--window", "3", "--look-ahead", "1", "--threads", "1"),
+        *("--row", "eager", "--row", "plain-onnx", "--row", "bundle-fp32"),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["cases"][0]["rows"]
+    frame = 32 * 24 * 3
+    assert [row["state_bytes"] for row in rows] == [8 * frame, 8 * frame, 2 * frame]
+    for row in rows:
+        assert row["error"] is None
+        assert row["look_ahead"] == 1
+        assert row["latency"]["frames"] >= 3
+        # Of the second frame of a clip: it has seen the first.
+        assert row["quality"] is None or row["quality"]["max_levels"] <= 1
+
+
 def test_int8_is_calibrated_on_the_footage_given(measured):
     from derain.core.pictures import write_picture
     from derain.core.sizes import Size
@@ -328,6 +362,31 @@ def test_help_lists_rows_and_commands_without_heavy_imports():
     loaded = set(done.stdout.splitlines()[-1].split())
     heavy = {"torch", "onnx", "onnxruntime", "numpy", "cv2", "matplotlib", "openvino"}
     assert not loaded & heavy
+
+
+def test_what_a_memory_costs_is_measured():
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    arguments = ["states", "--size", "64x48", "--rounds", "3", "--json", "--quiet"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    cost = json.loads(done.stdout)
+    assert cost["state_bytes"] == 16 * 32 * 24 * 4
+    assert cost["rounds"] == 3
+    for name in ("ratio", "cpu_ratio"):
+        assert 0 < cost[f"{name}_low"] <= cost[name] <= cost[f"{name}_high"]
+    # Neither a state nor a frame is made anew.
+    assert cost["kept_bytes_per_frame"] < 64 * 48
+    assert cost["peak_bytes"] < cost["state_bytes"]
+    odd = CliRunner().invoke(main, ["states", "--size", "63x48"])
+    assert odd.exit_code == 2
+
+
+def test_the_runtime_with_a_memory_is_measured(tmp_path):
+    size = Size(48, 32)
+    bundle = Fading(str(size)).bundle(tmp_path / "b", clip_of(4, size))
+    cost = measure_runtime(bundle, 10, 1)
+    assert cost.loop_ms >= cost.session_ms > 0
 
 
 def test_the_runtime_itself_is_measured(bundle):

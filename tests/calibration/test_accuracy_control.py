@@ -11,6 +11,7 @@ from derain.calibration.options import CalibrationOptions
 from derain.calibration.ranges import METHODS
 from derain.calibration.scoring import Accuracy, HeldOut, Scorer
 from derain.calibration.sensitivity import alone_errors, local_errors, picture_name
+from derain.calibration.session import Shot
 from derain.core.errors import CalibrationError
 from derain.core.metrics import mse_of_psnr
 
@@ -25,7 +26,7 @@ def limits(**changes):
 @pytest.fixture
 def make_control(model, rainy, street):
     layers = find_layers(model)
-    observations, macs = observe(model, layers, rainy[:6])
+    observations, macs = observe(model, layers, map(Shot, rainy[:6]))
     ranges = {
         name: METHODS["minmax"].find(seen.histogram)
         for name, seen in observations.items()
@@ -54,6 +55,18 @@ def test_all_layers_are_int8_where_the_picture_allows_it(make_control):
     assert len(result.int8) == 4
     assert len(result.curve) == 1
     assert result.curve[0].share == 1.0
+    assert result.residuals == {"r0"}
+
+
+def test_residuals_go_back_to_float_before_layers_do(make_control, monkeypatch):
+    def flicker(scorer, model):
+        residual = next(n for n in model.graph if n.name == "sum").inputs[1]
+        return 1.0, 2.0 if residual.name == "r0_dequantized" else 1.0
+
+    monkeypatch.setattr(Scorer, "flicker", flicker)
+    result = make_control(min_psnr_db=35, max_drop_db=1).run()
+    assert [(s.layers, s.residuals) for s in result.curve] == [(4, 1), (4, 0)]
+    assert not result.residuals
 
 
 def test_the_layer_that_ruins_the_picture_goes_back_to_float(make_control, said):
@@ -134,7 +147,8 @@ def test_layers_go_back_to_float_until_flicker_is_that_of_fp32(
 
     monkeypatch.setattr(Scorer, "flicker", flicker)
     result = make_control(min_psnr_db=30, max_drop_db=5, max_flicker=1.15).run()
-    assert [step.layers for step in result.curve] == [4, 2]
+    assert [step.layers for step in result.curve] == [4, 4, 2]
+    assert [step.residuals for step in result.curve] == [1, 0, 0]
     assert result.curve[-1].accuracy.flicker == (1.0, 1.2)
     assert result.costs
 
@@ -178,7 +192,7 @@ def test_local_errors_know_the_layer_with_a_bad_range(model, rainy):
     layers = find_layers(model)
     ranges = dict.fromkeys(("image", "r0", "r1", "r2"), 2.0)
     ranges["r1"] = 200.0
-    errors = local_errors(model, layers, ranges, None, rainy[:2])
+    errors = local_errors(model, layers, ranges, None, map(Shot, rainy[:2]))
     assert max(errors, key=errors.__getitem__) == "conv2"
     assert errors["conv2"] > 20 * errors["conv1"]
 
@@ -186,7 +200,7 @@ def test_local_errors_know_the_layer_with_a_bad_range(model, rainy):
 def test_alone_errors_are_those_of_the_float_picture(model, rainy):
     ranges = dict.fromkeys(("image", "r0", "r1", "r2"), 2.0)
     fine, rough = (
-        alone_errors(model, ["conv1"], ranges | {"r0": reach}, None, rainy[:1])
+        alone_errors(model, ["conv1"], ranges | {"r0": reach}, None, [Shot(rainy[0])])
         for reach in (2.0, 20.0)
     )
     assert 0 < fine["conv1"] < rough["conv1"]
@@ -202,7 +216,7 @@ def test_no_frames_at_all_is_an_error(model):
 
 
 def test_observations_are_those_of_the_tensors(model, rainy):
-    observations, macs = observe(model, find_layers(model), rainy[:2])
+    observations, macs = observe(model, find_layers(model), map(Shot, rainy[:2]))
     image = np.stack(rainy[:2])[..., :] / 255
     seen = observations["image"]
     assert seen.histogram.largest == pytest.approx(image.max(), rel=1e-6)

@@ -23,6 +23,20 @@ def test_a_calibration_makes_its_graph_int8(model, footage):
     assert made.frames["frames"] == 4
 
 
+def test_residuals_are_applied_by_the_name_that_holds_for_any_size(
+    make_model, rainy, footage
+):
+    made = calibrated(make_model(), footage)
+    assert made.residuals == (R0,)
+    with_them, without = make_model(), make_model()
+    apply_calibration(made, with_them)
+    apply_calibration(replace(made, residuals=()), without)
+    pictures = [GraphSession(x).derain(rainy[0]) for x in (with_them, without)]
+    assert not np.array_equal(*pictures)
+    add = next(node for node in with_them.graph if node.name == "sum")
+    assert add.inputs[1].name == "r0_dequantized"
+
+
 def test_a_calibration_fits_a_graph_whose_tensors_have_other_names(
     make_model, rainy, footage
 ):

@@ -26,7 +26,7 @@ def choose_among(model, store, monkeypatch, said):
 
     def run(make):
         layers = find_layers(model)
-        observations, _ = observe(model, layers, store.frames())
+        observations, _ = observe(model, layers, store.shots())
         methods = make(observations)
         rows = {name: RangeMethod(find, "") for name, find in methods.items()}
         monkeypatch.setattr(choose, "METHODS", rows)

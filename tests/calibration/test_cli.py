@@ -73,8 +73,9 @@ def test_the_report_shows_the_curve_of_what_is_refused(
     assert_one_line(result, "wanted 99.0 dB")
     assert not output.exists()
     lines = (folder / "report.txt").read_text().splitlines()
-    assert lines[1].split()[0] == "4/4"
-    assert lines[2].split("/")[0].strip() in ("1", "2", "3")
+    assert lines[1].split()[:2] == ["4/4", "1"]
+    assert lines[2].split()[:2] == ["4/4", "0"]  # residuals go first
+    assert lines[3].split("/")[0].strip() in ("1", "2", "3")
     assert lines[-1].startswith("refused: INT8 is ")
     assert read_picture(folder / "report.png").any()
 

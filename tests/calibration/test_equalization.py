@@ -13,7 +13,7 @@ from derain.calibration.layers import find_layers, nodes_by_name, tensor_keys
 from derain.calibration.observers import observe
 from derain.calibration.qdq import insert_qdq
 from derain.calibration.scoring import HeldOut, Scorer
-from derain.calibration.session import GraphSession
+from derain.calibration.session import GraphSession, Shot
 from derain.core.errors import CalibrationError
 from derain.core.sizes import Size
 
@@ -30,7 +30,7 @@ def levels(model, frame, name="levels"):
 def quantised(model, frames):
     """All layers in INT8, ranges that reach as far as the tensors do."""
     copy = model.clone()
-    observations, _ = observe(model, find_layers(model), frames)
+    observations, _ = observe(model, find_layers(model), map(Shot, frames))
     ranges = {name: seen.histogram.largest for name, seen in observations.items()}
     insert_qdq(copy, ranges, {layer.name for layer in find_layers(model)})
     return copy
@@ -51,7 +51,7 @@ def test_what_is_looked_at_from_outside_is_no_chain(model):
 
 
 def test_the_float_network_computes_what_it_did(grouped, rainy):
-    factors = find_factors(grouped, rainy[:2])
+    factors = find_factors(grouped, map(Shot, rainy[:2]))
     changed = grouped.clone()
     equalise(changed, factors)
     assert set(factors) == {"r0", "c1", "r2"}
@@ -66,7 +66,7 @@ def test_channels_in_front_of_a_depthwise_convolution_reach_equally(grouped, rai
         return most[most > most.max() * 1e-3]  # a silent channel stays silent
 
     before = reach(grouped)
-    equalise(grouped, find_factors(grouped, rainy[:1]))
+    equalise(grouped, find_factors(grouped, map(Shot, rainy[:1])))
     after = reach(grouped)
     assert before.max() / before.min() > 10
     np.testing.assert_allclose(after, after[0], rtol=1e-4)
@@ -76,7 +76,7 @@ def test_factors_stay_where_fp16_can_hold_them(grouped, rainy):
     nodes_by_name(grouped)["c0"].inputs[1].const_value = ir.tensor(
         np.zeros((8, 3, 1, 1), np.float32), name="w0"
     )
-    for factor in find_factors(grouped, rainy[:1]).values():
+    for factor in find_factors(grouped, map(Shot, rainy[:1])).values():
         assert np.isfinite(factor).all()
         assert (factor >= 1 / 32).all()
         assert (factor <= 32).all()
@@ -85,7 +85,7 @@ def test_factors_stay_where_fp16_can_hold_them(grouped, rainy):
 def test_int8_comes_nearer_where_channels_were_uneven(uneven_model, rainy):
     scorer = Scorer(uneven_model, [HeldOut(rainy[5], None, HEIGHT, WIDTH)])
     before = scorer.score(quantised(uneven_model, rainy[:3])).psnr_db
-    equalise(uneven_model, find_factors(uneven_model, rainy[:3]))
+    equalise(uneven_model, find_factors(uneven_model, map(Shot, rainy[:3])))
     assert scorer.score(quantised(uneven_model, rainy[:3])).psnr_db > before + 1
 
 
@@ -114,11 +114,11 @@ def test_factors_for_another_graph_are_one_line(model):
 
 
 def test_a_calibration_equalises_the_graph_it_is_applied_to(uneven_model, rainy):
-    factors = find_factors(uneven_model, rainy[:3])
+    factors = find_factors(uneven_model, map(Shot, rainy[:3]))
     changed = uneven_model.clone()
     equalise(changed, factors)
     layers = find_layers(uneven_model)
-    observations, macs = observe(changed, layers, rainy[:3])
+    observations, macs = observe(changed, layers, map(Shot, rainy[:3]))
     ranges = {name: seen.histogram.largest for name, seen in observations.items()}
     keys = tensor_keys(layers)
     made = Calibration(

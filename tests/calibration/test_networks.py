@@ -30,6 +30,8 @@ from derain.runtime.tensorrt.compile import compile
 
 # As in tests/export, whose exports are used again.
 SIZE, SIZES = "72x56", "48x40,72x56,96x80"
+# Those with a memory are calibrated over clips.
+PLAIN = [name for name, entry in MODELS.items() if not entry.memory]
 # The weights are untrained: this is about graphs, not about pictures.
 LOOSE = CalibrationOptions(
     frames=3,
@@ -38,7 +40,7 @@ LOOSE = CalibrationOptions(
     max_drop_db=99,
     min_psnr_db=15,
     max_flicker=99,
-    equalise=False,  # other weights in the same graph; minutes for dcsfn's 2807 layers
+    equalise=False,  # other weights in the same graph
 )
 
 
@@ -88,7 +90,8 @@ def int8_convolutions(path):
 
 @pytest.mark.slow
 @pytest.mark.tensorrt
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", PLAIN)
+@pytest.mark.usefixtures("shallow_dcsfn")
 def test_every_network_compiles(export, model, record_property):
     if importlib.util.find_spec("tensorrt_rtx") is None:
         pytest.skip("TensorRT-RTX is not installed: pip install 'derain[tensorrt-rtx]'")
@@ -102,10 +105,8 @@ def test_every_network_compiles(export, model, record_property):
     assert record.network_types["int8"] > 0
 
 
-@pytest.mark.parametrize(
-    "model",
-    [pytest.param(x, marks=[pytest.mark.slow] * (x == "dcsfn")) for x in MODELS],
-)
+@pytest.mark.parametrize("model", PLAIN)
+@pytest.mark.usefixtures("shallow_dcsfn")
 def test_a_calibration_of_one_size_fits_the_graph_of_any_size(export_once, model):
     loaded = open_network(model, weights=None, random_weights=True)
     found = []

@@ -7,6 +7,7 @@ import pytest
 from derain.calibration import observers as module
 from derain.calibration.layers import add_initializer, find_layers, nodes_by_name
 from derain.calibration.observers import observe
+from derain.calibration.session import Shot
 from derain.core.errors import CalibrationError
 
 CHANNELS, HEIGHT, WIDTH = 8, 32, 48  # of r1; see conftest.py
@@ -43,13 +44,13 @@ def test_what_is_not_finite_is_found(spoilt, rainy, monkeypatch, place, value):
     monkeypatch.setattr(module, "SAMPLES", 8 * 11 * 16)  # every third row and column
     model = spoilt(place, value)
     with pytest.raises(CalibrationError, match="spoilt is not finite"):
-        observe(model, find_layers(model), rainy[:1])
+        observe(model, find_layers(model), [Shot(rainy[0])])
 
 
 def test_what_is_finite_is_no_error(spoilt, rainy, monkeypatch):
     monkeypatch.setattr(module, "SAMPLES", 8 * 11 * 16)
     model = spoilt((0, 0, 1), 1e4)
-    observations, _ = observe(model, find_layers(model), rainy[:1])
+    observations, _ = observe(model, find_layers(model), [Shot(rainy[0])])
     seen = observations["spoilt"].histogram
     assert seen.largest == pytest.approx(1e4, rel=1e-3)
     assert seen.total == 8 * 11 * 16

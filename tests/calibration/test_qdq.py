@@ -5,7 +5,7 @@ import onnxruntime as ort
 import pytest
 
 from derain.calibration.choose import share_ranges
-from derain.calibration.layers import concat_groups, find_layers
+from derain.calibration.layers import concat_groups, find_layers, residual_adds
 from derain.calibration.qdq import (
     insert_qdq,
     part_biases,
@@ -30,6 +30,18 @@ def test_only_convolutions_read_what_is_quantised(model):
         assert consumers(model, f"{tensor}_dequantized") == {"Conv"}
     assert consumers(model, "image") == {"QuantizeLinear", "Sub"}
     assert consumers(model, "r0") == {"QuantizeLinear", "Add"}
+
+
+def test_a_residual_is_added_as_layers_read_it_and_the_image_never(model):
+    assert residual_adds(model).keys() == {"r0"}
+    insert_qdq(model, RANGES, ALL, residuals={"r0"})
+    assert consumers(model, "r0_dequantized") == {"Conv", "Add"}
+    assert consumers(model, "r0") == {"QuantizeLinear"}
+
+
+def test_a_residual_that_no_int8_layer_reads_stays(model):
+    insert_qdq(model, RANGES, {"conv3"}, residuals={"r0"})
+    assert consumers(model, "r0") == {"Conv", "Add"}
 
 
 def test_nothing_stands_between_convolution_and_activation(model):

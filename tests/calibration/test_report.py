@@ -33,7 +33,7 @@ def test_a_bundle_for_processors_has_the_rest_in_fp32():
 
 def test_the_table_tells_the_curve(model, footage):
     lines = table(calibrated(model, footage))
-    assert lines[1].split()[:2] == ["4/4", "100.0%"]
+    assert lines[1].split()[:3] == ["4/4", "1", "100.0%"]
 
 
 def test_the_table_says_why_layers_were_not_tried(depthwise_model, footage):

@@ -192,7 +192,7 @@ def test_a_golden_frame_outside_the_bundle_is_refused(folder):
         ({"states": 3}, "manifest.json: "),
         (
             {"golden": GOLDEN | {"min_psnr_db": math.nan}},
-            "min_psnr_db nan is not above",
+            "min_psnr_db: nan is not",
         ),
         ({"sizes": {"minimum": "1x1"}}, "has no field 'optimum'"),
         ({"sizes": "64x48"}, "manifest.json: "),

@@ -5,12 +5,8 @@ from dataclasses import fields
 from derain.calibration.options import NAMES, CalibrationOptions
 from derain.core.sizes import Size, SizeRange
 from derain.export.cli import main
-from derain.export.options import (
-    DEFAULT_SIZE,
-    ExportKeywords,
-    ExportOptions,
-    export_options,
-)
+from derain.export.keywords import ExportKeywords, export_options
+from derain.export.options import DEFAULT_SIZE, ExportOptions
 
 
 def test_keywords_are_the_fields():

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,6 @@ from torch import nn
 from derain.core.bundle import Bundle
 from derain.core.errors import (
     ConfigError,
-    ExportError,
     MediaError,
     NetworkError,
     VerificationError,
@@ -30,6 +30,9 @@ from derain.export.pipeline import export
 from derain.models.registry import NetworkFacts
 from derain.models.torch_reference import to_frame, to_picture
 from derain.runtime.derainer import load
+from derain.runtime.tensorrt.engine_bytes import measure_engine_bytes
+from derain.runtime.tensorrt.engine_states import state_ranges
+from derain.runtime.tensorrt.int8_bytes import compared, int8_bytes
 from support.video_networks import (
     BsvdLike,
     EdvrLike,
@@ -296,14 +299,93 @@ def test_health_is_nan_where_a_state_is_not_finite():
         assert np.isnan(health) != healthy
 
 
-def test_int8_of_a_network_with_a_memory_is_refused():
-    with pytest.raises(ExportError, match="has a memory, and INT8 is not calibrated"):
-        export(
-            Mean(),
-            size="16x16",
-            precision="int8",
-            calibrate_on=[np.zeros((16, 16, 3), np.uint8)],
-        )
+RAINY = [rainy for rainy, _ in rainy_clip(Size(48, 32), 24, seed=2)]
+
+
+MORE = compared(3_000_000, 2_000_000, Size(48, 32), "1.7.1")
+
+
+@pytest.fixture(scope="module")
+def int8_export(tmp_path_factory):
+    """An INT8 bundle with states that is said to move much, and what was logged."""
+    folder, lines = tmp_path_factory.mktemp("int8"), []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logging.getLogger(pipeline.__name__).addHandler(handler)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "measure_int8", lambda *arguments: MORE)
+        bundle = _exported_int8(folder)
+    logging.getLogger(pipeline.__name__).removeHandler(handler)
+    return bundle, lines
+
+
+@pytest.fixture(scope="module")
+def int8(int8_export):
+    return int8_export[0]
+
+
+def _exported_int8(folder):
+    return export(
+        lively(RlspLike()),
+        size="48x32",
+        multiple_of=2,
+        precision="int8",
+        calibrate_on=RAINY,
+        method="percentile",
+        min_psnr_db=25,
+        max_drop_db=9,
+        no_cache=True,
+        output=folder / "int8",
+    )
+
+
+def test_int8_of_a_network_with_a_memory_keeps_its_states_in_fp16(int8):
+    manifest = int8.manifest
+    assert manifest.precision == "int8"
+    assert [state.dtype for state in manifest.states] == ["float16"] * 2
+    assert manifest.verification["int8"]["layers"]["int8"] >= 2
+    assert manifest.verification["int8"]["frames"]["clips"] == 3
+    assert len(manifest.golden.inputs) == 4
+
+
+def test_int8_that_moves_more_bytes_than_fp16_says_so_and_is_made(int8_export):
+    bundle, lines = int8_export
+    assert [line for line in lines if "INT8 moves" in line] == [MORE.warning()]
+    assert int8_bytes(bundle.manifest) == MORE
+
+
+def test_int8_is_proven_over_a_clip_and_its_drift_is_known(int8):
+    verification = int8.manifest.verification
+    assert verification["drift"]["frames"] == 64
+    assert 25 < verification["drift"]["last_psnr_db"] < 60  # FP16 alone is nearer
+    assert verification["onnxruntime"]["frames"] == 8
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_int8_with_a_memory_runs(int8, backend):
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    case, facts, frames = Case(RlspLike, {}), NetworkFacts(multiple_of=2), RAINY
+    with load(int8.folder, backend=backend) as derainer:
+        got = [derainer(frame).copy() for frame in frames[:6]]
+        derainer.reset()
+        again = derainer(frames[0])
+        assert np.array_equal(again, got[0])
+    wanted = by_pytorch(case, facts, "reflect", frames[:6])
+    for k in range(6):
+        assert psnr_db(got[k], wanted[k]) > 28
+    alone = by_pytorch(case, facts, "reflect", frames[5:6])[0]
+    assert psnr_db(got[5], wanted[5]) > psnr_db(got[5], alone) + 3  # it remembers
+
+
+def test_tensorrt_compiles_int8_with_a_memory(int8):
+    pytest.importorskip("tensorrt_rtx")
+    manifest = int8.manifest
+    states = state_ranges(manifest, manifest.sizes)
+    engine = measure_engine_bytes(
+        int8.model_path, "int8", manifest.sizes.optimum, "tensorrt-rtx", states
+    )
+    assert engine.moved_bytes > 0
 
 
 def test_a_graph_out_of_tolerance_is_refused(monkeypatch):

@@ -1,10 +1,14 @@
 import argparse
 import contextlib
+import copy
 import hashlib
 import io
 import os
 import re
 import struct
+import tracemalloc
+import zipfile
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from safetensors.torch import save
 from torch import nn
 
 from derain.core.errors import CheckpointError
+from derain.models import archive_limits
 from derain.models.checkpoint import canonical, load_checkpoint
 from derain.models.networks.qsnet import QSNet
 
@@ -138,6 +143,8 @@ def test_nested_wrappers_and_prefixes(file):
         "network.",
         "generator.",
         "module.module.",
+        "derainet.",
+        "module.derainet.",
     ],
 )
 def test_prefixes_are_stripped(file, prefix):
@@ -363,7 +370,7 @@ def test_missing_file_and_folder(tmp_path):
         tmp_path / "none.pth",
         re.escape(f"none.pth cannot be read (No such file or directory); {WANTED}"),
     )
-    _fails(tmp_path, re.escape(f"cannot be read (Is a directory); {WANTED}"))
+    _fails(tmp_path, re.escape("cannot be read (it is a folder, wanted a file); "))
 
 
 @pytest.mark.parametrize(
@@ -390,3 +397,86 @@ def test_truncated_and_damaged_files(file, content):
         # Damage inside a tensor's values cannot be seen; all else has our error.
         with contextlib.suppress(CheckpointError):
             load_checkpoint(Small(), file(bytes(damaged)))
+
+
+def test_names_of_dots_alone_end(file):
+    _fails(file({"a." * 10_000: torch.ones(1)}), "does not fit Small")
+
+
+def _packed(content):
+    """The same archive, compressed."""
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as plain,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for entry in plain.infolist():
+            archive.writestr(entry.filename, plain.read(entry))
+    return packed.getvalue()
+
+
+def test_compressed_zeros_are_not_unpacked(file):
+    zeros = _packed(_saved({"weight": torch.zeros(30_000_000)}))
+    assert len(zeros) < 200_000
+    tracemalloc.start()
+    _fails(file(zeros), "holds compressed parts, which torch.save never writes")
+    assert tracemalloc.get_traced_memory()[1] < 10 * len(zeros)
+    tracemalloc.stop()
+
+
+def test_parts_that_share_their_bytes(file):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("archive/data.pkl", b"." * 10_000)
+        (entry,) = archive.infolist()
+        for number in range(100):
+            other = copy.copy(entry)
+            other.filename = f"archive/data/{number}"
+            archive.filelist.append(other)
+    _fails(file(content.getvalue()), "says that its parts are larger than the file")
+
+
+@pytest.mark.parametrize("where", ["data.pkl", "data/0"])
+def test_a_wrong_checksum_is_damage(file, where):
+    content = bytearray(_saved(Small().state_dict()))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entry = next(e for e in archive.infolist() if e.filename.endswith(where))
+        place = content.index(archive.read(entry))
+    content[place + entry.file_size - 2] ^= 4  # still a pickle, still a number
+    _fails(file(bytes(content)), rf"is damaged: the checksum of '.*{where}' is wrong")
+
+
+def _doubled(kind, levels=60):
+    """Objects of objects, two at each level."""
+    state = kind()
+    for _ in range(levels):
+        pairs = (("a", state), ("b", state))
+        state = kind(pairs if issubclass(kind, dict) else (state, state))
+    return state
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("kind", [list, tuple, dict, OrderedDict])
+def test_pickles_that_double_at_each_level_are_not_opened(file, kind, new):
+    content = _saved({"a": _doubled(kind)}, _use_new_zipfile_serialization=new)
+    assert len(content) < 10_000
+    _fails(file(content), "holds more than 3 000 000 objects")
+
+
+def test_what_training_saves_is_far_from_the_limits(monkeypatch):
+    network = nn.Sequential(*(nn.Conv2d(3, 3, 3) for _ in range(20)))
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.zeros(1, 3, 64, 64)).sum().backward()
+    optimizer.step()
+    state = {"net": network.state_dict(), "optimizer": optimizer.state_dict()}
+    monkeypatch.setattr(archive_limits, "_MOST_OBJECTS", 150 * 40)
+    for new in (True, False):
+        content = _saved(state, _use_new_zipfile_serialization=new)
+        assert archive_limits.archive_flaw(content) == ""
+
+
+def test_a_file_far_too_large_is_not_read(tmp_path):
+    path = tmp_path / "weights.pth"
+    with path.open("wb") as sparse:
+        sparse.truncate(20_000_000_000)
+    _fails(path, "it has 20 000.0 MB, at most 4 295.0 MB")

@@ -57,8 +57,22 @@ class Needs(Net):
     def forward(self, x, noise):
         return x - noise
 
-def build():
-    return Net()
+def build(channels=3):
+    return Net(channels)
+
+def count():
+    return 3
+
+class Other3:
+    pass
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise ValueError
+
+class Ends(nn.Module):
+    def __init__(self, kind="Unprintable"):
+        raise {"Unprintable": Unprintable, "BaseException": BaseException}[kind]
 
 NUMBER = 3
 """
@@ -255,19 +269,19 @@ WANTED = "wanted package.module:Class, found from the current folder"
         (":Net", f"'' is no module name; {WANTED}"),
         ("mine:Other", f"mine has no 'Other'; {WANTED}"),
         ("mine:", f"mine has no ''; {WANTED}"),
-        ("mine:build", f"mine:build is not an nn.Module class; {WANTED}"),
+        ("mine:count", "mine:count returns int, wanted an nn.Module"),
+        ("mine:Other3", f"mine:Other3 is not an nn.Module class; {WANTED}"),
         ("mine:NUMBER", f"mine:NUMBER is not an nn.Module class; {WANTED}"),
         (
             "mine:Needy",
-            r"mine:Needy cannot be built without arguments \(width, depth\); give them "
-            "defaults, or name a subclass that does",
+            "mine:Needy wants arguments; give --arg width=VALUE --arg depth=VALUE",
         ),
         ("mine:Broken", "building mine:Broken failed: RuntimeError: no such"),
         ("mine:Leaves", r"building mine:Leaves failed: it ends the program .*"),
         (
             "mine:Needs",
-            "Needs.forward wants noise besides the picture; give them defaults, or "
-            "name a subclass that does",
+            "Needs.forward wants noise besides the picture; give --input noise=WHAT, "
+            "where WHAT is frame, half, quarter or constant:VALUE",
         ),
     ],
 )
@@ -297,6 +311,35 @@ def test_own_module_that_fails_keeps_its_cause(own, code, match, cause):
     assert isinstance(_one_line(caught).__cause__, cause)
 
 
+@pytest.mark.parametrize("kind", ["Unprintable", "BaseException"])
+def test_whatever_a_constructor_raises_is_one_line(own, kind):
+    own()
+    with pytest.raises(NetworkError, match=f"^building mine:Ends failed: {kind}$"):
+        open_network("mine:Ends", arguments={"kind": kind})
+
+
+def test_a_function_that_builds_a_network_takes_arguments(own):
+    own()
+    loaded = open_network("mine:build", arguments={"channels": 5})
+    assert loaded.network.conv.out_channels == 5
+    assert loaded.arguments == {"channels": 5}
+
+
+def test_a_checkpoint_of_other_arguments_says_how_to_give_them(own, tmp_path):
+    own()
+    larger = open_network("mine:Net", arguments={"channels": 5}).network
+    torch.save(larger.state_dict(), tmp_path / "net.pth")
+    with pytest.raises(
+        CheckpointError, match=r"trained with other arguments \(--arg ch"
+    ):
+        open_network("mine:Net", weights=tmp_path / "net.pth")
+
+
+def test_arguments_are_for_what_is_built():
+    with pytest.raises(NetworkError, match="arguments are for a network named by"):
+        open_network(torch.nn.Conv2d(3, 3, 1), arguments={"bias": False})
+
+
 def test_own_module_that_ends_the_program_is_one_line(own):
     own("fails", "import sys\nsys.exit(0)")
     with pytest.raises(NetworkError, match=r"importing fails failed: .*sys\.exit") as e:
@@ -323,8 +366,9 @@ def test_what_forward_could_be_given_besides_is_said(own, said):
     own()
     open_network("mine:Recurrent", random_weights=True)
     assert said() == [
-        "Recurrent.forward is given the picture alone: h, scale is left out; a method "
-        "states(height, width), which returns shapes, gives it a memory"
+        "Recurrent.forward is given the picture alone: h, scale is left out; --input "
+        "gives it a picture or a constant, and a method states(height, width), which "
+        "returns shapes, gives it a memory"
     ]
 
 

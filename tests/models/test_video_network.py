@@ -30,7 +30,7 @@ BY_16 = NetworkFacts(multiple_of=16)
 
 
 def opened(network, facts=PLAIN, window=1, look_ahead=0):
-    return open_video(network, facts, window=window, look_ahead=look_ahead)
+    return open_video(network, facts, window=window, look_ahead=look_ahead, inputs={})
 
 
 class Hidden(nn.Module):

@@ -3,8 +3,18 @@ import pytest
 
 from derain.core.errors import MediaError
 from derain.core.pairs import Pair
+from derain.core.synthetic.mixture import RainMixture
 from derain.training import data
-from derain.training.data import CropSource, Mixture, dry, random_rain
+from derain.training.config import Mixture
+from derain.training.data import CropSource, dry
+
+HEAVY = {
+    "angle_degrees": {"uniform": [-9, 9]},
+    "density": 300,
+    "brightness": 0.9,
+    "width_px": 2,
+}
+RAIN = RainMixture.parse({"rain": [HEAVY]}, "here")
 
 
 def _numbered(height=30, width=44):
@@ -22,6 +32,7 @@ def _source(pairs, clean=(), **changes):
         "batch": 6,
         "seed": 3,
         "mixture": Mixture(dry=0, rendered=0),
+        "rain": RAIN,
     }
     return CropSource([pairs], clean, **(settings | changes))
 
@@ -64,12 +75,12 @@ def test_photographs_are_turned_and_pairs_are_not(vertical_flips):
 
 
 def test_photographs_are_turned_before_it_rains_on_them(monkeypatch):
-    def rain_downwards(clean, settings, seed):
+    def rain_downwards(clean, rain, random):
         rainy = clean.copy()
         rainy[:, 3, 2] = 200
-        return rainy
+        return rainy, clean
 
-    monkeypatch.setattr(data, "render_rain", rain_downwards)
+    monkeypatch.setattr(data, "rained_on", rain_downwards)
     rainy, clean = _source([], [_numbered().clean], batch=40).batch(0)
     assert len(_directions(clean, 0)) == 4
     assert (rainy[:, :, 3, 2] == 200).all()
@@ -127,7 +138,9 @@ def test_sets_of_pairs_give_as_many_crops_each():
     dark, bright = (np.full((16, 16, 3), level, np.uint8) for level in (20, 200))
     sets = [[Pair("dark", dark, dark)], [Pair("bright", bright, bright)] * 9, []]
     mixture = Mixture(rendered=0, dry=0)
-    source = CropSource(sets, [], crop=16, batch=400, mixture=mixture, seed=1)
+    source = CropSource(
+        sets, [], crop=16, batch=400, mixture=mixture, rain=RAIN, seed=1
+    )
     of_dark = np.count_nonzero(source.batch(0)[0][:, 0, 0, 0] == 20)
     assert 150 < of_dark < 250  # 200 +- 10
 
@@ -154,13 +167,6 @@ def test_picture_smaller_than_a_crop():
 def test_mixture_rejects(parts):
     with pytest.raises(ValueError, match="parts"):
         Mixture(rendered=parts[0], dry=parts[1])
-
-
-def test_random_rain_is_within_its_ranges():
-    random = np.random.default_rng(0)
-    rains = [random_rain(random) for _ in range(200)]  # RainSettings checks them
-    assert min(rain.angle_degrees for rain in rains) < -20
-    assert max(rain.angle_degrees for rain in rains) > 20
 
 
 def test_dry_pairs_have_no_rain(pairs):

@@ -130,11 +130,9 @@ def test_training_leaves_out_what_is_measured_on_and_says_so(
 ):
     _train(tmp_path, more_pairs, photographs, [measured])
     lines = said()
-    assert lines[0] == (
-        "left out 1 of 3 pairs and 2 of 4 photographs that show a scene in "
-        + str(measured)
-    )
-    assert lines[1] == "2 pairs to train on, 0 to validate, 2 photographs"
+    assert lines[0] == (f"left out 2 of 4 photographs that show a scene in {measured}")
+    assert lines[1] == f"left out 1 of 3 pairs that show a scene in {measured}"
+    assert lines[2] == "2 pairs to train on, 0 to validate, 2 photographs"
     assert read_config(tmp_path / "run").not_in == ("data/test",)
 
 

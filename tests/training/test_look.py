@@ -3,10 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors.torch import save_file
 
-from derain.core.pictures import read_picture, write_picture
+from derain.core.pictures import picture_paths, read_picture, write_picture
+from derain.models.loading import open_network
+from derain.models.registry import create_model
+from derain.models.video_stream import VideoStream
 from derain.training.cli import main
-from derain.training.look import before_and_after, spread
+from derain.training.look import before_and_after, derained_rows, spread
 
 
 @pytest.mark.parametrize(
@@ -22,7 +26,7 @@ def test_pictures_are_spread_over_a_clip(count, most, chosen):
 def test_before_stands_left_of_after(tmp_path):
     path = tmp_path / "in.png"
     write_picture(path, np.full((8, 8, 3), 100, np.uint8))
-    (row,) = before_and_after(lambda picture: picture // 2, [path])
+    (row,) = before_and_after(lambda path, picture: picture // 2, [path])
     assert [caption for caption, _ in row] == [f"{tmp_path.name}/in.png", "derained"]
     assert [int(picture.max()) for _, picture in row] == [100, 50]
 
@@ -34,6 +38,21 @@ def test_sheet_of_two_folders(tmp_path, two_folders):
     result = CliRunner().invoke(main, ["look", *map(str, arguments)])
     assert result.exit_code == 0, result.output
     assert read_picture(sheet).shape[1] == 4 * 50
+
+
+def test_a_network_with_a_memory_sees_the_pictures_before(tmp_path, two_folders):
+    weights = tmp_path / "weights.safetensors"
+    save_file(create_model("rivulet-s").state_dict(), weights)
+    (row,) = derained_rows([two_folders / "rain"], "rivulet-s", weights, 1)
+    loaded = open_network("rivulet-s", weights=weights)
+    stream = VideoStream(loaded.video)
+    paths = picture_paths(two_folders / "rain")
+    assert row[0][0] == "rain/" + paths[0].name
+    np.testing.assert_array_equal(row[1][1], stream.derain(read_picture(paths[0])))
+    last = derained_rows([two_folders / "rain"], "rivulet-s", weights, 4)[1][3][1]
+    for path in paths[1:]:
+        wanted = stream.derain(read_picture(path))
+    np.testing.assert_array_equal(last, wanted)
 
 
 def test_sheet_of_rendered_rain(tmp_path, two_folders):

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from derain.core.errors import CheckpointError, MediaError, TrainingError
+from derain.core.synthetic.mixture import RainMixture, read_mixture
 from derain.training import loop
 from derain.training.data import CropSource
 from derain.training.loop import Trainer, learning_rate
@@ -27,6 +28,9 @@ from derain.training.run_folder import (
     read_log,
     read_state,
 )
+from derain.training.validation import PairValidation
+
+MIXTURE = RainMixture.parse(read_mixture(), "the default")
 
 
 def _config(**changes):
@@ -43,9 +47,11 @@ def _trainer(config, pairs, folder, objective=None):
         crop=config.crop,
         batch=config.batch,
         mixture=config.mixture,
+        rain=MIXTURE,
         seed=config.seed,
     )
-    return Trainer(config, crops, pairs[:2], folder, objective=objective)
+    validation = PairValidation(pairs[:2])
+    return Trainer(config, crops, validation, folder, objective=objective)
 
 
 def _same(a, b):

@@ -1,9 +1,11 @@
 import shlex
+import shutil
 
 import pytest
 from click.testing import CliRunner
 
 from derain.core.errors import UnknownNameError
+from derain.core.synthetic.mixture import DEFAULT, read_mixture
 from derain.models.registry import MODELS
 from derain.training import run
 from derain.training.cli import main
@@ -95,7 +97,9 @@ def test_departures_of_stagewise_name_the_stand_in():
 
 
 @pytest.mark.parametrize("photographs", [True, False])
-def test_command_gives_the_settings_back(monkeypatch, photographs):
+def test_command_gives_the_settings_back(tmp_path, monkeypatch, photographs):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(DEFAULT, "RAIN")
     config = with_changes(
         config_for("stagewise"),
         photographs=photographs,
@@ -109,6 +113,9 @@ def test_command_gives_the_settings_back(monkeypatch, photographs):
         pair_sets=2,
         not_in=("pairs/test", "my videos/a1"),
         warm_up_loss_steps=12,
+        clip_sets=2,
+        validation_clips=3,
+        rain=read_mixture(),
     )
     given = []
     monkeypatch.setattr(run, "train", given.append)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from derain.core.errors import UnknownNameError
+from derain.core.errors import ConfigError, UnknownNameError
 from derain.core.lazy import load
 from derain.core.pictures import SUFFIXES as PICTURE_SUFFIXES
 from derain.runtime.video.frames import Sink, SourceInfo
@@ -56,6 +58,40 @@ SINKS = (
     ),
     Kind("a new folder", _is_new_folder, "picture_files", "FolderSink"),
 )
+
+
+def check_apart(uris: Sequence[str]) -> None:
+    """Raise unless every one of `uris` is a place of its own.
+
+    Raises:
+        ConfigError: Two sinks would write to one file, folder, device or address.
+    """
+    taken: dict[object, str] = {}
+    for uri in uris:
+        place = place_of(uri)
+        if place is None:
+            continue
+        if place in taken:
+            raise ConfigError(
+                f"--sink {public(uri)} is the same place as {public(taken[place])}; "
+                "name another"
+            )
+        taken[place] = uri
+
+
+def place_of(uri: str) -> object:
+    """Equal for two URIs of one place; None for ``null:``, which nobody minds."""
+    path = uri.partition("?")[0]
+    if scheme(uri) == "null":
+        return None
+    if scheme(uri) or is_pipe(uri):
+        return path
+    real = os.path.realpath(path)
+    try:
+        found = os.stat(real)  # noqa: PTH116 - the path may be no path
+    except (OSError, ValueError):
+        return real
+    return found.st_dev, found.st_ino
 
 
 def open_sink(uri: str, info: SourceInfo, options: SinkOptions) -> Sink:

@@ -63,6 +63,8 @@ _ENCODERS = {
 class VideoFile:
     """H.264 or HEVC video of one size, with the audio of the source, at `path`.
 
+    It has another name until it is whole: see `SafeFile`.
+
     Raises:
         MediaError: The file cannot be created, FFmpeg has no such encoder, or it
             refuses the size.
@@ -72,12 +74,18 @@ class VideoFile:
         self, path: Path, size: Size, info: SourceInfo, options: SinkOptions
     ) -> None:
         self._path = path
-        self._file = SafeFile(path, replace=options.force)
+        self._replace = options.force
+        self._file = SafeFile(path)
         self._open_parts = contextlib.ExitStack()
         self._audio: AudioTracks | None = None
         self._failed = False
         with self._errors():
             self._open(size, info, options)
+
+    @property
+    def path(self) -> Path:
+        """Where it is now."""
+        return self._file.path
 
     def encode(self, frame: av.VideoFrame) -> None:
         """Encode and write the next frame, and the audio up to it.
@@ -89,10 +97,12 @@ class VideoFile:
         with self._errors():
             self._mux(frame)
 
-    def close(self, end: Fraction | None) -> None:
-        """Write what is left, the audio up to `end` in seconds (None: all), and close.
+    def close(self, end: Fraction | None, *, whole: bool) -> None:
+        """Write what is left, and close. After an error, it does nothing.
 
-        After an error, it does nothing.
+        Args:
+            end: Of the audio, in seconds; None: all there is.
+            whole: Whether it is all that was wanted, and takes its name.
 
         Raises:
             MediaError: It cannot be written; what plays is kept.
@@ -105,9 +115,17 @@ class VideoFile:
                 self._audio.mux_until(end)
                 self._audio.flush()
             self._open_parts.close()
-            self._file.close()
             if self._file.error:  # FFmpeg before 8.1 does not tell
                 raise self._file.error
+        try:
+            if whole:
+                self._file.complete(replace=self._replace)
+            else:
+                self._file.keep_partial()
+        except OSError as error:
+            self._file.keep_partial()
+            reason = error.strerror or error
+            raise MediaError(f"{self._path} cannot be written: {reason}") from error
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -129,8 +147,10 @@ class VideoFile:
         with contextlib.suppress(FFmpegError, OSError):
             self._open_parts.close()
         self._file.close()
-        if self._path.suffix.lower() != ".mkv" and self._path.is_file():
-            cut_to_whole_fragments(self._path)
+        path = self._file.path
+        if path.suffix.lower() != ".mkv" and path.is_file():
+            cut_to_whole_fragments(path)
+        self._file.keep_partial()
 
     def _open(self, size: Size, info: SourceInfo, options: SinkOptions) -> None:
         suffix = self._path.suffix.lower()

@@ -14,16 +14,18 @@ def check_new_file(path: Path, info: SourceInfo, options: SinkOptions) -> None:
     """Raise unless `path` may be created, or replaced where that was asked for.
 
     Raises:
-        MediaError: It is a file of the source, or it exists and ``options.force`` is
-            not set, or its folder is missing or cannot be written.
+        MediaError: It is a file of the source, or no file, or it exists and
+            ``options.force`` is not set, or its folder is missing or cannot be written.
     """
-    if path.exists():
-        if any(_same(path, file) for file in info.files):
+    if os.path.lexists(path):
+        if path.exists() and any(_same(path, file) for file in info.files):
             raise MediaError(
                 f"{path} is a file of the source; name another for the result"
             )
         if path.is_dir():
             raise MediaError(f"{path} is a folder; wanted a file name")
+        if path.exists() and not path.is_file():
+            raise MediaError(f"{path} is a device or a pipe; wanted a file name")
         if not options.force:
             raise MediaError(f"{path} exists; use --force to replace it")
     check_parent(path)

@@ -32,7 +32,9 @@ from derain.runtime.video.sources.video_decoder import SCALER_FLAGS
 
 
 class VideoSink:
-    """Writes the frames to the video file at `uri`.
+    """Writes the frames to the video file at `uri`, which appears when it is whole.
+
+    Until then, and where the run is stopped, it has a name that says so.
 
     Raises:
         MediaError: The file must not or cannot be written.
@@ -50,17 +52,26 @@ class VideoSink:
         self._reformatter = VideoReformatter()
         self._output: VideoFile | None = None
         self._size: Size | None = None
-        self._whole = False  # whether the source came to its end
+        self._whole = False  # whether the run came to its end
+        self._left: int | None = options.limit  # frames that may come yet
         self._last_pts: int | None = None
+        self._closed = False
         self._end = Fraction(0)
-        self.name = place
+        self._place = place
         self.notes: tuple[str, ...] = ()
         check_new_file(self._path, info, options)
 
     @property
+    def name(self) -> str:
+        """See `Sink.name`; once it is closed, where what came of it is."""
+        if self._output is None or not self._closed:
+            return self._place
+        return str(self._output.path)
+
+    @property
     def keeps(self) -> bool:
         """See `Sink.keeps`; False when a failure left nothing that plays."""
-        return self._size is None or self._path.exists()
+        return self._output is None or self._output.path.exists()
 
     def write(self, frame: Frame) -> None:
         """See `Sink.write`. All frames must have the size of the first."""
@@ -72,6 +83,8 @@ class VideoSink:
             )
         output.encode(self._convert(frame))
         self._end = frame.time + frame.duration
+        if self._left is not None:
+            self._left -= 1
 
     def finish(self) -> None:
         """See `Sink.finish`."""
@@ -79,9 +92,16 @@ class VideoSink:
 
     def close(self) -> None:
         """See `Sink.close`."""
-        output, self._output = self._output, None
-        if output is not None:
-            output.close(None if self._whole else self._end)
+        if self._output is None or self._closed:
+            return
+        self._closed = True
+        # Up to a limit, there is audio that belongs to frames which were not wanted.
+        end = None if self._whole and self._left != 0 else self._end
+        self._output.close(end, whole=self._whole)
+        if not self._whole:
+            self.notes += (
+                f"{self._place} is not whole: what was finished is {self.name}",
+            )
 
     def _open(self, size: Size) -> VideoFile:
         even = Size(size.width + size.width % 2, size.height + size.height % 2)

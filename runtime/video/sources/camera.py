@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from derain.core import numbers
 from derain.core.errors import MediaError, SourceLostError
 from derain.core.sizes import Size
 from derain.runtime.video.frames import TIMEOUT_S, Frame, SourceInfo
@@ -40,7 +41,7 @@ def open_camera(uri: str, fps: Fraction | None = None) -> CameraSource:
     def parse() -> tuple[Path, Size, Fraction]:
         if len(fields["format"]) != 4:
             raise ValueError(f"format {fields['format']!r} is not of four letters")
-        rate = fps or Fraction(fields["fps"])
+        rate = fps or numbers.rate(fields["fps"])
         return _device(place), Size.parse(fields["size"]), rate
 
     device, size, rate = parsed(uri, form, _FIELDS, parse)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Protocol
 
 import av
 from av.error import ExitError, FFmpegError, InvalidDataError
@@ -22,6 +23,7 @@ from derain.runtime.video.sources.video_decoder import (
     QUICK_SCALER_FLAGS,
     SCALER_FLAGS,
     bgr_image,
+    check_pixels,
 )
 
 # A decoder that is this late decodes key frames alone, until one is this new. What
@@ -35,13 +37,21 @@ _IN_BURSTS = frozenset({"hls"})
 _ARRIVAL_UNIT = Fraction(1, 90_000)  # RTP's clock for video
 
 
+class Readable(Protocol):
+    """Bytes that come one after the other."""
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, `size` at most; none at the end."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSpec:
     """What FFmpeg is to open.
 
     Attributes:
         name: What it is called in messages, without credentials.
-        url: What FFmpeg opens.
+        url: What FFmpeg opens, or what it reads.
         format: FFmpeg's name of the container; None: it looks.
         options: Of FFmpeg's demuxer and protocol.
         live: Whether the newest frame counts; None: if the stream has no duration.
@@ -51,7 +61,7 @@ class StreamSpec:
     """
 
     name: str
-    url: str
+    url: str | Readable
     format: str | None = None
     options: dict[str, str] = field(default_factory=dict)
     live: bool | None = None
@@ -143,6 +153,7 @@ class StreamSource:
         try:
             self._container = av.open(
                 spec.url,
+                "r",
                 format=spec.format,
                 # Without fflags=nobuffer: it throws away what was read to look at the
                 # stream, the key frame included: 1.1 s instead of 0.4 s until the first
@@ -225,7 +236,9 @@ class StreamSource:
     def _choose_video(self) -> VideoStream:
         if not self._container.streams.video:
             raise MediaError(f"{self._spec.name} has no video in it")
-        return self._container.streams.video[0]
+        stream = self._container.streams.video[0]
+        check_pixels(self._spec.name, stream)
+        return stream
 
     def _describe(self, first: av.VideoFrame) -> SourceInfo:
         video, context = self._video, self._video.codec_context

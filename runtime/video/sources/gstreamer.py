@@ -19,6 +19,7 @@ from collections import deque
 from fractions import Fraction
 from typing import IO
 
+from derain.core import numbers
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
 from derain.runtime.video.sources.ffmpeg_stream import StreamSource, StreamSpec
@@ -58,8 +59,8 @@ def open_csi(uri: str, fps: Fraction | None = None) -> StreamSource:
     place, fields = split_fields(uri, _CSI_FORM, _CSI_FIELDS)
 
     def parse() -> tuple[int, Size, Fraction]:
-        number = int(place.removeprefix("csi://") or "0")
-        return number, Size.parse(fields["size"]), fps or Fraction(fields["fps"])
+        number = numbers.whole(place.removeprefix("csi://") or "0")
+        return number, Size.parse(fields["size"]), fps or numbers.rate(fields["fps"])
 
     number, size, rate = parsed(uri, _CSI_FORM, _CSI_FIELDS, parse)
     return _launch(

@@ -61,16 +61,16 @@ def _matroska_end(head: bytes) -> int:
 
     Source: RFC 8794, 4 and 5: an element is its id, its size and its content.
     """
-    size, start = _ebml_size(head, len(_EBML))
+    size, start = ebml_number(head, len(_EBML))
     segment = start + size
     if head[segment : segment + 4] != _SEGMENT:
         return 0
-    size, start = _ebml_size(head, segment + len(_SEGMENT))
+    size, start = ebml_number(head, segment + len(_SEGMENT))
     return start + size if size else 0
 
 
-def _ebml_size(head: bytes, start: int) -> tuple[int, int]:
-    """The number at `start` (0: unknown) and where it ends."""
+def ebml_number(head: bytes, start: int) -> tuple[int, int]:
+    """The number at `start` (0: unknown) and where it ends; RFC 8794, 4."""
     if start >= len(head) or not head[start]:
         return 0, start
     length = 9 - head[start].bit_length()

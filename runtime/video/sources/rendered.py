@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from derain.core import numbers
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
 from derain.core.synthetic.rain import rainy_clip
@@ -17,6 +18,7 @@ from derain.runtime.video.uris import parsed, split_fields
 
 DEFAULTS = {"size": "1280x720", "fps": "24", "seconds": "2", "seed": "0", "live": "0"}
 _FORM = "test://rain"
+MOST_SECONDS = 86_400  # of a clip: a day
 
 
 class RainSource:
@@ -98,13 +100,16 @@ def open_test(uri: str, fps: Fraction | None = None) -> Source:
         raise MediaError(f"{uri} is not of the form {form}")
 
     def parse() -> tuple[Size, Fraction, int, int, bool]:
-        rate = fps or Fraction(fields["fps"])
-        frames = round(rate * Fraction(fields["seconds"]))
-        if rate <= 0 or frames < 1:
-            raise ValueError("fps and seconds must be greater than 0")
+        rate = fps or numbers.rate(fields["fps"])
+        seconds = numbers.in_range(numbers.number(fields["seconds"]), 0, MOST_SECONDS)
+        frames = round(rate * Fraction(seconds).limit_denominator(10**6))
+        if frames < 1:
+            raise ValueError("fps and seconds are less than one frame together")
         if fields["live"] not in ("0", "1"):
             raise ValueError("live must be 0 or 1")
-        size, seed = Size.parse(fields["size"]), int(fields["seed"])
+        seed = numbers.whole(fields["seed"])
+        numbers.in_range(seed, 0, 2**32 - 1)
+        size = Size.parse(fields["size"])
         return size, rate, frames, seed, fields["live"] == "1"
 
     size, rate, frames, seed, live = parsed(uri, _FORM, DEFAULTS, parse)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from derain.core import numbers
 from derain.core.errors import MediaError
 from derain.runtime.video.frames import TIMEOUT_S
 from derain.runtime.video.sources.ffmpeg_stream import StreamSource, StreamSpec
@@ -73,7 +74,7 @@ def _timeout_s(form: str, fields: dict[str, str], uri: str) -> float:
     wanted = {**fields, "timeout": f"{TIMEOUT_S:g}"}
 
     def parse() -> float:
-        seconds = float(fields["timeout"])
+        seconds = numbers.number(fields["timeout"])
         if not 0 < seconds <= 3600:
             raise ValueError(f"timeout {fields['timeout']} is not 0 to 3600 seconds")
         return seconds

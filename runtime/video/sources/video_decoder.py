@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -17,11 +18,15 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from derain.core.errors import MediaError
+from derain.core.pictures import MOST_PIXELS
+from derain.core.reading import check_file
 from derain.core.sizes import Size
 from derain.runtime.video.colour import BT601, FULL_RANGE, LIMITED_RANGE, Colour
 from derain.runtime.video.frames import DEFAULT_FPS, Frame, SourceInfo
-from derain.runtime.video.sources.integrity import missing_bytes
+from derain.runtime.video.sources.container_walks import find_flaw
 from derain.runtime.video.uris import refuse_rate
+
+_log = logging.getLogger(__name__)
 
 # Bicubic, with exact rounding and every pixel's own chroma: colours come back within
 # one level, for 4 ms a frame of 1280x720. (SWS_BICUBIC | SWS_ACCURATE_RND |
@@ -33,6 +38,10 @@ QUICK_SCALER_FLAGS = 0x4 | 0x40000
 
 # Transport streams show the clock of the broadcast, and may start at any hour.
 BROADCAST = frozenset({"mpegts", "mpeg"})
+# Whose headers state how long they last, where FFmpeg guesses it of others; and how
+# much of that may be missing, in frames: a last frame's duration is often not stated.
+_TIMED = frozenset({"asf", "flv", "matroska"})
+_SHORT_FRAMES = 3
 
 
 def open_video(uri: str, fps: Fraction | None = None) -> VideoSource:
@@ -49,9 +58,10 @@ def open_container(path: Path) -> InputContainer:
     """The file `path`, opened for demuxing; the caller closes it.
 
     Raises:
-        MediaError: It is missing, or nothing that FFmpeg reads.
+        MediaError: It is missing, no file, or nothing that FFmpeg reads.
     """
     try:
+        check_file(path)
         return av.open(str(path), metadata_errors="replace")
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror}") from error
@@ -60,6 +70,22 @@ def open_container(path: Path) -> InputContainer:
             f"{path} is not a video that can be decoded, or is cut short: "
             f"{error.strerror}"
         ) from error
+
+
+def check_pixels(name: str, stream: VideoStream) -> None:
+    """Raise if the frames of `stream` are larger than anything that is derained.
+
+    Its header may claim what there is no memory for.
+
+    Raises:
+        MediaError: They are.
+    """
+    context = stream.codec_context
+    if context.width * context.height > MOST_PIXELS:
+        raise MediaError(
+            f"{name} claims frames of {context.width}x{context.height} pixels; at most "
+            f"{MOST_PIXELS / 1e6:.0f} megapixels are decoded"
+        )
 
 
 def clock_start(container: InputContainer) -> Fraction:
@@ -120,20 +146,49 @@ class VideoSource:
     def _choose_stream(self) -> VideoStream:
         for stream in self._container.streams.video:
             if not stream.disposition & Disposition.attached_pic:  # cover art
+                check_pixels(str(self._path), stream)
                 return stream
         raise MediaError(f"{self._path} has no video in it")
 
     def _decode(self) -> Iterator[av.VideoFrame]:
+        broadcast = self._is(*BROADCAST)
+        clean = torn = 0  # frames; before the first clean one, they may miss another
         try:
             for packet in self._container.demux(self._stream):
                 # A broadcast may lose a packet and go on; a file may not.
-                if packet.is_corrupt and not self._is(*BROADCAST):
+                if packet.is_corrupt and not broadcast:
                     raise self._damaged("a packet is incomplete")
-                yield from packet.decode()
+                for picture in packet.decode():
+                    clean += not picture.is_corrupt
+                    torn += picture.is_corrupt and bool(clean)
+                    yield picture
         except FFmpegError as error:
             raise self._damaged(error.strerror or str(error)) from error
-        if count := missing_bytes(self._path):
-            raise self._damaged(f"the last {count} bytes of the file are missing")
+        try:
+            flaw = find_flaw(self._path)
+        except OSError as error:
+            raise self._damaged(error.strerror or str(error)) from error
+        if flaw is not None and (flaw.is_cut or not broadcast):
+            raise self._damaged(flaw.text)
+        if broadcast and (flaw is not None or torn):
+            _log.warning(
+                f"{self._path}: parts of it were lost before it was a file; "
+                f"{torn or 'some'} frames are incomplete or missing"
+            )
+        elif torn or not clean:
+            raise self._damaged(f"{torn or self._count} of its frames are incomplete")
+        if missing := self._missing():
+            raise self._damaged(f"its last {float(missing):.3g} s are missing")
+
+    def _missing(self) -> Fraction:
+        """How much earlier the video ends than the file says, in seconds; 0: not."""
+        container = self._container
+        stated = container.duration
+        # A sound may last longer than the picture.
+        if stated is None or len(container.streams) > 1 or not self._is(*_TIMED):
+            return Fraction(0)
+        missing = Fraction(stated, av.time_base) - self._end
+        return missing if missing > _SHORT_FRAMES / self.info.fps else Fraction(0)
 
     def _is(self, *formats: str) -> bool:
         return not set(formats).isdisjoint(self._container.format.name.split(","))

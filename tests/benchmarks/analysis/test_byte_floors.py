@@ -7,11 +7,13 @@ from click.testing import CliRunner
 
 from derain.benchmarks.analysis import byte_floors
 from derain.benchmarks.analysis.byte_floors import SIZES, floor_of, measure_bytes
+from derain.benchmarks.analysis.graph_counts import count_graph
 from derain.benchmarks.analysis.limits import JETSONS
 from derain.benchmarks.cli import main
 from derain.core.errors import BenchmarkError
 from derain.core.sizes import Size
 from derain.runtime.tensorrt.engine_bytes import EngineBytes, Kernel
+from support.memory_network import Fading, Seeing, clip_of
 
 MODULES = {jetson.name: jetson for jetson in JETSONS}
 
@@ -96,3 +98,22 @@ def test_the_command(bundle, monkeypatch):
     missing = run(main, ["bytes", str(bundle / "nothing")])
     assert missing.exit_code == 1
     assert "nothing" in missing.output
+
+
+def test_states_are_read_and_written_once_a_frame(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        byte_floors,
+        "measure_engine_bytes",
+        lambda model, precision, size, states: engine(0.1, size),
+    )
+    folder = Fading("48x32").bundle(tmp_path / "b", clip_of(4, Size(48, 32)))
+    found = measure_bytes(folder)
+    # A frame of bytes, and a quarter of one of floats.
+    assert found.state_bytes == 2 * (48 * 32 * 3 + 24 * 16 * 3 * 4)
+    assert "states, read and written once: 0.0 MB of it, 18%" in found.text()
+
+
+def test_states_are_in_the_least_that_a_graph_moves(tmp_path):
+    folder = Seeing("48x32").bundle(tmp_path / "b", clip_of(4, Size(48, 32)))
+    counts = count_graph(folder / "model.onnx")
+    assert counts.least_bytes == 6 * 48 * 32 * 3

@@ -85,6 +85,17 @@ def test_what_is_in_functions_is_counted(count_with_functions, model):
     assert counts.parameters == pytest.approx(parameters, abs=8)
 
 
+def test_sizes_worked_out_in_the_graph_are_known(tmp_path):
+    """A pixel unshuffle, and a memory: its states are no parameters."""
+    model = "derain.models.networks.rivulet:RivuletS"
+    loaded = open_network(model, random_weights=True)
+    core = to_onnx(loaded.video, loaded.facts, SizeRange.parse("64x48"), 20)
+    ir.save(core.model, tmp_path / "core.onnx")
+    counts = count_graph(tmp_path / "core.onnx")
+    assert counts.macs / counts.pixels == pytest.approx(21_024, abs=1)
+    assert counts.parameters == pytest.approx(84_396, abs=8)
+
+
 def test_dcsfn_costs_what_its_layers_do(count_plain):
     """With one of its units: the whole takes minutes to export."""
     network = DCSFN(units=1, block_scales=(1, 2)).eval()

@@ -1,6 +1,8 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from derain.benchmarks.latency import plan
@@ -13,9 +15,10 @@ from derain.core.errors import (
     EngineError,
     UnknownNameError,
 )
-from derain.core.sizes import Size
+from derain.core.sizes import Size, SizeRange
 from derain.models.registry import MODELS
 from derain.runtime.backends import BACKENDS, check_backend
+from support.bundles import identity_model, write_bundle
 
 OPTIONS = BenchmarkOptions(size=(Size(32, 24),)).resolved()
 
@@ -72,3 +75,21 @@ def test_a_plain_export_runs_on_backends_of_its_library():
         "bundle-int8-onnxruntime/onnxruntime",
         "bundle-int8-onnxruntime/onnxruntime-cuda",
     ]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_bundles_of_several_networks_may_take_turns(tmp_path, together):
+    frame = np.zeros((24, 32, 3), np.uint8)
+    bundles = []
+    for name, height in (("a", 24), ("b", 24), ("c", 20)):
+        sizes = SizeRange.static(Size(32, height))
+        golden = frame[:height]
+        folder = tmp_path / name
+        write_bundle(folder, identity_model(sizes), sizes, golden, golden)
+        bundle = Bundle.open(folder)
+        bundles.append(replace(bundle, manifest=replace(bundle.manifest, model=name)))
+    options = BenchmarkOptions(together=together).resolved()
+    cases = plan.plan_cases([], bundles, options)
+    found = [[each.manifest.model for each in case.bundles] for case in cases]
+    assert found == ([["a", "b"], ["c"]] if together else [["a"], ["b"], ["c"]])
+    assert (cases[0].network.model == plan.SEVERAL) == together

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from derain.benchmarks.latency.candidate import FrameMemory
 from derain.benchmarks.latency.candidates import (
     CANDIDATES,
     CandidateSpec,
@@ -121,6 +122,7 @@ class Wrong:
     """A candidate that loses a column."""
 
     description = "wrong"
+    memory = FrameMemory()
     split_ms = {}  # noqa: RUF012
 
     def infer(self, frame):

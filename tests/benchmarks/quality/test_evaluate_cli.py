@@ -108,7 +108,8 @@ def test_our_errors_are_one_line(tmp_path, monkeypatch, arguments, message):
 
 def test_without_torch_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "derain.benchmarks.quality.evaluate", False)
+    for name in ("evaluate", "clip_evaluation", "derainers"):
+        monkeypatch.delitem(sys.modules, f"derain.benchmarks.quality.{name}", False)
     result = _invoke("--bundle", "a", "--pairs", "b")
     assert result.exit_code == 1
     wanted = "torch is not installed; run: pip install 'derain[export]'"

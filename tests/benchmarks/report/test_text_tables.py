@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from derain.benchmarks.analysis.limits import (
@@ -119,3 +121,41 @@ def test_a_record_without_any_figure_says_why(record, make_record, make_case, ma
     none = make_record(make_case(failed))
     assert none.failure == "every row failed, the first, a: no memory"
     assert "left out" in make_record(make_case()).failure
+
+
+def test_what_is_remembered_is_in_the_table(make_record, make_case, make_row):
+    ours = make_row("bundle a/onnxruntime", state_bytes=14_700_000, look_ahead=2)
+    record = make_record(make_case(ours, make_row("bundle b/onnxruntime")))
+    head, first, second = case_table(record.cases[0])
+    column = head.index("states MB")
+    assert (first[column], second[column]) == ("14.7", "-")
+    assert "bundle a/onnxruntime: pictures come 2 frames late (look-ahead)" in text(
+        record
+    )
+    lines = comma_separated(record).splitlines()
+    values = dict(zip(lines[0].split(","), lines[1].split(","), strict=True))
+    assert (values["state_bytes"], values["look_ahead"]) == ("14700000", "2")
+
+
+def test_without_a_memory_there_is_no_column(make_case, make_row):
+    assert "states MB" not in case_table(make_case(make_row()))[0]
+
+
+def test_bundles_alone_are_held_against_the_first(make_record, make_case, make_row):
+    slow = make_row("bundle b/onnxruntime", rounds=((20.0, 22.0), (20.0, 24.0)))
+    record = make_record(make_case(make_row("bundle a/onnxruntime"), slow))
+    assert (
+        "bundle a/onnxruntime is 2.00 [2.00-2.00] times as fast as "
+        "bundle b/onnxruntime" in text(record)
+    )
+
+
+def test_a_record_of_before_has_no_memory(record, tmp_path):
+    """The committed records are read as they are."""
+    path = tmp_path / "record.json"
+    write_record(record, path)
+    fields = json.loads(path.read_text())
+    for row in fields["cases"][0]["rows"]:
+        del row["state_bytes"], row["look_ahead"]
+    path.write_text(json.dumps(fields))
+    assert read_record(path) == record

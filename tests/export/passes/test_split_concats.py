@@ -30,3 +30,26 @@ def test_convolutions_of_concats_are_split():
 def test_convolutions_whose_activation_would_not_fuse_are_not_split():
     model = graph_of(Wrapped(Concatenated(nn.LeakyReLU(0.2)), 16))
     assert check(model, split_convolutions_of_concats, picture()) == 0
+
+
+class Followed(Concatenated):
+    """The exporter calls the next convolution as it calls this one, with a number."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.ReLU())
+        self.narrow = nn.Identity()
+        self.last = nn.Conv2d(16, 16, 3, padding=1)
+        self.fuse = nn.Conv2d(4 * 16, 16, 3, padding=1)
+
+    def forward(self, x):
+        return self.last(super().forward(x))
+
+
+def test_no_two_nodes_or_values_have_one_name():
+    """ONNX Runtime refuses such a graph."""
+    model = graph_of(Wrapped(Followed(), 16))
+    assert check(model, split_convolutions_of_concats, picture()) == 1
+    nodes = [node.name for node in model.graph]
+    values = [value.name for node in model.graph for value in node.outputs]
+    assert len(set(nodes)) == len(nodes)
+    assert len(set(values)) == len(values)

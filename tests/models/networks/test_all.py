@@ -8,8 +8,10 @@ from torch.export import Dim, export
 from torch.utils.flop_counter import FlopCounterMode
 
 from derain.core.errors import ShapeError, UnknownNameError
+from derain.core.sizes import Size
 from derain.models.networks.dcsfn import DCSFN
-from derain.models.registry import MODELS, create_model
+from derain.models.registry import MODELS, NetworkFacts, create_model
+from derain.models.video_network import VideoNetwork, has_states
 from support.plain_networks import picture, randomized
 
 EVERY = pytest.mark.parametrize("name", MODELS)
@@ -21,6 +23,8 @@ KMACS = {
     "stagewise": 167.445,
     "treefusion": 90.080,
     "nledn": 337.312,
+    "rivulet": 45.360,
+    "rivulet-s": 21.024,
 }
 PARAMETERS = {
     "qsnet": 48_530,
@@ -29,6 +33,8 @@ PARAMETERS = {
     "stagewise": 17_356,
     "treefusion": 35_427,
     "nledn": 1_005_379,
+    "rivulet": 181_884,
+    "rivulet-s": 84_396,
 }
 
 
@@ -41,7 +47,17 @@ def _on_meta(name):
 
 def _size(name):
     """A small size that it takes."""
-    return {"dcsfn": (32, 32), "granet": (16, 32), "nledn": (16, 32)}.get(name, (9, 14))
+    sizes = {"dcsfn": (32, 32), "granet": (16, 32), "nledn": (16, 32)}
+    return (10, 14) if MODELS[name].memory else sizes.get(name, (9, 14))
+
+
+def _derained(network, x):
+    """The picture that it makes of `x`, from an empty memory where it has one."""
+    if not has_states(network):
+        return network(x)
+    states = VideoNetwork(network, NetworkFacts()).shapes(Size(x.shape[3], x.shape[2]))
+    zeros = [x.new_zeros((len(x), *state[1:])) for state in states]
+    return network(x, *zeros)[0]
 
 
 def _unused(name):
@@ -52,6 +68,11 @@ def _unused(name):
     idle = [f"{cell}.conv_{gate}" for cell in cells for gate in gates]
     idle += ["fusion_1_2_2.0", "fusion_2_2_2.0"]
     return {f"{layer}.{kind}" for layer in idle for kind in ("weight", "bias")}
+
+
+@EVERY
+def test_a_row_says_whether_it_has_a_memory(name):
+    assert MODELS[name].memory == has_states(_on_meta(name))
 
 
 @EVERY
@@ -71,7 +92,7 @@ def test_number_of_parameters_of_dcsfn_in_its_paper():
 )
 def test_arithmetic(name):
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        _on_meta(name)(torch.empty(1, 3, 256, 256, device="meta"))
+        _derained(_on_meta(name), torch.empty(1, 3, 256, 256, device="meta"))
     kmacs = counter.get_total_flops() / 2 / 256**2 / 1000
     assert kmacs == pytest.approx(KMACS[name], abs=5e-4)
 
@@ -81,8 +102,8 @@ def test_a_batch_is_its_pictures(name):
     network = randomized(create_model(name))
     x = picture(*_size(name), n=3)
     with torch.inference_mode():
-        together = network(x)
-        apart = torch.cat([network(one) for one in x.split(1)])
+        together = _derained(network, x)
+        apart = torch.cat([_derained(network, one) for one in x.split(1)])
     assert together.shape == x.shape
     assert together.dtype == torch.float32
     # Kernels may sum in another order for another batch.
@@ -94,7 +115,7 @@ def test_a_batch_is_its_pictures(name):
 def test_every_used_parameter_gets_a_finite_gradient(name, mode):
     network = create_model(name).train(mode == "train")
     clean, rainy = (picture(*_size(name), n=2, seed=seed) for seed in range(2))
-    (network(rainy) - clean).square().mean().backward()
+    (_derained(network, rainy) - clean).square().mean().backward()
     unused = {n for n, x in network.named_parameters() if x.grad is None}
     assert unused == _unused(name)
     for parameter in network.parameters():
@@ -148,7 +169,7 @@ def test_facts_are_the_sizes_it_takes(name):
     smallest = facts.minimum
     x = torch.empty(2, 3, smallest, smallest + facts.multiple_of, device="meta")
     with torch.inference_mode():
-        assert _on_meta(name)(x).shape == x.shape
+        assert _derained(_on_meta(name), x).shape == x.shape
 
 
 @pytest.mark.parametrize("name", ["treefusion", "granet"])

@@ -1,5 +1,7 @@
 """OpenVINO against ONNX Runtime, on the processor."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -214,3 +216,28 @@ def test_int8_is_right_on_any_processor(with_model):
         for name in ("openvino", "onnxruntime")
     )
     assert np.abs(got - wanted).max() <= 1
+
+
+# A process of its own: where it fails, the signal ends the process.
+_CLOSED_IN_ORDER = """
+import gc, os, signal, sys
+from pathlib import Path
+from derain.core.interrupts import Interrupts
+from derain.runtime.derainer import Derainer
+first, second = (Derainer(Path(sys.argv[1]), backend="openvino") for _ in range(2))
+first.close(); del first; gc.collect()
+second.close(); del second; gc.collect()
+with Interrupts() as interrupts:
+    interrupts.stopped()  # from here on a signal is noted
+    os.kill(os.getpid(), signal.SIGINT)
+print(interrupts.received.name)
+"""
+
+
+def test_an_interrupt_after_bundles_were_closed_is_noted(bundles):
+    done = subprocess.run(
+        [sys.executable, "-c", _CLOSED_IN_ORDER, str(bundles("darken"))],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "SIGINT\n"), done.stderr

@@ -72,7 +72,8 @@ def test_a_cut_video_gives_a_playable_result(
     )
     count = int(re.search(r"first (\d+) frames", result.stderr)[1])
     assert 20 < count < 80
-    played = play(out)
+    assert not out.exists()
+    played = play(tmp_path / "out.partial.mp4")
     assert len(played.times) == count
     assert played.audio_times[-1] < count / 25
 
@@ -87,7 +88,8 @@ def test_mixed_sizes_for_a_video_end_with_what_fits(
     assert failed(
         result, r"frame2\.png is 80x60, the video is 64x48; .* 2 frames is kept"
     )
-    assert len(play(out).times) == 2
+    assert not out.exists()
+    assert len(play(tmp_path / "out.partial.mp4").times) == 2
     # A folder takes pictures of every size.
     assert (
         invoke(bundles("any"), "--source", folder, "--sink", tmp_path / "o").exit_code

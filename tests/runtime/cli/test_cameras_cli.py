@@ -71,6 +71,21 @@ def test_one_that_fails_is_exit_status_3_and_the_others_are_whole(
     assert "Error: 1 of 2 cameras failed: bad" in result.stderr
 
 
+def test_where_all_cameras_fail_the_exit_status_is_1(
+    invoke, bundles, tmp_path, picture_folder
+):
+    one, two = picture_folder("one", 3), picture_folder("two", 3)
+    for folder in (one, two):
+        (folder / "frame1.png").write_bytes(b"no picture")
+    result = invoke(
+        *(bundles("any"), "--source", f"a={one}", "--source", f"b={two}"),
+        *("--sink", f"a={tmp_path / 'out'}", "--sink", "b=null:"),
+    )
+    assert result.exit_code == 1
+    assert "Error: 2 of 2 cameras failed: " in result.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 1
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_failure_is_json_where_that_is_asked_for(
     invoke, bundles, tmp_path, picture_folder, as_json
@@ -79,10 +94,10 @@ def test_a_failure_is_json_where_that_is_asked_for(
     (folder / "frame2.png").write_bytes(b"no picture")
     arguments = [bundles("darken"), "--source", folder, "--sink", tmp_path / "out"]
     result = invoke(*arguments, *(["--json"] if as_json else []))
-    assert result.exit_code == 3
+    assert result.exit_code == 1
     if as_json:
         values = json.loads(result.stdout)
-        assert (values["frames"], values["exit_status"]) == (2, 3)
+        assert (values["frames"], values["exit_status"]) == (2, 1)
         assert "frame2.png" in values["error"]
     else:
         assert result.stdout == ""

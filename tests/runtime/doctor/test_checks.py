@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from derain.core.bundle import Bundle
+from derain.core.sizes import Size
 from derain.runtime.backends import BACKENDS
 from derain.runtime.doctor import (
     bundle_fit,
@@ -17,7 +18,8 @@ from derain.runtime.doctor import (
     software,
 )
 from derain.runtime.doctor.checks import CHECKS, run_checks
-from derain.runtime.doctor.machine import Answer, CheckContext
+from derain.runtime.doctor.machine import Answer, CheckContext, Finding
+from support.memory_network import Fading, Seeing, clip_of
 
 GPU = {
     "name": "Orin",
@@ -406,6 +408,32 @@ def test_a_bundle_that_fits(context, bundles):
     finding = bundle_fit.check_bundle_size(machine)
     assert finding.status == "ok"
     assert finding.found.startswith("qsnet, fp32, frames of 64x48; at least ")
+
+
+def test_what_a_bundle_remembers(context, tmp_path, bundles):
+    size = Size(640, 480)
+    clip = clip_of(4, size)
+    found = [
+        bundle_fit.check_bundle_states(
+            context(bundle=network(str(size)).bundle(tmp_path / name, clip))
+        )
+        for name, network in (("fading", Fading), ("seeing", Seeing))
+    ]
+    # A frame of bytes, and a quarter of one of floats; two frames.
+    assert found[0] == Finding("ok", "2 states, 2 x 1.8 MiB a camera at 640x480")
+    assert found[1].found == (
+        "2 states, 2 x 1.8 MiB a camera at 640x480; pictures come 1 frame late "
+        "(look-ahead), 33 ms at 30 frames/s"
+    )
+    alone = bundle_fit.check_bundle_states(context(bundle=bundles("darken")))
+    assert alone == Finding("ok", "none: each frame is derained by itself")
+
+
+def test_states_need_memory_too(context, tmp_path):
+    size = Size(640, 480)
+    bundle = Seeing(str(size)).bundle(tmp_path / "b", clip_of(4, size))
+    finding = bundle_fit.check_bundle_size(context(bundle=bundle))
+    assert "at least 11 MiB" in finding.found  # 7.0 without
 
 
 def test_half_precision_without_a_gpu(context, bundles):

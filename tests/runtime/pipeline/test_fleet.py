@@ -11,7 +11,7 @@ import pytest
 from derain.core.errors import BundleError, EngineError, MediaError
 from derain.core.sizes import Size
 from derain.runtime.pipeline import stream_parts
-from derain.runtime.pipeline.cameras import Camera
+from derain.runtime.pipeline.cameras import CameraConfig
 from derain.runtime.pipeline.engine import Engine
 from derain.runtime.pipeline.fleet import Fleet
 from derain.runtime.pipeline.options import CameraOptions, RunOptions
@@ -50,7 +50,9 @@ def camera(stand_ins, fakes):
         sources[uri] = source or opened
         sinks[name] = screen = fakes.Screen(name=name, keeps=True)
         options = CameraOptions(**{"limit": count, **options})
-        return Camera(name=name, source=uri, sinks=(name,), options=options), screen
+        return CameraConfig(
+            name=name, source=uri, sinks=(name,), options=options
+        ), screen
 
     return make
 
@@ -346,7 +348,9 @@ def test_nothing_is_left_behind(camera, serve, bundles, tmp_path):
 
 def test_a_file_that_is_missing_is_told_before_anything_runs(bundles, tmp_path):
     cameras = [
-        Camera(name=name, source=source, sinks=("null:",), options=CameraOptions())
+        CameraConfig(
+            name=name, source=source, sinks=("null:",), options=CameraOptions()
+        )
         for name, source in (
             ("a", "test://rain?size=64x48&live=1"),
             ("b", str(tmp_path / "nothing.mp4")),

@@ -53,8 +53,8 @@ def test_it_stops_when_it_is_asked_to(bundles, picture_folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"view": "upside-down"}, "view is 'upside-down', wanted one of"),
-        ({"gate": "open"}, "gate is 'open'"),
+        ({"view": "upside-down"}, "view: 'upside-down' is not one of"),
+        ({"gate": "open"}, "gate: 'open' is not one of"),
         ({"fps": 0}, "fps: 0 is not a rate"),
         ({"metrics": "here"}, "metrics: 'here' is not an address"),
     ],

@@ -17,6 +17,7 @@ from derain.runtime.video.frames import Frame
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra preview")
 
 from derain.runtime.preview import server as module  # noqa: E402 - needs uvicorn
+from derain.runtime.preview.connections import most_connections  # noqa: E402
 
 NOISE = np.random.default_rng(0).integers(0, 99, (360, 640, 3)).astype(np.uint8)
 BITS = 16
@@ -159,15 +160,18 @@ def test_viewers_are_bounded_and_make_room_when_they_leave(previews, get, watch,
     until(lambda: watch(preview).status == 200)
 
 
-def test_connections_are_bounded(previews, get, until, monkeypatch):
+def test_connections_are_bounded_and_the_idle_keep_nobody_out(
+    previews, get, until, monkeypatch
+):
     monkeypatch.setattr(module, "IDLE_S", 3600.0)  # they ask nothing
-    preview = previews()
+    preview = previews(token="long-enough")
+    most = most_connections()
     with contextlib.ExitStack() as stack:
-        for _ in range(module.MAX_CONNECTIONS):
+        for _ in range(2 * most):
             address = ("127.0.0.1", preview.port)
             stack.enter_context(socket.create_connection(address))
-        assert get(preview, "/stats").status == 503
-    until(lambda: get(preview, "/stats").status == 200)
+        until(lambda: 0 < len(preview._server.server_state.connections) <= most)
+        assert get(preview, "/stats?token=long-enough").status == 200
 
 
 def test_a_viewer_who_was_away_sees_the_newest_soon(

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from derain.core.errors import BundleError, EngineError
 from derain.core.manifest import FILE_NAME
 from derain.core.sizes import SizeRange
 from derain.runtime.tensorrt.install import digest_of, has_engine, install, plan_name
+from support.commands import content
 
 
 @pytest.fixture
@@ -53,6 +55,21 @@ def test_an_engine_is_added(bundle, add):
     assert opened.manifest.engines == (record.to_json(),)
     assert (bundle / record.file).read_bytes() == b"first"
     assert has_engine(opened, record.kind)
+
+
+def test_links_out_of_the_bundle_are_not_written_through(bundle, add, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    record = add(b"first")
+    for name in (FILE_NAME, record.file):
+        shutil.move(bundle / name, outside / name)
+        (bundle / name).symlink_to(outside / name)
+    before = content(outside)
+    again = add(b"second")
+    assert content(outside) == before
+    assert (bundle / again.file).read_bytes() == b"second"
+    assert not (bundle / FILE_NAME).is_symlink()
+    assert Bundle.open(bundle).manifest.engines == (again.to_json(),)
 
 
 def test_an_engine_of_another_kind_stays(bundle, add):

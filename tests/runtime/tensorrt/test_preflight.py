@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from derain.core.bundle import MODEL_FILE, sha256
 from derain.core.errors import EngineError
+from derain.core.manifest import FILE_NAME
 from derain.runtime.tensorrt import preflight
 from derain.runtime.tensorrt.network_definition import RefusedNode
 from support.commands import content
@@ -16,6 +18,22 @@ def test_a_graph_that_is_taken(make_bundle, compile_command):
     result = compile_command(make_bundle(), "--check")
     assert result.returncode == 0
     assert "takes the graph" in result.stdout
+
+
+@pytest.mark.usefixtures("rtx")
+def test_an_empty_graph_is_not_taken(make_bundle, compile_command):
+    from onnx import helper
+
+    folder = make_bundle()
+    model = helper.make_model(helper.make_graph([], "empty", [], []))
+    old = sha256(folder / MODEL_FILE)
+    (folder / MODEL_FILE).write_bytes(model.SerializeToString())
+    manifest = (folder / FILE_NAME).read_text()
+    manifest = manifest.replace(old, sha256(folder / MODEL_FILE))
+    (folder / FILE_NAME).write_text(manifest)
+    result = compile_command(folder, "--check")
+    assert result.returncode == 1
+    assert "is empty: its graph has no node; export it again" in result.stderr
 
 
 @pytest.mark.usefixtures("rtx")

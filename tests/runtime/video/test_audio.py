@@ -78,7 +78,22 @@ def test_audio_that_goes_on_after_the_video_is_kept(tmp_path, make_video, play):
 
 def test_audio_ends_with_the_video_when_stopped_early(tmp_path, make_video, play):
     source = make_video(tmp_path / "in.mp4", frames=100, audio="aac")
-    after = play(copy(source, tmp_path / "out.mp4", frames=25))
+    copy(source, tmp_path / "out.mp4", frames=25)
+    after = play(tmp_path / "out.partial.mp4")
+    assert len(after.times) == 25
+    assert 0.95 < after.audio_times[-1] < 1.0
+
+
+def test_audio_ends_at_the_limit_of_the_video(
+    tmp_path, make_video, invoke, bundles, play
+):
+    source = make_video(tmp_path / "in.mp4", frames=100, audio="aac")
+    result = invoke(
+        *(bundles("darken"), "--source", source, "--limit", 25),
+        *("--sink", tmp_path / "out.mp4"),
+    )
+    assert result.exit_code == 0, result.stderr
+    after = play(tmp_path / "out.mp4")
     assert len(after.times) == 25
     assert 0.95 < after.audio_times[-1] < 1.0
 

@@ -21,10 +21,17 @@ class GraphMemory:
     Attributes:
         states: In order; none where it sees one frame alone.
         contract: Says at which size the network sees a frame.
+        look_ahead: The picture is of the frame so many before the last.
     """
 
     states: tuple[StateSpec, ...] = ()
     contract: FrameContract = field(default_factory=FrameContract)
+    look_ahead: int = 0
+
+    @property
+    def window(self) -> int:
+        """Frames that it sees at once: the last, and those among the states."""
+        return 1 + sum(state.start == "frame" for state in self.states)
 
     def start(self, frame: Frame) -> dict[str, NDArray[Any]]:
         """The states before `frame`, `(H, W, 3)` uint8 BGR, by the inputs' names."""

@@ -1,0 +1,1 @@
+"""Thousands of clips on one machine or a cluster: ``derain-batch``, on Ray."""

@@ -1,0 +1,164 @@
+"""What ends a command without being a `DerainError`, in one line all the same.
+
+The machine is to blame for these: its disk, its memory, its packages, its locale. All
+else is a bug of ours and keeps its traceback; ``--verbose`` shows that of these, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import NoReturn
+
+import click
+
+_log = logging.getLogger(__name__)
+
+# How libraries of C++ say it: PyTorch, OpenCV, ONNX Runtime.
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|bad_alloc|Insufficient memory|Failed to allocate memory"
+)
+_MOST, _HEAD, _TAIL = 900, 600, 250  # characters of a line that a person reads
+INTERRUPTED = 130  # as the shell reports SIGINT
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """End the program with one line for what the machine is to blame for."""
+    _open_standard_streams()
+    try:
+        os.getcwd()  # noqa: PTH109 - as libraries do, some of which abort
+    except OSError:
+        end("Error: the current folder is gone; change to another", 1)
+    try:
+        yield
+    except KeyboardInterrupt:
+        end("stopped by SIGINT", INTERRUPTED)
+    except Exception as error:
+        if (text := blamed(error)) is None:
+            raise
+        _log.debug("the traceback", exc_info=True)
+        end(f"Error: {one_line(text)}", 1)
+
+
+def blamed(error: Exception) -> str | None:
+    """What to tell of `error`; None where it is no fault of the machine."""
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
+    ):
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+            return "there is too little memory for it; smaller frames take less"
+        return None
+    if isinstance(error, ImportError):
+        return broken_package(error)
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"{ascii(error.object)[:80]} cannot be written in this locale's encoding, "
+            f"{error.encoding}; run it with: LC_ALL=C.UTF-8"
+        )
+    if isinstance(error, OSError):
+        if _module_of(error, "<module>"):  # what ctypes says of a missing library
+            return broken_package(error)
+        return _told(error)
+    return None
+
+
+def broken_package(error: Exception) -> str | None:
+    """What to tell of a package that does not load; None where it is one of ours."""
+    if isinstance(error, ImportError):
+        name = error.name or _module_of(error)
+    else:
+        name = _module_of(error, "<module>")
+    package = name.partition(".")[0]
+    if package in ("", "derain") or package in sys.stdlib_module_names:
+        return None
+    if isinstance(error, ModuleNotFoundError) and not _installed(package):
+        return f"{package} is not installed; run: pip install {_distribution(package)}"
+    reason = " ".join(str(error).split())[:200]
+    return (
+        f"{package} is installed but does not load: {reason}; run: pip install "
+        f"--force-reinstall --no-deps {_distribution(package)}"
+    )
+
+
+def _module_of(error: BaseException, function: str = "") -> str:
+    """The package whose own code failed last, or whose `function` did; else nothing."""
+    name = ""
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        found = str(frame.f_globals.get("__name__", ""))
+        foreign = not found.startswith(("derain", "__main__", "importlib", "ctypes"))
+        if foreign and function in ("", frame.f_code.co_name):
+            name = found
+        trace = trace.tb_next
+    return name
+
+
+def _installed(package: str) -> bool:
+    return package in importlib.metadata.packages_distributions()
+
+
+def _distribution(package: str) -> str:
+    found = importlib.metadata.packages_distributions().get(package, [package])
+    return found[0]
+
+
+def _told(error: OSError) -> str:
+    if _module_of(error, "echo") == "click.utils":
+        with contextlib.suppress(OSError, ValueError):  # or it fails at exit, too
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"standard output cannot be written: {error.strerror or error}"
+    names = [os.fsdecode(x) for x in (error.filename, error.filename2) if _is_name(x)]
+    return ": ".join([*names, error.strerror or str(error)])
+
+
+def one_line(text: str) -> str:
+    """`text` for a terminal: no control characters, which may come out of any file.
+
+    Of one that is very long, the middle is left out: what to do stands at the end.
+    """
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= _MOST else f"{line[:_HEAD]} ... {line[-_TAIL:]}"
+
+
+def printable(text: str) -> str:
+    """`text` with what is no character to see, as Python would write it."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, (str, bytes)) and bool(value)
+
+
+def end(line: str, status: int) -> NoReturn:
+    """End the program with a line on standard error."""
+    with contextlib.suppress(OSError):  # there may be nobody left to tell
+        click.echo(line, err=True)
+    raise SystemExit(status)
+
+
+def _open_standard_streams() -> None:
+    """Give numbers 0 to 2 to nothing else, and let every name be written.
+
+    Where a stream is closed, the next file to be opened would take its number, and what
+    a library prints would go into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

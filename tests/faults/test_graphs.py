@@ -1,0 +1,149 @@
+"""Bundles whose hashes are right and whose graphs are not."""
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="graphs need derain[export]")
+from onnx import TensorProto, helper  # noqa: E402
+
+from support.bundles import write_bundle  # noqa: E402
+from support.faults import Fault  # noqa: E402
+
+FRAME = np.full((48, 64, 3), 90, np.uint8)
+
+
+class _Bytes:
+    """What is written in place of a model."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def SerializeToString(self):  # noqa: N802 - as protobuf calls it
+        return self.content
+
+
+def _value(name, kind=TensorProto.UINT8, shape=(1, 48, 64, 3)):
+    return helper.make_tensor_value_info(name, kind, list(shape))
+
+
+def _graph(nodes, inputs, outputs, constants=(), opset=20):
+    graph = helper.make_graph(nodes, "g", inputs, outputs, list(constants))
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10
+    )
+
+
+def _identity(inputs, outputs, opset=20):
+    node = helper.make_node("Identity", ["frame"], ["derained"])
+    return _graph([node], inputs, outputs, opset=opset)
+
+
+def _constant(name, kind, values):
+    return helper.make_tensor(name, kind, [len(values)], values)
+
+
+def _without_inputs():
+    value = helper.make_tensor(
+        "v", TensorProto.UINT8, [1, 48, 64, 3], FRAME.tobytes(), raw=True
+    )
+    node = helper.make_node("Constant", [], ["derained"], value=value)
+    return _graph([node], [], [_value("derained")])
+
+
+GOOD = ([_value("frame")], [_value("derained")])
+FLOAT = TensorProto.FLOAT
+GRAPHS = {
+    "no-bytes": lambda: _Bytes(b""),
+    "no-protobuf": lambda: _Bytes(b"this is no model at all\n" * 40),
+    "zeros": lambda: _Bytes(bytes(5000)),
+    "half": lambda: _Bytes(_identity(*GOOD).SerializeToString()[:60]),
+    "no-graph": lambda: _Bytes(onnx.ModelProto(ir_version=10).SerializeToString()),
+    "no-inputs": _without_inputs,
+    "no-outputs": lambda: _identity([_value("frame")], []),
+    "no-nodes": lambda: _graph([], *GOOD),
+    "two-inputs": lambda: _identity([_value("frame"), _value("more")], GOOD[1]),
+    "other-names": lambda: _graph(
+        [helper.make_node("Identity", ["a"], ["b"])], [_value("a")], [_value("b")]
+    ),
+    "planes": lambda: _identity(
+        [_value("frame", shape=(1, 3, 48, 64))],
+        [_value("derained", shape=(1, 3, 48, 64))],
+    ),
+    "float": lambda: _identity([_value("frame", FLOAT)], [_value("derained", FLOAT)]),
+    "one-axis": lambda: _identity(
+        [_value("frame", shape=(9216,))], [_value("derained", shape=(9216,))]
+    ),
+    "other-size": lambda: _identity(
+        [_value("frame", shape=(1, 8, 8, 3))], [_value("derained", shape=(1, 8, 8, 3))]
+    ),
+    "four-channels": lambda: _identity(
+        [_value("frame", shape=(1, 48, 64, 4))],
+        [_value("derained", shape=(1, 48, 64, 4))],
+    ),
+    "unknown-operator": lambda: _graph(
+        [helper.make_node("Frobnicate", ["frame"], ["derained"])], *GOOD
+    ),
+    "unknown-domain": lambda: _graph(
+        [helper.make_node("Identity", ["frame"], ["derained"], domain="moon")], *GOOD
+    ),
+    "future-opset": lambda: _identity(*GOOD, opset=999),
+    "other-output-size": lambda: _graph(
+        [
+            helper.make_node("Slice", ["frame", "a", "b", "c"], ["derained"]),
+        ],
+        [_value("frame")],
+        [_value("derained", shape=(1, 24, 64, 3))],
+        [
+            _constant("a", TensorProto.INT64, [0]),
+            _constant("b", TensorProto.INT64, [24]),
+            _constant("c", TensorProto.INT64, [1]),
+        ],
+    ),
+}
+COMMANDS = {
+    "run": ("derain-run", "g", "--source", "in.png", "--sink", "o.png"),
+    "calibrate": ("derain-calibrate", "g", "--source", "frames", "-o", "c.json"),
+    "eval": ("derain-eval", "--bundle", "g", "--pairs", "pairs"),
+    "check": ("derain-compile", "--check", "g", "--backend", "tensorrt-rtx"),
+}
+
+
+# What is called otherwise is derained all the same.
+FINE = {("run", "other-names"), ("eval", "other-names"), ("calibrate", "other-names")}
+# What TensorRT's parser is asked for, in a process each: whether it takes the nodes.
+UNPARSED = (
+    *("no-bytes", "no-protobuf", "half", "no-graph", "no-inputs", "no-outputs"),
+    *("no-nodes", "unknown-operator"),
+)
+
+
+def _bundle(make):
+    return lambda path: write_bundle(path, make(), "64x48", FRAME, FRAME)
+
+
+def _frames(path):
+    from derain.core.pictures import write_picture
+
+    path.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(3):
+        picture = random.integers(0, 255, (48, 64, 3), np.uint8)
+        write_picture(path / f"{index}.png", picture)
+
+
+FAULTS = [
+    Fault(
+        name=f"{command}-{graph}",
+        run=words,
+        given={"g": _bundle(make), "frames": _frames},
+        says=r"\bg\b|model\.onnx|onnx|graph|TensorRT|tensorrt",
+    )
+    for graph, make in GRAPHS.items()
+    for command, words in COMMANDS.items()
+    if (command, graph) not in FINE and (command != "check" or graph in UNPARSED)
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_bad_graph_is_told_in_one_line(fault, place):
+    fault.check(place)

@@ -1,0 +1,213 @@
+"""What is wrong around a command: its streams, its folder, its locale, its packages."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from support.faults import COMMANDS, Fault
+
+pytestmark = pytest.mark.slow  # a process each
+
+RUN = ("derain-run", "b", "--source", "in.png", "--sink", "o.png")
+ROOT = os.geteuid() == 0 if hasattr(os, "geteuid") else False
+FULL = '"$@" >/dev/full'
+GONE = 'mkdir gone && cd gone && rmdir ../gone && "$@"'
+
+
+def _broken(package, code):
+    """A package that is there, and fails when it is imported."""
+    return {f"site/{package}/__init__.py": code}
+
+
+NO_LIBRARY = 'raise ImportError("libX.so.1: cannot open shared object file")'
+NO_FILE = 'raise OSError("libX.so.1: cannot open shared object file")'
+
+FAULTS = [
+    *(
+        Fault(
+            name=f"full-output-{command}-{option.strip('-')}",
+            run=(command, option),
+            shell=FULL,
+            says="standard output cannot be written: No space left on device",
+        )
+        for command, option in (
+            *((command, "--help") for command in COMMANDS),
+            ("derain-run", "--version"),
+        )
+    ),
+    Fault(
+        name="full-output-json",
+        run=(*RUN, "--json"),
+        shell=FULL,
+        says="standard output cannot be written: No space left on device",
+        left=("o.png",),
+    ),
+    Fault(name="full-sink", run=(*RUN[:-1], "/dev/full"), says="/dev/full"),
+    Fault(
+        name="file-too-large",
+        run=RUN,
+        shell='ulimit -f 1; trap "" XFSZ; "$@"',
+        says=r"o\.png cannot be written: File too large",
+    ),
+    *(
+        Fault(
+            name=f"folder-gone-{run[0]}",
+            run=run,
+            shell=GONE,
+            says="the current folder is gone",
+        )
+        for run in (
+            RUN,
+            ("derain-export", "--model", "qsnet", "--size", "32x32"),
+            ("derain-compile", "b"),
+            ("derain-eval", "--bundle", "b", "--pairs", "pairs"),
+            ("derain-calibrate", "b", "--source", "in.png", "-o", "c.json"),
+            ("derain-bench", "--bundle", "b"),
+            ("derain-train", "--model", "qsnet", "--pairs", "pairs", "--steps", "1"),
+        )
+    ),
+    *(
+        Fault(
+            name=f"broken-{package}-{kind}",
+            run=run,
+            given=_broken(package, code),
+            environment={"PYTHONPATH": "site"},
+            says=rf"{package} is installed but does not load: libX.*--force-reinstall",
+        )
+        for package, run in (
+            ("numpy", RUN),
+            ("cv2", RUN),
+            ("onnxruntime", RUN),
+            ("av", (*RUN[:2], "--source", "in.mp4", *RUN[4:])),
+            ("torch", ("derain-export", "--model", "qsnet", "--size", "32x32")),
+            ("onnx", ("derain-export", "--model", "qsnet", "--size", "32x32")),
+            ("onnxscript", ("derain-export", "--model", "qsnet", "--size", "32x32")),
+            ("torch", ("derain-eval", "--model", "qsnet", "--pairs", "pairs")),
+            (
+                "torch",
+                ("derain-train", "--model", "qsnet", "--pairs", "p", "--steps", "1"),
+            ),
+            ("uvicorn", (*RUN[:4], "--preview", "127.0.0.1:0")),
+            ("openvino", (*RUN, "--backend", "openvino")),
+        )
+        for kind, code in (("import", NO_LIBRARY), ("os", NO_FILE))
+        if (package, kind) != ("onnxscript", "os")
+    ),
+    Fault(
+        name="matplotlib-configuration",
+        run=("derain-bench", "--bundle", "b", "--plots", "p"),
+        environment={"MPLBACKEND": "nonsense"},
+        says="matplotlib is installed but does not load: .*nonsense",
+    ),
+    Fault(
+        name="watchdog-superscript",
+        run=(*RUN[:2], "--source", "no.png", *RUN[4:]),
+        environment={"WATCHDOG_USEC": "²", "NOTIFY_SOCKET": "@" + "n" * 200},
+        says="no.png",
+    ),
+    Fault(
+        name="notify-socket-too-long",
+        run=(*RUN[:2], "--source", "no.png", *RUN[4:]),
+        environment={"NOTIFY_SOCKET": "/" + "n" * 2000},
+        says="no.png",
+    ),
+    *(
+        Fault(
+            name=f"locale-{name}",
+            run=("derain-run", "bé", "--source", "in-ü-漢.png", "--sink", "o.png"),
+            environment={"LC_ALL": name, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+            says=r"not a bundle",
+        )
+        for name in ("POSIX", "C", "C.UTF-8", "no_such.locale")
+    ),
+    Fault(
+        name="locale-toml",
+        run=("derain-run", "--config", "f.toml"),
+        given={"f.toml": 'bundle = "bé"\nsource = "in.png"\nsink = "o.png"\n'},
+        environment={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        says=r"b.*not a bundle|LC_ALL=C\.UTF-8",
+    ),
+    *(
+        Fault(
+            name=f"memory-{run[0]}",
+            run=run,
+            shell=f'ulimit -v {limit}; "$@"',
+            environment={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            says=r"too little memory|does not load|memory",
+        )
+        for limit, run in (
+            (
+                2_000_000,
+                (
+                    *RUN[:2],
+                    *("--source", "test://rain?size=32000x32000", "--sink", "null:"),
+                ),
+            ),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_what_is_around_a_command_is_told(fault, place):
+    fault.check(place)
+
+
+@pytest.mark.parametrize(
+    "shell",
+    ['"$@" >&-', '"$@" 2>&-', '"$@" <&-', '"$@" <&- >&- 2>&-', '"$@" 2>/dev/full'],
+)
+def test_a_closed_stream_stops_no_run(place, shell):
+    words = [sys.executable, "-m", COMMANDS["derain-run"], *RUN[1:]]
+    done = subprocess.run(
+        ["bash", "-c", shell, "bash", *words],
+        cwd=place,
+        capture_output=True,
+        timeout=180,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 0
+    assert (place / "o.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_reader_that_leaves_gets_no_traceback(command, place):
+    words = [sys.executable, "-m", COMMANDS[command], "--help"]
+    process = subprocess.Popen(
+        words, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    process.wait(180)
+    assert errors == b""
+
+
+@pytest.mark.parametrize(
+    "name", [b"\xff.png", "ü-漢.png".encode(), b"a\nb.png", b"a\x1b[31m.png", b"-q.png"]
+)
+@pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])
+def test_files_of_any_name_are_derained(place, name, locale):
+    shutil.copy(place / "in.png", os.fsencode(place) + b"/" + name)
+    shutil.copytree(os.fsencode(place / "b"), os.fsencode(place) + b"/bundle-" + name)
+    words = [sys.executable, "-m", COMMANDS["derain-run"], b"bundle-" + name]
+    done = subprocess.run(
+        [*words, b"--source", b"./" + name, b"--sink", b"out-" + name],
+        cwd=place,
+        capture_output=True,
+        timeout=180,
+        check=False,
+        env={
+            **os.environ,
+            "LC_ALL": locale,
+            "PYTHONUTF8": "0",
+            "PYTHONCOERCECLOCALE": "0",
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"\x1b" not in done.stdout + done.stderr
+    assert os.path.getsize(os.fsencode(place) + b"/out-" + name) > 1000  # noqa: PTH202

@@ -10,6 +10,8 @@ pytest.importorskip("torch", reason="networks need derain[export]")
 
 from support.faults import Fault, one_line
 
+pytestmark = pytest.mark.slow  # some seconds each: PyTorch runs them
+
 HEAD = "import sys, torch\nfrom torch import nn\n"
 
 

@@ -83,7 +83,7 @@ class CameraOptions:
         0,
         "Of several cameras, those of a lower one give way first where the network "
         "cannot keep up.",
-        kind=Whole(-1000, 1000),
+        kind=Whole(0, 1000),
         metavar="N",
         show_default=True,
     )

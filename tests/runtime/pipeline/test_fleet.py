@@ -281,6 +281,45 @@ def test_a_lost_source_comes_back_beside_the_others(
     assert any(line.startswith("lossy: the source is back after") for line in said())
 
 
+def test_what_ends_as_it_was_wanted_is_whole(camera, serve, fakes, image):
+    """And a file that is stopped, and a camera that fails, are not."""
+    pictures = [image()] * 4
+
+    def endless():
+        return File(itertools.repeat(pictures[0]))
+
+    made = {
+        "limited": camera("limited", 40, 4),
+        "removed": camera("removed", 40, None),
+        "live": camera("live", 40, None),
+        "read": camera("read", 0, None, source=lambda: File(pictures)),
+        "stopped": camera("stopped", 0, None, source=endless),
+        "cut off": camera("cut off", 0, None, source=endless),
+        "failed": camera(
+            "failed", 0, None, source=lambda: fakes.Camera(pictures, end=MediaError(""))
+        ),
+    }
+    screens = {name: screen for name, (_, screen) in made.items()}
+
+    asked = []
+
+    def changed():
+        busy = all(len(screens[name].frames) > 3 for name in made if name != "failed")
+        if asked or not busy or not screens["failed"].closed:
+            return None
+        asked.append(True)
+        gone = ("removed", "cut off", "failed")
+        return [config for name, (config, _) in made.items() if name not in gone]
+
+    over = ("removed", "cut off", "limited", "read")
+    stopped = lambda: all(screens[name].closed for name in over)  # noqa: E731
+    serve(*(config for config, _ in made.values()), changed=changed, stopped=stopped)
+    assert {name for name, screen in screens.items() if screen.finished} == {
+        *("limited", "removed", "live", "read")
+    }
+    assert all(screen.closed for screen in screens.values())
+
+
 def test_cameras_come_and_go(camera, serve, said):
     (first, one), (second, two) = camera("first", 40, None), camera("second", 80, 10)
     kept, three = camera("kept", 100, None)

@@ -147,3 +147,23 @@ def test_cameras_come_and_go_while_it_runs(log, now):
     assert log == ["first"] + ["second"] * 5
     assert first.stopped
     assert ended == [second]
+
+
+def test_who_sends_seldom_is_no_staler_than_its_interval_allows(log, now):
+    """Without a bound, a frame is due an interval after it came: 1 s, and 20 ms."""
+    run(
+        Stream("seldom", [now - 0.9], log, fps=1),  # due in 0.1 s
+        Stream("often", [now - 0.01], log, fps=50),  # in 0.01 s
+        Stream("waits", [now - 1.5], log, fps=Fraction(1, 2)),  # in 0.5 s
+    )
+    assert log == ["often", "seldom", "waits"]
+
+
+def test_a_fast_camera_does_not_keep_a_slow_one_beyond_its_interval(log, now):
+    """However long what has piled up would take: the slow one's deadline is nearer."""
+    run(
+        Stream("fast", [now - 0.015] * 100, log, fps=50),
+        Stream("slow", [now - 0.17], log, fps=5),  # due in 0.03 s
+    )
+    # Of the fast one, only frames that are due before: in 5 and 25 ms.
+    assert log.index("slow") <= 3

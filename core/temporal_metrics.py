@@ -52,7 +52,7 @@ class Unrest:
     warping_mse: float
 
 
-class Motion:
+class FrameMotion:
     """What happens between two frames of a clean clip.
 
     Args:

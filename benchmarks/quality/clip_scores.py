@@ -21,7 +21,7 @@ from derain.benchmarks.quality.derainers import ClipDerainer, DerainClip
 from derain.core.errors import DerainError
 from derain.core.metrics import CEILING_DB, Score, score
 from derain.core.pairs import Pair, Picture
-from derain.core.temporal_metrics import Motion, Unrest
+from derain.core.temporal_metrics import FrameMotion, Unrest
 from derain.training.validation import finite, mean_score
 
 # As many frames as the proof of an export takes for a beginning
@@ -163,7 +163,7 @@ def _judge(
     if before is None:
         return FrameScore(index=index, score=scores[0], rainy=scores[1])
     old, old_derained = before
-    motion = Motion(old.clean, pair.clean)
+    motion = FrameMotion(old.clean, pair.clean)
     return FrameScore(
         index=index,
         score=scores[0],

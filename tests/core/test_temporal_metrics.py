@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from derain.core.errors import ShapeError
-from derain.core.temporal_metrics import Motion
+from derain.core.temporal_metrics import FrameMotion
 
 HEIGHT, WIDTH = 64, 96
 LUMA_OF_GREY = 219 / 255  # of a grey level
@@ -24,7 +24,7 @@ def texture(shift=0, seed=0):
 
 
 def test_what_stands_still_and_stays_does_not_flicker():
-    motion = Motion(texture(), texture())
+    motion = FrameMotion(texture(), texture())
     assert motion.static_share == 1.0
     assert motion.visible.all()
     same = motion.unrest(texture(), texture())
@@ -34,7 +34,7 @@ def test_what_stands_still_and_stays_does_not_flicker():
 
 
 def test_flicker_is_the_mean_change_of_what_stands_still():
-    motion = Motion(texture(), texture())
+    motion = FrameMotion(texture(), texture())
     after = texture()
     after[:, : WIDTH // 4] += 20
     unrest = motion.unrest(texture(), after)
@@ -46,7 +46,7 @@ def test_what_moves_does_not_count_as_flicker():
     before, after = texture(), texture()
     before[:, WIDTH // 2 :] = texture(0, seed=1)[:, WIDTH // 2 :]
     after[:, WIDTH // 2 :] = texture(6, seed=1)[:, WIDTH // 2 :]
-    motion = Motion(before, after)
+    motion = FrameMotion(before, after)
     assert 0.4 < motion.static_share < 0.65
     wrong = after.copy()
     wrong[:, WIDTH // 2 + 8 :] += 30
@@ -55,7 +55,7 @@ def test_what_moves_does_not_count_as_flicker():
 
 def test_the_warping_error_follows_the_motion():
     before, after = texture(0), texture(3)
-    motion = Motion(before, after)
+    motion = FrameMotion(before, after)
     unwarped = np.square((after.astype(float) - before)[..., 0]).mean()
     assert motion.clean_warping_mse() < unwarped / 50
     assert motion.unrest(before, after).warping_mse == motion.clean_warping_mse()
@@ -75,7 +75,7 @@ def test_what_was_hidden_is_not_compared():
         frame = texture()
         frame[16:48, left : left + 24] = texture(seed=5)[16:48, 40:64]
         frames.append(frame)
-    motion = Motion(*frames)
+    motion = FrameMotion(*frames)
     uncovered, elsewhere = motion.visible[18:46, 41:47], motion.visible[:, 80:]
     assert uncovered.mean() < 0.3
     assert elsewhere.mean() > 0.95
@@ -83,7 +83,7 @@ def test_what_was_hidden_is_not_compared():
 
 def test_where_nothing_stands_still_there_is_no_figure():
     before = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    motion = Motion(before, np.full_like(before, 200))
+    motion = FrameMotion(before, np.full_like(before, 200))
     assert motion.static_share == 0
     assert math.isnan(motion.unrest(before, before).flicker)
 
@@ -92,4 +92,4 @@ def test_where_nothing_stands_still_there_is_no_figure():
 def test_frames_that_cannot_be_compared(shapes):
     frames = [np.zeros((*shape, 3), np.uint8) for shape in shapes]
     with pytest.raises(ShapeError, match="16x16 or larger"):
-        Motion(*frames)
+        FrameMotion(*frames)

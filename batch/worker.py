@@ -145,8 +145,7 @@ class ClipWorker:
             result.accept(part, part_name)
             return report.frames
         finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+            _remove(folder, glob.escape(part.stem), part.suffix)
 
 
 def _reason(error: BaseException) -> str:
@@ -171,7 +170,11 @@ def remove_parts(clip: ClipTask) -> None:
         return  # it worked in a temporary folder
     start = glob.escape(f".{name.stem[:_NAME_LENGTH]}-")
     random = "[0-9a-f]" * (2 * _RANDOM_BYTES)
-    pattern = f"{start}{random}.part{glob.escape(name.suffix)}"
-    for part in Path(place.path).parent.glob(pattern):
+    _remove(Path(place.path).parent, f"{start}{random}.part", name.suffix)
+
+
+def _remove(folder: Path, stems: str, suffix: str) -> None:
+    """Remove parts, and what a sink calls them until they are whole."""
+    for part in folder.glob(f"{stems}*{glob.escape(suffix)}"):
         with contextlib.suppress(OSError):
             part.unlink()

@@ -41,6 +41,7 @@ def main() -> None:
       derain-bench --together --bundle a-fp32-640x360 --bundle b-fp32-640x360
       derain-bench compare before.json after.json --fail-above 5
       derain-bench runtime --bundle qsnet-fp32-1280x720
+      derain-bench cameras qsnet-fp32-640x360 --cameras 4 --fps 15
       derain-bench states --size 1280x720
       derain-bench bytes qsnet-fp16-tensorrt-1280x720
     """  # noqa: D301 - \b is click's mark for text that is not wrapped
@@ -176,6 +177,41 @@ def runtime(bundle: Path | None, frames: int, threads: int, as_json: bool) -> No
 
     cost = measure_runtime(bundle, frames, threads)
     click.echo(_json(cost) if as_json else cost.text())
+
+
+@main.command("cameras", cls=Command)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--cameras", type=Whole(1, 64), default=4, show_default=True)
+@click.option(
+    "--fps",
+    type=Number(1, 1000),
+    default=15.0,
+    show_default=True,
+    help="Of each camera.",
+)
+@click.option(
+    "--max-latency-ms",
+    type=Number(1, 3_600_000),
+    default=200.0,
+    show_default=True,
+    help="How old a frame may get.",
+)
+@click.option("--rounds", type=Whole(1, 100), default=3, show_default=True)
+@click.option(
+    "--seconds",
+    type=Number(0.2, 600),
+    default=4.0,
+    show_default=True,
+    help="Of each round.",
+)
+@click.option("--threads", type=THREADS, default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def measure_many(bundle: Path, as_json: bool, **options: Any) -> None:
+    """Say how many cameras this machine carries, and what one process saves."""
+    from derain.benchmarks.latency.cameras import measure_cameras
+
+    found = measure_cameras(bundle, **options)
+    click.echo(_json(found) if as_json else found.text())
 
 
 @main.command(cls=Command)

@@ -8,6 +8,7 @@ what comes out is new.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -25,6 +26,11 @@ class BoundedQueue(Generic[T]):
         waits: Whether `put` waits for room; otherwise it drops the oldest item.
         dropped: Called with every item that will never be taken, in the thread that
             causes it, outside of any lock of ours.
+
+    Attributes:
+        waiting_since: Since when there is something to take, by ``time.monotonic()``;
+            None while there is nothing. A newer item in place of one that was not taken
+            does not change it.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class BoundedQueue(Generic[T]):
         self._changed = threading.Condition()
         self._ended = self._cancelled = False
         self._error: BaseException | None = None
+        self.waiting_since: float | None = None
 
     def put(self, item: T) -> bool:
         """Hand over `item`; False when there is no reader any more."""
@@ -55,6 +62,7 @@ class BoundedQueue(Generic[T]):
                 if len(self._items) >= self._capacity:
                     lost = self._items.popleft()
                 self._items.append(item)
+                self.waiting_since = self.waiting_since or time.monotonic()
                 self._changed.notify_all()
         if lost is not None:
             self._dropped(lost)
@@ -70,6 +78,7 @@ class BoundedQueue(Generic[T]):
             self._changed.wait_for(lambda: self._items or not self._open, timeout_s)
             if self._items:
                 item = self._items.popleft()
+                self.waiting_since = time.monotonic() if self._items else None
                 self._changed.notify_all()
                 return item
             if self._error is not None:
@@ -96,6 +105,7 @@ class BoundedQueue(Generic[T]):
             self._cancelled, self._error = True, None
             left = list(self._items)
             self._items.clear()
+            self.waiting_since = None
             self._changed.notify_all()
         for item in left:
             self._dropped(item)

@@ -69,6 +69,21 @@ def options_in(
     return defaults
 
 
+def filled(place: str, table: dict[str, Any], command: click.Command) -> Any:
+    """What `command` returns when its options are those in a `table`.
+
+    Raises:
+        ConfigError: A key or a value does not fit, or one is missing.
+    """
+    values = options_in(place, table, command)
+    try:
+        return command.main([], place, standalone_mode=False, default_map=values)
+    except click.UsageError as error:
+        raise ConfigError(f"{place}: {error.format_message()}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error
+
+
 def _key(parameter: click.Parameter) -> str:
     names = [name for name in parameter.opts if name.startswith("--")]
     return names[0].removeprefix("--") if names else parameter.name or ""

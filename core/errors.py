@@ -29,6 +29,7 @@ A message says what, got, wanted and what to do, on one line.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class DerainError(Exception):
@@ -104,7 +105,14 @@ class ConfigError(DerainError, ValueError):
 
 
 class StreamError(DerainError, RuntimeError):
-    """A run stopped part-way; the message says why, and where the result so far is."""
+    """A run stopped part-way; the message says why, and where the result so far is.
+
+    Attributes:
+        report: What was done until then, where that is known: a
+            `derain.runtime.pipeline.report.Report`.
+    """
+
+    report: Any = None
 
 
 class CalibrationError(DerainError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
@@ -69,6 +70,20 @@ class Interrupts:
             signal.signal(each, signal.SIG_DFL)
         if not self._asked:
             _leave(number, frame)
+
+
+@contextlib.contextmanager
+def noted_hangups() -> Iterator[threading.Event]:
+    """While active, SIGHUP sets what is given, and does nothing else.
+
+    For the main thread.
+    """
+    noted = threading.Event()
+    before = signal.signal(signal.SIGHUP, lambda number, frame: noted.set())
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @contextlib.contextmanager

@@ -142,7 +142,7 @@ class Derainer(Session):
         backend = open_backend(name, self.bundle, threads)
         with ExitStack() as stack:
             stack.callback(backend.close)
-            super().__init__(backend, self.bundle.manifest)
+            super().__init__(backend, self.bundle)
             stack.callback(super().close)
             self.golden_psnr_db = self._test_itself()
             stack.pop_all()
@@ -170,7 +170,7 @@ class Derainer(Session):
 
         It ends with its `Session.close`, or with this derainer's `close`.
         """
-        session = Session(self._backend, self.bundle.manifest)
+        session = Session(self._backend, self.bundle)
         self._sessions.add(session)
         return session
 

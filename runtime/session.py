@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from derain.core.bundle import Bundle
 from derain.core.errors import ShapeError, StateError
-from derain.core.manifest import Manifest
 from derain.core.sizes import Size
 from derain.runtime.backends.protocol import Backend
 
@@ -25,12 +25,16 @@ class Session:
 
     Args:
         backend: What derains; shared, and not closed by this.
-        manifest: Of its bundle.
+        bundle: What it runs.
+
+    Attributes:
+        bundle: The same.
     """
 
-    def __init__(self, backend: Backend, manifest: Manifest) -> None:
+    def __init__(self, backend: Backend, bundle: Bundle) -> None:
+        self.bundle = bundle
         self._backend = backend
-        self._manifest = manifest
+        self._manifest = bundle.manifest
         self._memory = backend.new_memory()
         self._seen = 0  # frames since the start; counted with look-ahead only
         self._last: NDArray[np.uint8] | None = None  # a copy; with look-ahead only

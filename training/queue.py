@@ -21,7 +21,7 @@ from pathlib import Path
 
 import click
 
-from derain.core.config_file import options_in, read_toml
+from derain.core.config_file import filled, read_toml
 from derain.core.errors import ConfigError, DerainError, TrainingError
 from derain.core.options import options_from
 from derain.training.options import TrainingOptions
@@ -59,14 +59,9 @@ def read_queue(path: Path) -> list[TrainingOptions]:
         place = f"{path}, run {number}"
         if not isinstance(table, dict):
             raise ConfigError(f"{place} is {table!r}, wanted a table")
-        values = options_in(place, table, _of_a_run)
+        options: TrainingOptions = filled(place, table, _of_a_run)
         try:
-            options: TrainingOptions = _of_a_run.main(
-                [], "queue", standalone_mode=False, default_map=values
-            )
             configured(options)
-        except click.UsageError as error:
-            raise ConfigError(f"{place}: {error.format_message()}") from error
         except ConfigError as error:
             raise ConfigError(f"{place}: {error}") from error
         if options.folder.resolve() in folders:

@@ -46,11 +46,14 @@ class Capture:
             of the source is taken by the reader or counted as dropped.
         limit: Of a file, read no more frames than this.
         reopen: Opens a live source anew when it is lost; None: a loss is an error.
+        name: What messages call it, where there are several.
 
     Attributes:
         info: What the source said of itself.
         lost_since: Since when the source is lost, by ``time.monotonic()``; None while
             it delivers.
+        changed: Called, in the thread that reads, when a frame is there or none will
+            come any more.
     """
 
     def __init__(
@@ -60,9 +63,12 @@ class Capture:
         *,
         limit: int | None = None,
         reopen: Callable[[], Source] | None = None,
+        name: str = "",
     ) -> None:
         self.info = info = source.info
         self.lost_since: float | None = None
+        self.changed: Callable[[], None] = lambda: None
+        self._called = name
         self._statistics = statistics = statistics or Statistics()
         self._limit = None if info.live else limit
         self._reopen = reopen if info.live else None
@@ -117,6 +123,11 @@ class Capture:
         return item
 
     @property
+    def waiting_since(self) -> float | None:
+        """Since when a frame waits, by ``time.monotonic()``; None while none does."""
+        return self._queue.waiting_since
+
+    @property
     def over(self) -> bool:
         """Whether no frame will come any more."""
         return self._queue.over
@@ -169,6 +180,7 @@ class Capture:
             error = caught
         if self._is_mine():
             self._queue.end(error)
+            self.changed()
 
     def _read(self, source: Source) -> None:
         """Hand over the frames of `source`, and close it.
@@ -201,7 +213,9 @@ class Capture:
             self._back(self.lost_since)
         self._statistics.read.add(seconds * 1000)
         self._statistics.count("captured")
-        return self._queue.put((self._clock.told(frame), time.monotonic()))
+        taken = self._queue.put((self._clock.told(frame), time.monotonic()))
+        self.changed()
+        return taken
 
     def _is_mine(self) -> bool:
         """Whether the calling thread is the one that reads."""
@@ -264,11 +278,14 @@ class Capture:
         self._waits = pauses()
         self._statistics.signal = True
         self._statistics.count("reconnects")
-        _log.warning(f"the source is back after {time.monotonic() - lost_since:.0f} s")
+        back = f"{self._called}: " if self._called else ""
+        seconds = time.monotonic() - lost_since
+        _log.warning(f"{back}the source is back after {seconds:.0f} s")
 
     @property
     def _name(self) -> str:
-        return self.info.name or self.info.description
+        name = self.info.name or self.info.description
+        return f"{self._called}: {name}" if self._called else name
 
 
 def pauses(jitter: Callable[[], float] = random.random) -> Iterator[float]:

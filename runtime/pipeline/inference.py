@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
-from derain.runtime.derainer import Derainer
 from derain.runtime.frame_sizes import scale
 from derain.runtime.pipeline.deadline import Deadline
 from derain.runtime.pipeline.options import Late
 from derain.runtime.pipeline.rain_gate import RainGate
 from derain.runtime.pipeline.stream_memory import NetworkResult, StreamMemory
+from derain.runtime.session import Session
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame
 
@@ -37,15 +37,19 @@ class Inference:
         gate: Finds frames that need no network.
         deadline: Finds frames that are too old for the network.
         late: What becomes of those.
+
+    Attributes:
+        fed: How many frames the network was given.
+        spared: How many the gate let pass.
     """
 
     def __init__(
         self,
-        derainer: Derainer,
+        derainer: Session,
         statistics: Statistics,
         *,
         overlap: bool = False,
-        choose: Callable[[Size], Derainer] | None = None,
+        choose: Callable[[Size], Session] | None = None,
         resize: bool = False,
         size: Size | None = None,
         gate: RainGate | None = None,
@@ -59,10 +63,31 @@ class Inference:
         self._gate = gate
         self._deadline = deadline
         self._late = late
+        self.fed = self.spared = 0
         if gate is not None:
             statistics.gate = "rain"
 
-    def derained(self, frames: Iterator[Frame | None]) -> Iterator[Frame]:
+    def step(self, frame: Frame | None) -> Generator[Frame, None, None]:
+        """What goes on to the sinks now that `frame` has come.
+
+        Args:
+            frame: The next one of the source; None while a live one is lost.
+
+        Raises:
+            ShapeError: No bundle takes the frame; it is named.
+            EngineError: The backend failed.
+        """
+        return self._settle(self._step(frame))
+
+    def flush(self) -> Generator[Frame, None, None]:
+        """What is left when no frame follows; as `step`."""
+        return self._settle(self._memory.end(None))
+
+    def abandon(self) -> None:
+        """Count what never goes on to the sinks; the last call."""
+        self._statistics.count("dropped", self._memory.pending)
+
+    def derained(self, frames: Iterator[Frame | None]) -> Generator[Frame, None, None]:
         """`frames` without rain, in order, less those that were dropped.
 
         Args:
@@ -74,12 +99,15 @@ class Inference:
         """
         try:
             with closing(self._results(frames)) as results:
-                for result in results:
-                    frame = self._settled(result)
-                    if frame is not None:
-                        yield frame
+                yield from self._settle(results)
         finally:
-            self._statistics.count("dropped", self._memory.pending)
+            self.abandon()
+
+    def _settle(self, results: Iterator[NetworkResult]) -> Generator[Frame, None, None]:
+        for result in results:
+            frame = self._settled(result)
+            if frame is not None:
+                yield frame
 
     def _results(
         self, frames: Iterator[Frame | None]
@@ -110,9 +138,11 @@ class Inference:
                 self._statistics.count("dropped")
             return
         if gate is not None and not gate.needs_network():
+            self.spared += 1
             yield from memory.skip(frame)
             return
         only_looks = gate is not None and gate.dry
+        self.fed += 1
         yield from memory.feed(frame)  # and the gate sees what comes out
         if gate is not None and gate.dry:
             yield from memory.end(None if only_looks else "gate")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +20,7 @@ from derain.runtime.backends.choice import BackendChoice
 from derain.runtime.video.sink_options import DEFAULT_CRF
 
 View = Literal["derained", "side-by-side", "split", "rain"]
-Late = Literal["drop", "pass"]
+Late = Literal["drop", "pass", "slow"]
 Gating = Literal["off", "auto"]
 Style = Literal["text", "json"]
 Address = tuple[str, int]
@@ -45,8 +45,8 @@ def parse_address(value: str | Address) -> Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What can be chosen about a run, besides bundle, source and sinks.
+class CameraOptions:
+    """What can be chosen for one source, also where there are several.
 
     Raises:
         ConfigError: A value makes no sense.
@@ -56,14 +56,6 @@ class RunOptions:
         False,
         "Scale frames that the bundle does not take to the nearest size that it does, "
         "and the result back.",
-    )
-    bundles: Sequence[Path | str] = option(
-        (),
-        "Another bundle, for frames that BUNDLE does not take. May be repeated; the "
-        "first one that takes a size is opened when it comes.",
-        kind=click.Path(path_type=Path),
-        metavar="PATH",
-        multiple=True,
     )
     view: View = option(
         "derained",
@@ -81,8 +73,18 @@ class RunOptions:
     )
     late: Late = option(
         "drop",
-        "What becomes of a frame that would be older.",
+        "What becomes of a frame that would be older: it is dropped, or passes as it "
+        "came; slow: where the network cannot keep up, the rate is lowered evenly, of "
+        "several cameras that of the lowest --priority first.",
         kind=click.Choice(get_args(Late)),
+        show_default=True,
+    )
+    priority: int = option(
+        0,
+        "Of several cameras, those of a lower one give way first where the network "
+        "cannot keep up.",
+        kind=Whole(0, 1000),
+        metavar="N",
         show_default=True,
     )
     gate: Gating = option(
@@ -90,6 +92,44 @@ class RunOptions:
         "auto: let dry scenes pass through untouched, and look now and then.",
         kind=click.Choice(get_args(Gating)),
         show_default=True,
+    )
+    limit: int | None = option(None, "Stop after N frames.", kind=COUNT, metavar="N")
+    fps: Fraction | float | str | None = option(
+        None,
+        "Frame rate of a video made of pictures.  [default: 25]",
+        kind=Parsed("FPS", rate),
+    )
+    crf: int = option(
+        DEFAULT_CRF,
+        "Quality of a video, from 0 (lossless) to 51; 6 more halves the file.",
+        kind=Whole(0, 51),
+        show_default=True,
+    )
+    force: bool = option(
+        False, "Replace files that exist; write into a folder that is not empty."
+    )
+
+    def __post_init__(self) -> None:
+        _check_names(self, view=get_args(View), late=get_args(Late))
+        _check_names(self, gate=get_args(Gating))
+        _parse(self, fps=rate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions(CameraOptions):
+    """What can be chosen about a run, besides bundle, sources and sinks.
+
+    Raises:
+        ConfigError: A value makes no sense.
+    """
+
+    bundles: Sequence[Path | str] = option(
+        (),
+        "Another bundle, for frames that BUNDLE does not take. May be repeated; the "
+        "first one that takes a size is opened when it comes.",
+        kind=click.Path(path_type=Path),
+        metavar="PATH",
+        multiple=True,
     )
     stats: Style | None = option(
         None,
@@ -133,44 +173,11 @@ class RunOptions:
         kind=THREADS,
         show_default=True,
     )
-    limit: int | None = option(None, "Stop after N frames.", kind=COUNT, metavar="N")
-    fps: Fraction | float | str | None = option(
-        None,
-        "Frame rate of a video made of pictures.  [default: 25]",
-        kind=Parsed("FPS", rate),
-    )
-    crf: int = option(
-        DEFAULT_CRF,
-        "Quality of a video, from 0 (lossless) to 51; 6 more halves the file.",
-        kind=Whole(0, 51),
-        show_default=True,
-    )
-    force: bool = option(
-        False, "Replace files that exist; write into a folder that is not empty."
-    )
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("view", get_args(View)),
-            ("late", get_args(Late)),
-            ("gate", get_args(Gating)),
-            ("stats", (None, *get_args(Style))),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)!r}, wanted one of {known}"
-                )
-        parsers: dict[str, Any] = {
-            "metrics": parse_address,
-            "preview": parse_address,
-            "fps": rate,
-        }
-        for name, parse in parsers.items():
-            if (value := getattr(self, name)) is not None:
-                try:
-                    object.__setattr__(self, name, parse(value))
-                except ValueError as error:
-                    raise ConfigError(f"{name}: {error}") from error
+        CameraOptions.__post_init__(self)  # super() knows no class with slots
+        _check_names(self, stats=(None, *get_args(Style)))
+        _parse(self, metrics=parse_address, preview=parse_address)
 
     def keywords(self) -> RunKeywords:
         """The same as keywords of `derain.runtime.pipeline.run.run`."""
@@ -178,17 +185,48 @@ class RunOptions:
         found: RunKeywords = values
         return found
 
+    def of_a_camera(self) -> CameraOptions:
+        """What holds for each camera that does not say otherwise."""
+        names = [each.name for each in fields(CameraOptions)]
+        return CameraOptions(**{name: getattr(self, name) for name in names})
 
-class RunKeywords(TypedDict, total=False):
-    """The fields of `RunOptions`, as keywords."""
+
+def _check_names(options: CameraOptions, **known: tuple[object, ...]) -> None:
+    for name, names in known.items():
+        if getattr(options, name) not in names:
+            value = getattr(options, name)
+            raise ConfigError(f"{name} is {value!r}, wanted one of {names}")
+
+
+def _parse(options: CameraOptions, **parsers: Callable[[Any], object]) -> None:
+    for name, parse in parsers.items():
+        if (value := getattr(options, name)) is not None:
+            try:
+                object.__setattr__(options, name, parse(value))
+            except ValueError as error:
+                raise ConfigError(f"{name}: {error}") from error
+
+
+class CameraKeywords(TypedDict, total=False):
+    """The fields of `CameraOptions`, as keywords."""
 
     resize: bool
-    bundles: Sequence[Path | str]
     view: View
     overlay: bool
     max_latency_ms: float | None
     late: Late
+    priority: int
     gate: Gating
+    limit: int | None
+    fps: Fraction | float | str | None
+    crf: int
+    force: bool
+
+
+class RunKeywords(CameraKeywords, total=False):
+    """The fields of `RunOptions`, as keywords."""
+
+    bundles: Sequence[Path | str]
     stats: Style | None
     stats_every: float
     metrics: Address | str | None
@@ -196,7 +234,3 @@ class RunKeywords(TypedDict, total=False):
     preview_token: str | None
     backend: str
     threads: int
-    limit: int | None
-    fps: Fraction | float | str | None
-    crf: int
-    force: bool

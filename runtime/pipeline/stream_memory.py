@@ -35,9 +35,9 @@ from numpy.typing import NDArray
 
 from derain.core.errors import ShapeError, StateError
 from derain.core.sizes import Size
-from derain.runtime.derainer import Derainer
 from derain.runtime.frame_sizes import nearest_size, scale
 from derain.runtime.pipeline.scene_cut import SceneCut
+from derain.runtime.session import Session
 from derain.runtime.telemetry.statistics import ResetCause, Statistics
 from derain.runtime.video.frames import Frame
 
@@ -84,10 +84,10 @@ class StreamMemory:
 
     def __init__(
         self,
-        derainer: Derainer,
+        derainer: Session,
         statistics: Statistics,
         *,
-        choose: Callable[[Size], Derainer] | None = None,
+        choose: Callable[[Size], Session] | None = None,
         resize: bool = False,
     ) -> None:
         self._statistics = statistics
@@ -205,7 +205,7 @@ class StreamMemory:
             except ShapeError as error:
                 raise ShapeError(f"{self._waiting[-1].frame}: {error}") from error
 
-    def _use(self, derainer: Derainer) -> None:
+    def _use(self, derainer: Session) -> None:
         manifest = derainer.bundle.manifest
         self._derainer = derainer
         self._look_ahead = manifest.look_ahead

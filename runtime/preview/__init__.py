@@ -6,7 +6,8 @@
     access.py  who may see them
     connections.py  how many at once, and what becomes of one too many
     server.py  uvicorn in a thread of its own; the only module that needs the extra
-    page/      the page itself: one file, nothing from outside
+    wall.py    several cameras on one page, and a page for each of them
+    page/      the pages themselves: a file each, nothing from outside
 
 uvicorn alone, without a framework: three routes need none, and it brings only h11.
 """
@@ -47,6 +48,24 @@ def open_preview(
     """
     server = load("derain.runtime.preview.server", "PreviewServer", extra="preview")
     return cast(Preview, server(statistics, host, port, token))
+
+
+class Wall(Preview, Protocol):
+    """A page that shows several cameras."""
+
+    def sink(self, name: str, statistics: Statistics) -> Sink:
+        """Show one more camera, until `remove`: one that has failed, too."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Take a camera off the page."""
+        ...
+
+
+def open_wall(host: str, port: int, token: str | None = None) -> Wall:
+    """A page of several cameras; arguments and errors as `open_preview`."""
+    server = load("derain.runtime.preview.server", "WallServer", extra="preview")
+    return cast(Wall, server(host, port, token))
 
 
 def preview_notes(host: str, port: int, token: str | None = None) -> list[str]:

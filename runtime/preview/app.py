@@ -76,9 +76,9 @@ class PreviewApp:
         self._policy = content_policy(self._page.decode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """HttpAnswer one request."""
         assert scope["type"] == "http"  # the server knows nothing else
-        answer = _Answer(scope, send)
+        answer = HttpAnswer(scope, send)
         query = scope["query_string"].decode("latin-1")
         cookies = "; ".join(
             value.decode("latin-1")
@@ -105,7 +105,7 @@ class PreviewApp:
             await self._stream(answer, query, scope, receive, send)
 
     async def _stream(
-        self, answer: _Answer, query: str, scope: Scope, receive: Receive, send: Send
+        self, answer: HttpAnswer, query: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
         (name,) = parse_qs(query).get("view", [VIEWS[0]])[-1:]
         view = next((each for each in VIEWS if each == name), None)
@@ -153,8 +153,13 @@ async def _leave_when_gone(viewer: Viewer, receive: Receive) -> None:
     viewer.leave()
 
 
-class _Answer:
-    """Sends one response, without its body where the request was HEAD."""
+class HttpAnswer:
+    """Sends one response, without its body where the request was HEAD.
+
+    Args:
+        scope: Of the request.
+        send: As ASGI gives it.
+    """
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._send = send
@@ -163,6 +168,7 @@ class _Answer:
     async def start(
         self, status: int, kind: str, headers: Headers | None = None
     ) -> None:
+        """Send what stands before the body, which is of this `kind`."""
         fields = {**_HEADERS, "Content-Type": kind, **(headers or {})}
         encoded = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
@@ -180,6 +186,7 @@ class _Answer:
         *,
         sized: bool = True,
     ) -> None:
+        """Send all of it."""
         length = {"Content-Length": str(len(body))} if sized else {}
         await self.start(status, kind, {**length, **(headers or {})})
         body = b"" if self._head else body
@@ -188,6 +195,7 @@ class _Answer:
     async def text(
         self, status: int, text: str, headers: Headers | None = None
     ) -> None:
+        """Send a line for people."""
         await self.whole(status, _TEXT, text.encode(), headers)
 
 

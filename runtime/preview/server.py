@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 
@@ -22,6 +22,7 @@ from derain.runtime.preview.connections import (
 )
 from derain.runtime.preview.hub import Hub
 from derain.runtime.preview.sink import JpegSink
+from derain.runtime.preview.wall import Channel, WallApp, WallHub
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame
 
@@ -29,6 +30,8 @@ IDLE_S = 10.0  # for a connection that asks nothing
 _SEND_BUFFER = 64 * 1024  # bytes; Linux doubles it
 _BACKLOG = 16  # asyncio accepts so many before it closes what is too many
 _LEAVE_S = 0.3  # for viewers to get the end of their stream
+
+_App = PreviewApp | WallApp
 
 
 class PreviewServer:
@@ -57,10 +60,15 @@ class PreviewServer:
         token: str | None = None,
         stalled_s: float = STALLED_S,
     ) -> None:
-        self._hub = Hub()
-        self._sink = JpegSink(self._hub)
+        hub = Hub()
+        self._sink = JpegSink(hub)
         access = Access(token)
-        app = PreviewApp(self._hub, statistics, access, self._abort, stalled_s)
+        app = PreviewApp(hub, statistics, access, self._abort, stalled_s)
+        self._start(hub, app, host, port)
+
+    def _start(self, hub: _Viewed, app: _App, host: str, port: int) -> None:
+        """Serve `app` from now on, to the viewers of `hub`."""
+        self._hub = hub
         self._server = uvicorn.Server(_config(hangs_up(app, self._abort)))
         self._socket = _listening(host, port)
         self.port = int(self._socket.getsockname()[1])
@@ -118,6 +126,40 @@ class PreviewServer:
         for connection in list(self._server.server_state.connections):
             if getattr(connection, "client", None) == scope["client"]:
                 connection.transport.abort()
+
+
+class WallServer(PreviewServer):
+    """The page of several cameras, from its construction to its `close`.
+
+    Args:
+        host: As `PreviewServer`.
+        port: As `PreviewServer`.
+        token: As `PreviewServer`.
+    """
+
+    def __init__(self, host: str, port: int, token: str | None = None) -> None:
+        self._wall = WallHub()
+        app = WallApp(self._wall, Access(token), self._abort)
+        self._start(self._wall, app, host, port)
+
+    def sink(self, name: str, statistics: Statistics) -> Channel:
+        """Show one more camera, until `remove`: one that has failed, too."""
+        return self._wall.sink(name, statistics)
+
+    def remove(self, name: str) -> None:
+        """Take a camera off the page."""
+        self._wall.remove(name)
+
+
+class _Viewed(Protocol):
+    """What viewers watch: `Hub` or `WallHub`."""
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None: ...
+
+    def end(self) -> None: ...
+
+    @property
+    def viewers(self) -> int: ...
 
 
 class _Idle:
@@ -181,7 +223,7 @@ async def _within(event: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-async def _left(hub: Hub, seconds: float) -> None:
+async def _left(hub: _Viewed, seconds: float) -> None:
     end = asyncio.get_running_loop().time() + seconds
     while hub.viewers and asyncio.get_running_loop().time() < end:
         await asyncio.sleep(0.01)

@@ -11,14 +11,14 @@ from typing import Any
 import click
 
 from derain.runtime.pipeline.options import Style
-from derain.runtime.telemetry.statistics import Statistics
+from derain.runtime.telemetry.roster import Watched
 
 
 class Reporter:
     """Writes a line every few seconds of a ``with Reporter(...):``, and at its end.
 
     Args:
-        statistics: What is reported.
+        watched: What is reported: a line for each camera.
         style: ``json``: one object a line; ``text``: for people.
         period_s: Seconds between lines.
         write: Takes a line; None: it goes to standard error.
@@ -26,12 +26,12 @@ class Reporter:
 
     def __init__(
         self,
-        statistics: Statistics,
+        watched: Watched,
         style: Style,
         period_s: float,
         write: Callable[[str], None] | None = None,
     ) -> None:
-        self._statistics = statistics
+        self._watched = watched
         self._line = json_line if style == "json" else text_line
         self._period_s = period_s
         self._write = write or partial(click.echo, err=True)
@@ -45,11 +45,16 @@ class Reporter:
     def __exit__(self, *error: object) -> None:
         self._done.set()
         self._thread.join()
-        self._write(self._line(self._statistics.as_dict()))
+        self._report()
+
+    def _report(self) -> None:
+        for name, statistics in self._watched.cameras():
+            values = statistics.as_dict()
+            self._write(self._line({"camera": name, **values} if name else values))
 
     def _run(self) -> None:
         while not self._done.wait(self._period_s):
-            self._write(self._line(self._statistics.as_dict()))
+            self._report()
 
 
 def json_line(values: dict[str, Any]) -> str:
@@ -60,6 +65,7 @@ def json_line(values: dict[str, Any]) -> str:
 def text_line(values: dict[str, Any]) -> str:
     """`Statistics.as_dict` for people, on one line; times are of the first sink."""
     parts = [
+        *([f"{values['camera']}: {values['state']}"] if "camera" in values else []),
         f"{values['fps']:.1f} frames/s",
         f"{values['captured']} captured",
         f"{values['derained']} derained",
@@ -69,6 +75,8 @@ def text_line(values: dict[str, Any]) -> str:
     ]
     if values["resets"]:
         parts.append(_resets(values["resets"]))
+    if (values["load"] or 0) > 1:
+        parts.append(f"load {values['load']:.0%}")
     if not values["signal"]:
         parts.append("no signal")
     if values["gate"]:

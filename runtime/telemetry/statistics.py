@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from derain.runtime.telemetry.sensors import Sensors
@@ -43,9 +44,33 @@ ResetCause = Literal[
     "gate",  # it was dry, and frames went past the network
     "nan",  # what it remembered was no number any more
 ]
+State = Literal[
+    "opening",  # its source is not there yet
+    "running",
+    "ended",  # its source has, or it was taken out
+    "failed",
+]
+STATES: tuple[State, ...] = get_args(State)
 RESET_CAUSES: tuple[ResetCause, ...] = get_args(ResetCause)
 _KEPT = 1024  # moments, for the rate
 _RATE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What runs, for metrics and pages.
+
+    Attributes:
+        source: What it is called, without credentials.
+        bundle: Name of its folder.
+        backend: What really runs the network.
+        version: Of derain.
+    """
+
+    source: str
+    bundle: str
+    backend: str
+    version: str
 
 
 class SinkStatistics:
@@ -97,9 +122,14 @@ class Statistics:
         wait: Time a frame lay between source and network.
         derain: Time in the network.
         sinks: One row for each sink, the first one first.
+        about: What runs; None while that is not known.
+        state: What it is at.
         gate: What the rain gate has decided; None where it is off.
         rain: What it measured last, in grey levels.
         signal: Whether a live source delivers.
+        load: Of live sources, the share of its time that the network would need for all
+            frames that come, of all cameras together; above 1 it cannot keep up. None
+            while that is not known.
         resets: How often what a network remembers was given up, by cause; None where no
             network remembers anything.
     """
@@ -115,10 +145,17 @@ class Statistics:
         self.wait = Timing()
         self.derain = Timing()
         self.sinks: list[SinkStatistics] = []
+        self.about: About | None = None
+        self.state: State = "running"
         self.gate: Literal["rain", "dry"] | None = None
         self.rain: float | None = None
         self.signal = True
+        self.load: float | None = None
         self.resets: dict[ResetCause, int] | None = None
+
+    def cameras(self) -> Sequence[tuple[str, Statistics]]:
+        """See `Watched.cameras`: one without a name."""
+        return [("", self)]
 
     def count(self, counter: Counter, number: int = 1) -> None:
         """Add `number` to `counter`."""
@@ -168,11 +205,14 @@ class Statistics:
             counts = {str(name): number for name, number in self._counts.items()}
             resets = self.resets and dict(self.resets)
         return {
+            "about": None if self.about is None else asdict(self.about),
+            "state": self.state,
             "seconds": round(self.seconds, 3),
             **counts,
             "resets": resets,
             "fps": round(self.fps, 3),
             "signal": self.signal,
+            "load": None if self.load is None else round(self.load, 3),
             "gate": self.gate,
             "rain": None if self.rain is None else round(self.rain, 3),
             "read_ms": self.read.percentiles(),

@@ -15,6 +15,9 @@ class Notifier:
     Args:
         environment: Has ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC`` where systemd listens.
         clock: Seconds, monotonic.
+
+    Attributes:
+        beat: When it was told last that the service is alive, by `clock`.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class Notifier:
             int(period_us) / 3e6 if re.fullmatch("[0-9]{1,18}", period_us) else None
         )
         self._clock = clock
+        self.beat = clock()
         self._next = 0.0
         self._stopping = False
 
@@ -44,7 +48,8 @@ class Notifier:
 
     def heartbeat(self) -> None:
         """The service is alive; may be called as often as one likes."""
-        if self._period_s is not None and (now := self._clock()) >= self._next:
+        self.beat = now = self._clock()
+        if self._period_s is not None and now >= self._next:
             self._next = now + self._period_s
             self._send("WATCHDOG=1")
 

@@ -168,7 +168,11 @@ def test_what_a_killed_worker_left_goes_and_nothing_else(clip_folder, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (clip,) = clips(clip_folder / "a.mp4", out)
-    for name in (part_name(clip), "a.mp4", ".b-0123abcd.part.mp4", ".a-x.part.mp4"):
+    part = part_name(clip).removesuffix(".mp4")
+    for name in (
+        *(f"{part}.mp4", f"{part}.partial.mp4", f"{part}.partial-0123abcd.mp4"),
+        *("a.mp4", ".b-0123abcd.part.mp4", ".a-x.part.mp4"),
+    ):
         (out / name).write_bytes(b"")
     remove_parts(clip)
     assert sorted(content(out)) == [".a-x.part.mp4", ".b-0123abcd.part.mp4", "a.mp4"]

@@ -12,7 +12,7 @@ pytest.importorskip("uvicorn", reason="needs the extra preview")
 
 import derain
 from derain.runtime.preview.server import PreviewServer
-from derain.runtime.telemetry.prometheus import MetricsServer
+from derain.runtime.telemetry.metrics_server import MetricsServer
 from derain.runtime.telemetry.statistics import Statistics
 
 TOKEN = "long-enough"
@@ -95,7 +95,7 @@ def test_idle_connections_leave_the_run_its_descriptors(kind, until):
 import contextlib, resource, socket, sys, time
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 from derain.runtime.preview.server import PreviewServer
-from derain.runtime.telemetry.prometheus import MetricsServer
+from derain.runtime.telemetry.metrics_server import MetricsServer
 from derain.runtime.telemetry.statistics import Statistics
 page = PreviewServer(Statistics(), "127.0.0.1", 0, "long-enough")
 with MetricsServer(Statistics(), "127.0.0.1", 0) as metrics:

@@ -68,9 +68,9 @@ def check_apart(uris: Sequence[str]) -> None:
     """
     taken: dict[object, str] = {}
     for uri in uris:
-        if scheme(uri) in ("null", "window"):
+        place = place_of(uri)
+        if place is None:
             continue
-        place = _place(uri)
         if place in taken:
             raise ConfigError(
                 f"--sink {public(uri)} is the same place as {public(taken[place])}; "
@@ -79,9 +79,11 @@ def check_apart(uris: Sequence[str]) -> None:
         taken[place] = uri
 
 
-def _place(uri: str) -> object:
-    """Equal for two URIs of one place."""
+def place_of(uri: str) -> object:
+    """Equal for two URIs of one place; None for ``null:``, which nobody minds."""
     path = uri.partition("?")[0]
+    if scheme(uri) == "null":
+        return None
     if scheme(uri) or is_pipe(uri):
         return path
     real = os.path.realpath(path)

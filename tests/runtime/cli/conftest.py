@@ -18,7 +18,7 @@ def one_line():
 
 @pytest.fixture(scope="session")
 def failed(one_line):
-    """Whether a run ended with exit status 1 and one line: ``failed(result, text)``."""
+    """Whether a run ended with one line, and status 1: ``failed(result, text)``."""
 
     def check(result, message):
         assert one_line(result.stderr), result.stderr

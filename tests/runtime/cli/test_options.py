@@ -104,7 +104,10 @@ def test_help_has_examples_and_the_backends(invoke):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--source", "a", "--source", "b", "--sink", "null:"), "give one --source"),
+        (
+            ("--source", "a", "--source", "b", "--sink", "null:"),
+            "--source a has no name; of several",
+        ),
         (("--source", "a", "--sink", ""), "must not be empty"),
         (("--source", "", "--sink", "null:"), "must not be empty"),
     ],

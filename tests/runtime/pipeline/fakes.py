@@ -51,14 +51,14 @@ class Screen:
 
     def __init__(self, before=lambda frame: None, name="window:", keeps=False):
         self.frames, self.before, self.name, self.keeps = [], before, name, keeps
-        self.closed = 0
+        self.closed = self.finished = 0
 
     def write(self, frame):
         self.before(frame)
         self.frames.append(frame)
 
     def finish(self):
-        pass
+        self.finished += 1
 
     def close(self):
         self.closed += 1

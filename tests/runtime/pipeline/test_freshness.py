@@ -2,12 +2,14 @@
 
 import threading
 import time
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from derain.runtime.pipeline.loop import LoopOptions
+from derain.runtime.pipeline.camera_stream import CameraStream, LoopOptions
+from derain.runtime.pipeline.capture import Capture
 from derain.runtime.video.frames import Frame
 
 
@@ -181,3 +183,21 @@ def test_a_frame_that_got_too_old_in_the_network_is_dropped(
     assert len(ahead) == 1  # it was young enough for the network
     assert screen.frames == []
     assert options.statistics["dropped"] == options.statistics["late"] == 1
+
+
+def test_a_frame_that_is_too_late_for_the_network_is_no_service(derainer, fakes, image):
+    """Else a network that is far too slow would look like one that keeps up."""
+    camera = fakes.Camera([])
+    options = LoopOptions(max_latency_ms=100)
+    stream = CameraStream(Capture(camera), derainer, [fakes.Screen()], options)
+    stream.start()
+    old = Frame(image(), 0, Fraction(0), captured=time.monotonic() - 1)
+    new = Frame(image(), 1, Fraction(1), captured=time.monotonic() + 60)
+    waiting = [(old, time.monotonic()), (new, time.monotonic())]
+    stream.capture.get = lambda timeout_s: waiting.pop(0)
+    stream.serve()
+    assert (stream.served, options.statistics["late"]) == (0, 1)
+    stream.serve()
+    assert (stream.served, options.statistics["derained"]) == (1, 1)
+    assert stream.busy_s > 0
+    stream.close()

@@ -58,7 +58,7 @@ def test_the_decision_of_the_gate_is_in_the_report(
 ):
     """The network "identity" takes nothing away: everything is dry."""
     gate = RainGate(clock=lambda: 0.0)  # whose three seconds never pass
-    monkeypatch.setattr("derain.runtime.pipeline.run.RainGate", lambda: gate)
+    monkeypatch.setattr("derain.runtime.pipeline.stream_parts.RainGate", lambda: gate)
     result = invoke(
         *(bundles("identity"), "--source", picture_folder(count=5), "--sink", "null:"),
         *("--gate", "auto", "--json"),

@@ -10,8 +10,9 @@ import pytest
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError, MediaError, ShapeError, StreamError
 from derain.runtime.derainer import Derainer
+from derain.runtime.pipeline.camera_stream import LoopOptions
 from derain.runtime.pipeline.capture import Capture
-from derain.runtime.pipeline.loop import LoopOptions, run_loop
+from derain.runtime.pipeline.loop import run_loop
 from derain.runtime.video.frames import Frame, SourceInfo
 
 
@@ -89,16 +90,32 @@ def test_every_frame_is_derained_in_order(derainer, images):
     assert summary.fps == pytest.approx(5 / summary.seconds)
 
 
-def test_limit_takes_no_frame_too_many(derainer, images):
+# With `resize`, a file's frames are taken one by one, as a camera's are.
+one_by_one = pytest.mark.parametrize("resize", [False, True])
+
+
+@one_by_one
+def test_the_end_of_a_file_is_told_to_its_sink(derainer, images, resize):
+    sink = FakeSink()
+    run(FakeSource(images), derainer, [sink], LoopOptions(resize=resize))
+    assert sink.calls == ["finish", "close"]
+
+
+@one_by_one
+def test_limit_takes_no_frame_too_many(derainer, images, resize):
     source, sink = FakeSource(images), FakeSink()
-    assert run(source, derainer, [sink], LoopOptions(limit=2)).frames == 2
+    options = LoopOptions(limit=2, resize=resize)
+    assert run(source, derainer, [sink], options).frames == 2
     assert source.taken == 2
     assert sink.calls == ["finish", "close"]
 
 
-def test_stopping_keeps_what_is_done(derainer, images):
+@one_by_one
+def test_stopping_keeps_what_is_done(derainer, images, resize):
     sink, seen = FakeSink(), []
-    options = LoopOptions(stopped=lambda: len(seen) == 3, progress=seen.append)
+    options = LoopOptions(
+        stopped=lambda: len(seen) == 3, progress=seen.append, resize=resize
+    )
     assert run(FakeSource(images), derainer, [sink], options).frames == 3
     assert sink.calls == ["close"]
 

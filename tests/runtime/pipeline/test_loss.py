@@ -7,7 +7,7 @@ import time
 import pytest
 
 from derain.core.errors import MediaError, SourceLostError
-from derain.runtime.pipeline.loop import LoopOptions
+from derain.runtime.pipeline.camera_stream import LoopOptions
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def test_a_limit_takes_no_frame_too_many(bundle, written, fakes, tmp_path):
 def test_a_latency_without_room_for_the_look_ahead_is_one_line(bundle, monkeypatch):
     """Before the network is loaded."""
     folder, _ = bundle(Seeing)
-    monkeypatch.setattr("derain.runtime.pipeline.run.Derainer", None)
+    monkeypatch.setattr("derain.runtime.pipeline.engine.Derainer", None)
     source = "test://rain?size=64x48&fps=25&live=1"
     message = f"--max-latency-ms 40 leaves no room for the look-ahead of {folder}: 1 of"
     with pytest.raises(ConfigError, match=re.escape(message)):

@@ -97,11 +97,11 @@ def test_frames_that_came_while_the_network_was_loaded_are_counted(
     bundles, monkeypatch, until
 ):
     """A camera is read from the start, so that its first frame shown is new."""
-    from derain.runtime.pipeline import run as module
+    from derain.runtime.pipeline import engine, stream_parts
 
     captures = []
 
-    class Watched(module.Capture):
+    class Watched(stream_parts.Capture):
         def __init__(self, source, statistics, **options):
             super().__init__(source, statistics, **options)
             captures.append(statistics)
@@ -111,9 +111,9 @@ def test_frames_that_came_while_the_network_was_loaded_are_counted(
         until(lambda: statistics["captured"] >= 5)
         return derainer(*arguments, **options)
 
-    derainer = module.Derainer
-    monkeypatch.setattr(module, "Capture", Watched)
-    monkeypatch.setattr(module, "Derainer", slow)
+    derainer = engine.Derainer
+    monkeypatch.setattr(stream_parts, "Capture", Watched)
+    monkeypatch.setattr(engine, "Derainer", slow)
     source = "test://rain?size=64x48&live=1&fps=100&seconds=0.05"
     report = run(bundles("darken"), source, "null:", limit=2)
     counts = report.statistics

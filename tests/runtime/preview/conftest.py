@@ -2,6 +2,8 @@
 
 import contextlib
 import http.client
+import os
+import shutil
 import socket
 import threading
 from fractions import Fraction
@@ -13,6 +15,42 @@ from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame
 
 SECONDS = 120  # far more than anything here takes
+
+
+# Of headless Chromium.
+ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",  # as root, and there is nothing but our page
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--window-size=1000,900",
+)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium, driven by Selenium; one for all: it takes two seconds."""
+    pytest.importorskip("uvicorn", reason="needs the extra preview")
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="needs selenium to drive a browser"
+    )
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver_path = shutil.which("chromedriver")
+    if not (chromium and driver_path):
+        pytest.skip("needs chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ARGUMENTS:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(driver_path, log_output=os.devnull)
+    driver = webdriver.Chrome(options=options, service=service)
+    with contextlib.closing(driver.command_executor):
+        yield driver
+        driver.quit()
 
 
 @pytest.fixture(scope="session")

@@ -1,52 +1,10 @@
-"""The page in a real browser: headless Chromium, driven by Selenium."""
-
-import contextlib
-import os
-import shutil
+"""The page in a real browser: see `browser`."""
 
 import cv2
 import numpy as np
 import pytest
 
-from derain.runtime.telemetry.statistics import Statistics
-
-pytest.importorskip("uvicorn", reason="needs the extra preview")
-webdriver = pytest.importorskip(
-    "selenium.webdriver", reason="needs selenium to drive a browser"
-)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs chromium and chromium-driver"
-)
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",  # as root, and there is nothing but our page
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--window-size=1000,900",
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """One browser for all: it takes two seconds to start."""
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ARGUMENTS:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(
-        options=options, service=Service(DRIVER, log_output=os.devnull)
-    )
-    with contextlib.closing(driver.command_executor):
-        yield driver
-        driver.quit()
+from derain.runtime.telemetry.statistics import About, Statistics
 
 
 @pytest.fixture
@@ -153,7 +111,6 @@ def test_the_figures_are_those_of_the_run_and_follow_it(page, statistics, until)
     statistics.count("dropped", 7)  # the last: the page may ask in between
     until(lambda: fact(page, "Dropped") == "7")
     assert (fact(page, "Reconnects"), fact(page, "Rain gate")) == ("2", "dry")
-    # In a second without a frame there is none.
     assert 5.0 <= until(lambda: figure(page, "derain")) <= 7.0
     assert until(lambda: figure(page, "fps")) > 0
     blue_line = (
@@ -233,3 +190,69 @@ def test_the_end_of_the_run_is_said(browser, previews, feed, make_frame, until):
     assert browser.find_element("id", "message").is_displayed()
     browser.get_log("browser")  # of connections that are refused
     browser.get("about:blank")
+
+
+def test_what_runs_is_shown_and_a_hint_where_it_is_too_slow(page, statistics, until):
+    assert not page.find_element("id", "hint").is_displayed()
+    statistics.about = About(
+        source="rtsp://h/1", bundle="qsnet-fp16", backend="TensorRT 10.3", version="9.9"
+    )
+    statistics.load = 1.83
+    about = "rtsp://h/1 · qsnet-fp16 · TensorRT 10.3 · derain 9.9"
+    until(lambda: page.find_element("id", "about").text == about)
+    until(lambda: page.find_element("id", "hint").is_displayed())
+    assert "would need 183 % of the time" in page.find_element("id", "hint").text
+
+
+def test_a_figure_holds_between_the_frames_of_a_slow_network(
+    browser, previews, make_frame, statistics, until
+):
+    preview = previews(statistics=statistics)
+    browser.get(f"http://127.0.0.1:{preview.port}/")
+    until(lambda: figure(browser, "fps") is not None)
+    statistics.derain.add(2500)
+    until(lambda: figure(browser, "derain") == 2500)
+    seconds = statistics.as_dict()["seconds"]  # two more answers without a frame
+    until(lambda: statistics.as_dict()["seconds"] > seconds + 2.5)
+    assert figure(browser, "derain") == 2500
+    statistics.signal = False
+    until(lambda: figure(browser, "derain") is None)
+    browser.get("about:blank")
+
+
+def test_no_label_of_an_axis_is_cut_off(page):
+    """Of a graph up to 100000: nothing is drawn in the first column of pixels."""
+    drawn = page.execute_script(
+        "graph(document.getElementById('age-graph'), [90000, 90000]);"
+        "const c = document.getElementById('age-graph');"
+        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        "const ink = (x) => { for (let y = 0; y < c.height; y++)"
+        " if (d[4 * (y * c.width + x) + 3]) return true; return false };"
+        "let first = 0; while (!ink(first)) first++; return first"
+    )
+    assert drawn >= 1
+
+
+def test_it_is_light_where_that_is_preferred(page):
+    def ground(scheme):
+        page.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+        )
+        return page.execute_script("return getComputedStyle(document.body).color")
+
+    dark, light = ground("dark"), ground("light")
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert (dark, light) == ("rgb(232, 237, 243)", "rgb(27, 36, 48)")
+
+
+def test_it_fills_the_screen(page, until):
+    page.find_element("id", "fullscreen").click()
+    full = "return document.fullscreenElement && document.fullscreenElement.id"
+    until(lambda: page.execute_script(full) == "screen")
+    width = page.execute_script(
+        "return document.getElementById('stage').clientWidth / innerWidth"
+    )
+    assert width > 0.95
+    page.execute_script("document.exitFullscreen()")
+    until(lambda: page.execute_script(full) is None)

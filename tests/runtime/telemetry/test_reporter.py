@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from derain.core.errors import ConfigError
-from derain.runtime.telemetry.prometheus import MetricsServer, prometheus_text
+from derain.runtime.telemetry.metrics_server import MetricsServer, health
+from derain.runtime.telemetry.prometheus import prometheus_text
 from derain.runtime.telemetry.reporter import Reporter, json_line, text_line
-from derain.runtime.telemetry.statistics import SinkStatistics, Statistics
+from derain.runtime.telemetry.roster import Roster
+from derain.runtime.telemetry.statistics import About, SinkStatistics, Statistics
 
 
 @pytest.fixture
@@ -29,8 +32,10 @@ def statistics():
 
 @pytest.fixture
 def remembering(statistics):
-    """Those of a network with memory."""
+    """Those of a network with memory, with all that can be said."""
     statistics.count_resets()
+    statistics.load, statistics.gate, statistics.rain = 0.5, "dry", 1.0
+    statistics.about = About(source="s", bundle="b", backend="o", version="1")
     return statistics
 
 
@@ -96,9 +101,14 @@ def test_every_line_of_the_metrics_is_well_formed(remembering):
     statistics = remembering
     text = prometheus_text(statistics)
     assert text.endswith("\n")
-    typed = set()
+    typed, helped = set(), set()
     for line in text.splitlines():
-        if line.startswith("# TYPE "):
+        if line.startswith("# HELP "):
+            name, _, help = line.removeprefix("# HELP ").partition(" ")
+            assert name not in helped
+            assert help.endswith(".")
+            helped.add(name)
+        elif line.startswith("# TYPE "):
             name = line.split()[2]
             assert name not in typed  # one block for each metric
             typed.add(name)
@@ -106,6 +116,7 @@ def test_every_line_of_the_metrics_is_well_formed(remembering):
             assert SAMPLE.fullmatch(line), line
             name = re.match("[a-z_]+", line)[0]
             assert name in typed or re.sub("_(sum|count)$", "", name) in typed, line
+    assert typed == helped
 
 
 def test_metrics_have_counters_and_seconds(statistics):
@@ -166,3 +177,73 @@ def test_resets_are_told_by_cause_where_there_is_a_memory(statistics):
     assert "# TYPE derain_resets_total counter" in lines
     assert 'derain_resets_total{cause="cut"} 2' in lines
     assert 'derain_resets_total{cause="nan"} 0' in lines
+
+
+def test_what_runs_is_a_metric(statistics):
+    statistics.about = About(
+        source="rtsp://h/1", bundle="qsnet-fp16", backend="TensorRT 10.3", version="9.9"
+    )
+    assert (
+        'derain_info{source="rtsp://h/1",bundle="qsnet-fp16",backend="TensorRT 10.3",'
+        'version="9.9"} 1'
+    ) in prometheus_text(statistics).splitlines()
+
+
+@pytest.fixture
+def roster(statistics):
+    """Two cameras, of which the second is still being opened."""
+    roster, other = Roster(), Statistics()
+    other.state, other.signal = "opening", False
+    roster.put("yard", statistics)
+    roster.put("gate", other)
+    return roster
+
+
+def test_each_camera_has_its_label_and_the_machine_none(roster):
+    lines = prometheus_text(roster).splitlines()
+    assert 'derain_captured_total{camera="yard"} 5' in lines
+    assert 'derain_captured_total{camera="gate"} 0' in lines
+    assert 'derain_state{camera="gate",state="opening"} 1' in lines
+    assert 'derain_state{camera="yard",state="opening"} 0' in lines
+    sample = r'derain_frame_age_seconds_count{camera="yard",sink="a \"b\""} 1'
+    assert sample in lines
+    memory = [line for line in lines if line.startswith("derain_resident_memory")]
+    assert len(memory) == 1
+    types = [line for line in lines if line.startswith("# TYPE")]
+    assert len(types) == len(set(types))
+    roster.remove("yard")
+    assert 'camera="yard"' not in prometheus_text(roster)
+
+
+def test_a_line_for_each_camera(roster):
+    lines = []
+    with Reporter(roster, "json", 60, lines.append):
+        pass
+    assert [json.loads(line)["camera"] for line in lines] == ["yard", "gate"]
+    with Reporter(roster, "text", 60, lines.append):
+        pass
+    assert lines[2].startswith("yard: running, ")
+    assert lines[3].startswith("gate: opening, ")
+
+
+def test_health_is_that_of_the_loop_and_says_who_has_no_signal(roster, statistics):
+    assert health(roster, 1.0) == (True, "ok\nyard: running\ngate: opening\n")
+    statistics.signal = False
+    assert health(statistics, 1.0) == (True, "ok, no signal\n")
+    assert health(statistics, 61.0) == (
+        False,
+        "the frame loop has stood still for 61 s\n",
+    )
+
+
+def test_health_is_served(statistics):
+    beat = [time.monotonic()]
+    with MetricsServer(statistics, "127.0.0.1", 0, lambda: beat[0]) as server:
+        address = f"http://127.0.0.1:{server.port}/healthz"
+        with urllib.request.urlopen(address, timeout=120) as answer:
+            assert answer.read() == b"ok\n"
+        beat[0] -= 1000
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(address, timeout=120)
+        assert caught.value.code == 503
+        caught.value.close()

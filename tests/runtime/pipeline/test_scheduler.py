@@ -1,0 +1,149 @@
+"""Whose frame is next."""
+
+import threading
+import time
+from collections import Counter
+from fractions import Fraction
+from types import SimpleNamespace
+
+import pytest
+
+from derain.runtime.pipeline.scheduler import Scheduler
+from derain.runtime.telemetry.statistics import Statistics
+from derain.runtime.video.frames import SourceInfo
+
+
+class Stream:
+    """A camera whose frames wait since `waiting`, one after the other."""
+
+    def __init__(self, name, waiting, log, *, live=True, fps=10, **options):
+        info = SourceInfo(
+            description=name, time_base=Fraction(1), fps=Fraction(fps), live=live
+        )
+        self.capture = SimpleNamespace(info=info, changed=None)
+        defaults = {"max_latency_ms": None, "priority": 0, "late": "drop"}
+        self.options = SimpleNamespace(
+            name=name, statistics=Statistics(), **{**defaults, **options}
+        )
+        self.waiting, self.log = list(waiting), log
+        self.over, self.lowered_fps, self.may_begin = False, None, 0.0
+        self.served, self.spared, self.busy_s = 0, 0, 0.0
+        self.stopped = False
+
+    @property
+    def waiting_since(self):
+        return self.waiting[0] if self.waiting else None
+
+    def serve(self):
+        self.waiting.pop(0)
+        self.log.append(self.options.name)
+        self.served += 1
+
+    def tend(self):
+        self.over = not self.waiting
+
+    def stop(self):
+        self.stopped = True
+
+    def lower(self, fps):
+        self.lowered_fps = fps
+
+
+@pytest.fixture
+def log():
+    return []
+
+
+@pytest.fixture
+def now():
+    return time.monotonic()
+
+
+def run(*streams, **options):
+    Scheduler(streams, **options).run()
+
+
+def test_the_earliest_deadline_is_first_whoever_came_first(log, now):
+    run(
+        Stream("patient", [now - 0.05], log, max_latency_ms=500),
+        Stream("urgent", [now - 0.01], log, max_latency_ms=50),
+        Stream("usual", [now - 0.02], log),  # 10 frames/s: in 0.08 s
+    )
+    assert log == ["urgent", "usual", "patient"]
+
+
+def test_a_file_takes_what_is_left_and_files_take_turns(log, now):
+    run(
+        Stream("file", [now - 9] * 3, log, live=False),
+        Stream("film", [now - 9] * 3, log, live=False),
+        Stream("camera", [now], log),
+    )
+    assert log[0] == "camera"
+    assert Counter(log[1:5]) == {"file": 2, "film": 2}
+
+
+def test_who_sends_more_than_it_said_gets_what_is_left(log, now):
+    """Its deadlines are put off by its period, though each frame came first."""
+    flood = Stream("flood", [now - 0.05] * 50, log)
+    steady = Stream("steady", [now - 0.04] * 2, log)
+    run(flood, steady)
+    assert log.index("steady") == 1
+    assert [i for i, name in enumerate(log) if name == "steady"][1] <= 3
+
+
+def test_where_it_is_too_much_a_higher_priority_goes_first(log, now):
+    early = Stream("early", [now - 1], log)
+    prior = Stream("prior", [now - 0.1], log, priority=1)
+    scheduler = Scheduler([early, prior])
+    scheduler._load.is_behind = True
+    scheduler.run()
+    assert log == ["prior", "early"]
+
+
+def test_a_lowered_rate_is_kept_to(log, now):
+    slow = Stream("slow", [now] * 4, log)
+    slow.lowered_fps = 100
+    started = time.monotonic()
+    run(slow)
+    assert log == ["slow"] * 4
+    # The first one opens a period that it does not wait for; no bound above.
+    assert time.monotonic() - started >= 0.02
+
+
+def test_a_frame_that_comes_wakes_it(log):
+    stream = Stream("camera", [], log)
+    stream.tend = lambda: setattr(stream, "over", bool(log))
+
+    def come():
+        stream.waiting.append(time.monotonic())
+        stream.capture.changed()
+
+    scheduler = Scheduler([stream])
+    timer = threading.Timer(0.02, come)
+    timer.start()
+    scheduler.run()
+    timer.join()
+    assert log == ["camera"]
+
+
+def test_it_stops_when_it_is_asked_to_and_lets_out_what_is_under_way(log, now):
+    stream = Stream("camera", [now] * 9, log)
+    run(stream, stopped=lambda: len(log) == 2)
+    assert log == ["camera"] * 2
+    assert stream.stopped
+
+
+def test_cameras_come_and_go_while_it_runs(log, now):
+    first, second = (Stream(name, [now] * 5, log) for name in ("first", "second"))
+    ended = []
+
+    def between():
+        if log == ["first"]:
+            scheduler.remove(first)
+            scheduler.add(second)
+
+    scheduler = Scheduler([first], between=between, ended=ended.append)
+    scheduler.run()
+    assert log == ["first"] + ["second"] * 5
+    assert first.stopped
+    assert ended == [second]

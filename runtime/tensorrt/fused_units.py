@@ -75,7 +75,7 @@ def find_units(api: Api, network: trt.INetworkDefinition) -> list[FoundUnit]:
     Raises:
         EngineError: The layers of one are not what its function says.
     """
-    layers: dict[str, list[trt.ILayer]] = {}
+    layers: dict[str, list[Any]] = {}
     for index in range(network.num_layers):
         layer: trt.ILayer = network.get_layer(index)
         if (match := _FUNCTION.match(layer.name)) is not None:
@@ -123,7 +123,7 @@ def parameters_of(unit: FoundUnit) -> NDArray[np.float32]:
     return pack_parameters(weights, biases)
 
 
-def _unit(api: Api, name: str, layers: list[trt.ILayer]) -> FoundUnit:
+def _unit(api: Api, name: str, layers: list[Any]) -> FoundUnit:
     convolutions = []
     for layer in layers:
         if layer.type == api.trt.LayerType.CONVOLUTION:

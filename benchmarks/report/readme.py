@@ -151,6 +151,8 @@ def pages() -> list[Path]:
 def documents() -> dict[Path, str]:
     """Every document as the records want it."""
     made = {page: fill_tables(page.read_text(encoding="utf-8")) for page in pages()}
+    readme = _ROOT / "README.md"  # links of the documents, from a folder above them
+    made[readme] = made[readme].replace("](models/", "](docs/models/")
     cards = write_cards(WEIGHTS, DOCS / "real")
     return made | {CARDS / f"{name}.md": text for name, text in cards.items()}
 

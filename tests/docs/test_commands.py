@@ -7,6 +7,7 @@ import sys
 
 import click
 import pytest
+
 from support import documents
 from support.documents import NOT_RUN, README_MARKS, RUN
 

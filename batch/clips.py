@@ -25,7 +25,7 @@ _SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clip:
+class ClipTask:
     """One clip, and where its result goes.
 
     Attributes:
@@ -112,7 +112,7 @@ class ClipRecord:
             return None
 
 
-def find_clips(sources: Iterable[str], output: str) -> list[Clip]:
+def find_clips(sources: Iterable[str], output: str) -> list[ClipTask]:
     """The clips that `sources` name, in order; what lies in the output is none.
 
     Args:
@@ -125,7 +125,7 @@ def find_clips(sources: Iterable[str], output: str) -> list[Clip]:
         MediaError: A place cannot be read.
     """
     folder = Place.of(output)
-    clips: dict[str, Clip] = {}
+    clips: dict[str, ClipTask] = {}
     for uri in sources:
         place = Place.of(uri)
         found = _clips_of(place, folder)
@@ -141,7 +141,7 @@ def find_clips(sources: Iterable[str], output: str) -> list[Clip]:
     return sorted(clips.values(), key=lambda clip: clip.name)
 
 
-def _clips_of(place: Place, output: Place) -> list[Clip]:
+def _clips_of(place: Place, output: Place) -> list[ClipTask]:
     root = root_of(place)
     is_folder = root == place.path
     suffixes = VIDEO_SUFFIXES if is_folder else VIDEO_SUFFIXES | PICTURE_SUFFIXES
@@ -156,7 +156,7 @@ def _clips_of(place: Place, output: Place) -> list[Clip]:
         if suffix not in WRITTEN_SUFFIXES | PICTURE_SUFFIXES:
             name += ".mp4"
         clips.append(
-            Clip(
+            ClipTask(
                 source=place.at(path).uri,
                 result=output.below(name).uri,
                 name=name,
@@ -179,7 +179,9 @@ def _none(place: Place) -> str:
     return f"{place} does not exist"
 
 
-def to_do(clips: Sequence[Clip], recipe: ClipRecipe, *, force: bool) -> list[Clip]:
+def to_do(
+    clips: Sequence[ClipTask], recipe: ClipRecipe, *, force: bool
+) -> list[ClipTask]:
     """The clips whose result is missing, or was made of or by something else.
 
     Raises:
@@ -209,14 +211,14 @@ def to_do(clips: Sequence[Clip], recipe: ClipRecipe, *, force: bool) -> list[Cli
     return left
 
 
-def _record_of(clip: Clip) -> ClipRecord | None:
+def _record_of(clip: ClipTask) -> ClipRecord | None:
     try:
         return ClipRecord.from_json(Place.of(clip.record).read())
     except FileNotFoundError:
         return None
 
 
-def _is_current(clip: Clip, record: ClipRecord, recipe: ClipRecipe) -> bool:
+def _is_current(clip: ClipTask, record: ClipRecord, recipe: ClipRecipe) -> bool:
     if record.recipe != recipe:
         return False
     source = Place.of(clip.source)

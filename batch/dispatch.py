@@ -12,9 +12,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from derain.batch.clips import Clip, ClipRecipe
+from derain.batch.clips import ClipRecipe, ClipTask
 from derain.batch.options import BatchOptions
-from derain.batch.report import ClipResult
+from derain.batch.report import TaskResult
 from derain.batch.storage import line
 from derain.batch.worker import ClipOutcome, ClipWorker, remove_parts
 from derain.core.errors import EngineError
@@ -42,7 +42,7 @@ def _is_cancelled() -> bool:
 
 @dataclass(slots=True)
 class _Task:
-    clip: Clip
+    clip: ClipTask
     tries: int = 0
     avoid: int = -1  # the worker that has failed with it
 
@@ -77,7 +77,7 @@ class Dispatcher:
         bundle: str,
         recipe: ClipRecipe,
         options: BatchOptions,
-        progress: Callable[[Sequence[ClipResult]], None],
+        progress: Callable[[Sequence[TaskResult]], None],
     ) -> None:
         self._make = ray.remote(RayClipWorker).options(
             num_cpus=options.cpus_per_actor,
@@ -93,12 +93,12 @@ class Dispatcher:
         self._waiting: deque[_Task] = deque()
         self._never_open = 0  # workers that died before, in a row
         self._why_not = ""  # the last worker did not start
-        self.results: list[ClipResult] = []
+        self.results: list[TaskResult] = []
         self.backends: Counter[str] = Counter()
         self.lost = 0
 
     def run(
-        self, clips: Sequence[Clip], actors: int, stopped: Callable[[], object]
+        self, clips: Sequence[ClipTask], actors: int, stopped: Callable[[], object]
     ) -> None:
         """Derain `clips` with so many `actors`, until that is done or `stopped`.
 
@@ -196,7 +196,7 @@ class Dispatcher:
 
     def _note(self, task: _Task, state: Any, outcome: ClipOutcome) -> None:
         self.results.append(
-            ClipResult(
+            TaskResult(
                 source=task.clip.source,
                 result=task.clip.result,
                 state=state,

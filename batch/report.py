@@ -13,7 +13,7 @@ _SHOWN = 40  # rows: a screen; more are in the JSON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClipResult:
+class TaskResult:
     """What became of one clip.
 
     Attributes:
@@ -55,7 +55,7 @@ class BatchReport:
         stopped_by: The signal that ended it, or None.
     """
 
-    clips: Sequence[ClipResult]
+    clips: Sequence[TaskResult]
     current: int
     seconds: float
     backends: dict[str, int]

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from derain.batch.clips import Clip, ClipRecipe, find_clips, to_do
+from derain.batch.clips import ClipRecipe, ClipTask, find_clips, to_do
 from derain.batch.cluster import joined, places
 from derain.batch.dispatch import Dispatcher
 from derain.batch.options import BatchOptions
-from derain.batch.report import BatchReport, ClipResult
+from derain.batch.report import BatchReport, TaskResult
 from derain.core.bundle import Bundle
 from derain.core.progress import Progress, clips_line
 
@@ -50,7 +50,7 @@ def run_batch(
     left = to_do(clips, recipe, force=options.force)
     current = len(clips) - len(left)
     _log.info(f"{len(clips)} clips, {current} of them are done")
-    results: Sequence[ClipResult] = ()
+    results: Sequence[TaskResult] = ()
     backends: Counter[str] = Counter()
     lost = 0
     if left:
@@ -77,7 +77,7 @@ def run_batch(
 
 
 def _show(
-    progress: Progress, clips: Sequence[Clip], results: Sequence[ClipResult]
+    progress: Progress, clips: Sequence[ClipTask], results: Sequence[TaskResult]
 ) -> None:
     lengths = {clip.source: clip.bytes for clip in clips}
     whole = sum(lengths.values())

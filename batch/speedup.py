@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from derain.batch.clips import Clip, ClipRecipe, find_clips
+from derain.batch.clips import ClipRecipe, ClipTask, find_clips
 from derain.batch.cluster import joined
 from derain.batch.dispatch import Dispatcher
 from derain.batch.options import BatchOptions
@@ -31,7 +31,7 @@ from derain.core.errors import BenchmarkError
 _Speed = tuple[float, float, float]
 
 
-def one_worker(bundle: str, recipe: ClipRecipe, clips: Sequence[Clip]) -> _Speed:
+def one_worker(bundle: str, recipe: ClipRecipe, clips: Sequence[ClipTask]) -> _Speed:
     """How fast a worker in this process is.
 
     Raises:
@@ -54,7 +54,7 @@ def one_worker(bundle: str, recipe: ClipRecipe, clips: Sequence[Clip]) -> _Speed
 
 
 def many_workers(
-    bundle: str, recipe: ClipRecipe, clips: Sequence[Clip], actors: int
+    bundle: str, recipe: ClipRecipe, clips: Sequence[ClipTask], actors: int
 ) -> _Speed:
     """How fast so many `actors` are.
 

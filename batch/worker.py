@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from derain.batch.clips import Clip, ClipRecipe, ClipRecord
+from derain.batch.clips import ClipRecipe, ClipRecord, ClipTask
 from derain.batch.storage import ANY_ERROR, Place, line
 from derain.core.errors import DerainError, StreamError
 from derain.runtime.derainer import Derainer
@@ -83,7 +83,7 @@ class ClipWorker:
         assert self._derainer is not None
         return self._derainer.description
 
-    def derain(self, clip: Clip) -> ClipOutcome:
+    def derain(self, clip: ClipTask) -> ClipOutcome:
         """Derain a clip, beside its result, which is there in the end or is not."""
         assert self._derainer is not None
         started, cpu_started = time.perf_counter(), time.process_time()
@@ -110,7 +110,7 @@ class ClipWorker:
         )
 
     def _derain(
-        self, clip: Clip, result: Place, part_name: str, scratch: Path
+        self, clip: ClipTask, result: Place, part_name: str, scratch: Path
     ) -> int | None:
         """The number of frames; None when it was stopped."""
         assert self._derainer is not None
@@ -156,14 +156,14 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {line(error)}"  # a bug: its type helps
 
 
-def part_name(clip: Clip) -> str:
+def part_name(clip: ClipTask) -> str:
     """A name for what is not whole yet, nobody else's: hidden, of the same kind."""
     name = PurePosixPath(clip.name)
     random = secrets.token_hex(_RANDOM_BYTES)
     return f".{name.stem[:_NAME_LENGTH]}-{random}.part{name.suffix}"
 
 
-def remove_parts(clip: Clip) -> None:
+def remove_parts(clip: ClipTask) -> None:
     """Remove what a worker has left of `clip` that was killed meanwhile."""
     place, name = Place.of(clip.result), PurePosixPath(clip.name)
     if not place.is_local:
@@ -173,9 +173,8 @@ def remove_parts(clip: Clip) -> None:
     _remove(Path(place.path).parent, f"{start}{random}.part", name.suffix)
 
 
-def _remove(folder: Path, stem: str, suffix: str) -> None:
-    """Remove parts whose name begins as the pattern `stem`, also those cut short."""
-    for end in ("", ".partial", ".partial-*"):
-        for part in folder.glob(f"{stem}{end}{glob.escape(suffix)}"):
-            with contextlib.suppress(OSError):
-                part.unlink()
+def _remove(folder: Path, stems: str, suffix: str) -> None:
+    """Remove parts, and what a sink calls them until they are whole."""
+    for part in folder.glob(f"{stems}*{glob.escape(suffix)}"):
+        with contextlib.suppress(OSError):
+            part.unlink()

@@ -37,6 +37,9 @@ _HALF_MAX = float(np.finfo(np.float16).max)
 # Inputs that the standard wants in FP32 (or in another type) whatever the data is.
 _DATA_INPUTS = {"Resize": 1, "Upsample": 1}
 
+# Convolutions carry the work; the kernel of a unit takes FP16 alone.
+_IN_FP16 = frozenset({"Conv", "ShuffleUnit"})
+
 # Above this nothing is gained that an eye, or a PSNR against the truth, could see: the
 # papers' pictures are 25 to 40 dB from the truth.
 ENOUGH_DB = 55.0
@@ -86,10 +89,10 @@ def search_fp16(
 
 
 def _groups(model: ir.Model) -> dict[str, frozenset[str]]:
-    """Names of the nodes by operator type; convolutions, which carry the work, not."""
+    """Names of the nodes by operator type, but of those that are to be in FP16."""
     groups: dict[str, set[str]] = {}
     for node in model.graph:
-        if node.op_type != "Conv" and any(
+        if node.op_type not in _IN_FP16 and any(
             output.dtype == ir.DataType.FLOAT for output in node.outputs
         ):
             groups.setdefault(node.op_type, set()).add(str(node.name))

@@ -60,6 +60,7 @@ class ExportOptions:
         int8: For INT8: how to calibrate on them.
         calibration: For INT8: file of a calibration, in place of both.
         target: What the graph is written for.
+        fused_units: Make each ShuffleNet unit of QSNet's kind one node.
         output: Folder of the bundle; None names it after the model.
         force: Replace an existing bundle, report, and kept graphs.
         opset: Version of the standard operators.
@@ -111,6 +112,11 @@ class ExportOptions:
         "Write the graph for one compiler; 'any' runs everywhere.",
         kind=click.Choice(get_args(Target)),
         show_default=True,
+    )
+    fused_units: bool = option(
+        False,
+        "tensorrt, FP16: make each of qsnet's ShuffleNet units one node, for "
+        "derain-compile --fused-units; no GPU has run its kernel yet.",
     )
     output: Path | None = option(
         None,
@@ -277,6 +283,11 @@ class ExportOptions:
             )
         unique(self.args, "--arg")
         unique(self.inputs, "--input")
+        if self.fused_units and (self.target, self.precision) != ("tensorrt", "fp16"):
+            raise ConfigError(
+                f"--fused-units: got --{self.precision} --target {self.target}, "
+                "but the kernel is for --fp16 --target tensorrt"
+            )
         int8 = self.calibrate_on is not None or self.calibration is not None
         if self.precision != "int8" and int8:
             raise ConfigError("--calibrate-on and --calibration are for --int8 alone")

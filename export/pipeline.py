@@ -18,6 +18,7 @@ from derain.calibration.data import CalibrationData
 from derain.calibration.qdq import part_biases
 from derain.calibration.report import summary
 from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, Bundle
+from derain.core.errors import ExportError
 from derain.core.frame_tensors import Frame
 from derain.core.graph_memory import NO_MEMORY
 from derain.core.pictures import write_picture
@@ -172,7 +173,13 @@ def _export(
         wrap_frame(core, facts, sizes)
         graphs.keep("frame", core.model)
         choice = choose_passes(core, options.target, loaded.name, sizes.optimum)
-        passes = optimize(core.model, choice.row, after=graphs.keep)
+        asked = {"fuse_shuffle_units"} if options.fused_units else set()
+        passes = optimize(core.model, choice.row, graphs.keep, asked)
+        if asked and not passes["fuse_shuffle_units"]:
+            raise ExportError(
+                f"--fused-units: {loaded.name} has no ShuffleNet unit of the widths of "
+                "the kernel, which are those of qsnet; export it without"
+            )
     half = Fp16Choice()
     if options.has_halves:
         verify.require_fits_fp16(reference.largest_state)

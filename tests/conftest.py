@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,15 @@ import pytest
 # Read when torch is imported. Tiny pictures are slower on many threads, and far slower
 # where other programs want the cores: 103 s instead of 2 s for two frames of dcsfn.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell in the background, and nohup, start programs that ignore these, and so would
+# the commands that tests start and then interrupt.
+for number, usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, usual)
 
 pytest_plugins = ["support.fixtures"]
 

@@ -14,7 +14,7 @@ from derain.core.synthetic.rain import LINES, PRESETS, rain_on_clip
 from derain.models.registry import NetworkFacts
 from derain.models.video_network import VideoNetwork
 from derain.models.video_stream import VideoStream
-from derain.training.clips import CleanClip
+from derain.training.clips import TrainingClip
 from derain.training.pack import middle
 from derain.training.validation import (
     DerainPicture,
@@ -72,7 +72,7 @@ def flicker(frames: Sequence[Picture]) -> float:
 class ClipValidation:
     """Measures on clips that were not trained on, in a rain of one kind."""
 
-    def __init__(self, clips: Sequence[CleanClip]) -> None:
+    def __init__(self, clips: Sequence[TrainingClip]) -> None:
         """Let it rain on the clips.
 
         Args:
@@ -98,7 +98,7 @@ class ClipValidation:
         return Measured(figures, sample_sheet(shown, samples))
 
 
-def rainy_pairs(clip: CleanClip) -> list[Pair]:
+def rainy_pairs(clip: TrainingClip) -> list[Pair]:
     """The middles of the first frames of `clip`, in the rain and without."""
     clean = [
         np.ascontiguousarray(middle(frame, CLIP_SIDE))

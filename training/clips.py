@@ -26,7 +26,7 @@ REAL = 0.5  # part of the samples that are of real clips, where there are photog
 LEAST_SCALE, MOST_SCALE = 0.8, 1.3  # at which crops of real clips are seen
 
 
-class CleanClip(NamedTuple):
+class TrainingClip(NamedTuple):
     """Frames in order, of one size; each `(H, W, 3)` uint8 BGR."""
 
     name: str
@@ -52,7 +52,7 @@ def clip_folders(folder: Path) -> list[Path]:
     return found
 
 
-def open_clips(folder: Path, least: int = 1) -> Iterator[CleanClip]:
+def open_clips(folder: Path, least: int = 1) -> Iterator[TrainingClip]:
     """The clips in `folder`: a folder of pictures each, in order of their names.
 
     Args:
@@ -77,7 +77,7 @@ def open_clips(folder: Path, least: int = 1) -> Iterator[CleanClip]:
                 raise ShapeError(
                     f"{path} is {wide}x{high}, the clip's first frame {width}x{height}"
                 )
-        yield CleanClip(place.name, frames)
+        yield TrainingClip(place.name, frames)
 
 
 class ClipSource:
@@ -85,7 +85,7 @@ class ClipSource:
 
     def __init__(
         self,
-        clips: Sequence[CleanClip],
+        clips: Sequence[TrainingClip],
         photographs: Sequence[Picture],
         *,
         frames: int,

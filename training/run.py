@@ -14,7 +14,7 @@ from derain.core.pictures import picture_paths, read_picture
 from derain.core.synthetic.mixture import RainMixture
 from derain.models.video_network import has_states
 from derain.training.clip_validation import ClipValidation
-from derain.training.clips import CleanClip, ClipSource, open_clips
+from derain.training.clips import ClipSource, TrainingClip, open_clips
 from derain.training.config import TrainingConfig
 from derain.training.data import CropSource
 from derain.training.leakage import Scenes
@@ -177,7 +177,7 @@ def _of_pictures(
 
 def _clips(
     options: TrainingOptions, config: TrainingConfig, scenes: Scenes, least: int
-) -> tuple[list[CleanClip], list[CleanClip]]:
+) -> tuple[list[TrainingClip], list[TrainingClip]]:
     """Clips to train on, and to validate on: spread evenly over all.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from derain.benchmarks.quality.clip_scores import ClipScores, mean_figures, score_clip
+from derain.benchmarks.quality.clip_scores import ClipResult, mean_figures, score_clip
 from derain.benchmarks.quality.clips import Clips, open_clips, read_rain
 from derain.benchmarks.quality.derainers import Evaluated, check_options, open_derainer
 from derain.benchmarks.quality.evaluate_options import EvaluateOptions
@@ -25,12 +25,12 @@ class ClipEvaluation:
         results: What became of every clip, by what derained it.
     """
 
-    results: dict[str, list[ClipScores]]
+    results: dict[str, list[ClipResult]]
 
     def figures(self) -> dict[str, Any]:
         """The means, and every clip's figures under ``each``, as a JSON object.
 
-        See `ClipScores.figures`. Each clip counts alike in the means.
+        See `ClipResult.figures`. Each clip counts alike in the means.
         """
         return {name: mean_figures(results) for name, results in self.results.items()}
 
@@ -78,7 +78,7 @@ def measure_clips(
     rain = read_rain(options.add_rain) if options.add_rain else None
     opened = open_clips(clips, rain, options.seed, dry=options.dry)
     keep_memory()
-    results: dict[str, list[ClipScores]] = {}
+    results: dict[str, list[ClipResult]] = {}
     for each in evaluated:
         name, network = open_derainer(each, options)
         with network as derainer:

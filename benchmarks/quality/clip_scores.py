@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from derain.benchmarks.quality.clips import ClipPair
+from derain.benchmarks.quality.clips import Clip
 from derain.benchmarks.quality.derainers import ClipDerainer, DerainClip
 from derain.core.errors import DerainError
 from derain.core.metrics import CEILING_DB, Score, score
@@ -55,7 +55,7 @@ class FrameScore:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipScores:
+class ClipResult:
     """What became of one clip.
 
     Attributes:
@@ -110,7 +110,7 @@ class ClipScores:
         }
 
 
-def score_clip(derainer: ClipDerainer, clip: ClipPair, every: int = 1) -> ClipScores:
+def score_clip(derainer: ClipDerainer, clip: Clip, every: int = 1) -> ClipResult:
     """Derain all frames of `clip`, and judge every so many, from the first.
 
     Raises:
@@ -131,17 +131,17 @@ def score_clip(derainer: ClipDerainer, clip: ClipPair, every: int = 1) -> ClipSc
     if not frames:
         raise DerainError(f"{clip.name} has no frame to measure on")
     drift = _drift(derainer.clip, ends) if length >= _LEAST_FOR_DRIFT else None
-    return ClipScores(clip.name, length, tuple(frames), drift)
+    return ClipResult(clip.name, length, tuple(frames), drift)
 
 
-def mean_figures(results: Sequence[ClipScores]) -> dict[str, Any]:
-    """The means over clips, each counting alike, as `ClipScores.figures` has them."""
+def mean_figures(results: Sequence[ClipResult]) -> dict[str, Any]:
+    """The means over clips, each counting alike, as `ClipResult.figures` has them."""
     each = [result.figures() for result in results]
     counts = {name: sum(f[name] for f in each) for name in ("length", "frames")}
     return {"clips": len(each), **_mean_of(each), **counts, "each": each}
 
 
-def _derained(derain: DerainClip, clip: ClipPair) -> Iterator[tuple[Pair, Picture]]:
+def _derained(derain: DerainClip, clip: Clip) -> Iterator[tuple[Pair, Picture]]:
     """Every frame with what became of it; some are shown ahead of their time."""
     waiting: deque[Pair] = deque()
 

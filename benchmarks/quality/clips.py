@@ -22,7 +22,7 @@ Read = Callable[[], Iterator[Pair]]
 
 
 @dataclass(frozen=True, slots=True)
-class ClipPair:
+class Clip:
     """A clip and the same without rain.
 
     Attributes:
@@ -36,7 +36,7 @@ class ClipPair:
 
 def open_clips(
     clips: Clips, rain: RainSettings | None = None, seed: int = 0, *, dry: bool = False
-) -> list[ClipPair]:
+) -> list[Clip]:
     """The clips that `clips` names, in order of their names.
 
     Args:
@@ -56,13 +56,13 @@ def open_clips(
         found = _in_folder(Path(clips), needs_rain=rain is None and not dry)
     if not found:
         raise MediaError("there are no clips to measure on")
-    opened = [ClipPair(name, _of_one_size(name, read)) for name, read in found.items()]
+    opened = [Clip(name, _of_one_size(name, read)) for name, read in found.items()]
     if dry:
-        return [ClipPair(clip.name, _dry(clip)) for clip in opened]
+        return [Clip(clip.name, _dry(clip)) for clip in opened]
     if rain is None:
         return opened
     return [
-        ClipPair(clip.name, _rained_on(clip, rain, seed + index))
+        Clip(clip.name, _rained_on(clip, rain, seed + index))
         for index, clip in enumerate(opened)
     ]
 
@@ -150,11 +150,11 @@ def _of_one_size(name: str, read: Read) -> Read:
     return checked
 
 
-def _dry(clip: ClipPair) -> Read:
+def _dry(clip: Clip) -> Read:
     return lambda: dry_pairs(clip.read())
 
 
-def _rained_on(clip: ClipPair, rain: RainSettings, seed: int) -> Read:
+def _rained_on(clip: Clip, rain: RainSettings, seed: int) -> Read:
     def read() -> Iterator[Pair]:
         field: RainField | None = None
         for index, pair in enumerate(clip.read()):

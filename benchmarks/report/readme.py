@@ -1,13 +1,16 @@
-"""Tables of a text, made from the committed records.
+"""Tables of the documents, made from the committed records.
 
-Run it as ``python -m derain.benchmarks.report.readme [FILE] [--check]``.
+Run it as ``python -m derain.benchmarks.report.readme [FILE...] [--check]``; without FILE
+it fills README.md and every page of ``docs/``, and writes the cards of the weights.
 
 Between ``<!-- bench:DEVICE/MODEL-SIZE -->`` and ``<!-- /bench -->`` stands the table of
 that case, and between ``<!-- bench:DEVICE/all-SIZE -->`` and the same end a table with
 a line for each network; with ``int8`` in the place of ``all`` it compares INT8 with
 FP32. DEVICE is a folder of ``benchmarks/results``; where several
 records have a case, the newest counts. Between ``<!-- quality:DATASET -->`` and
-``<!-- /quality -->`` stands what ``derain-eval`` found there.
+``<!-- /quality -->`` stands what ``derain-eval`` found there. ``<!-- table:NAME -->`` to
+``<!-- /table -->`` is one of `derain.benchmarks.report.network_tables`: ``networks``,
+``bytes`` or ``frame-rates``.
 """
 
 from __future__ import annotations
@@ -19,6 +22,13 @@ from pathlib import Path
 import click
 
 from derain.benchmarks.latency.percentiles import speed_up
+from derain.benchmarks.report.model_cards import write_cards
+from derain.benchmarks.report.network_tables import (
+    ByteRecord,
+    byte_rows,
+    frame_rate_rows,
+    network_rows,
+)
 from derain.benchmarks.report.quality_table import quality_rows
 from derain.benchmarks.report.record import (
     CandidateResult,
@@ -38,6 +48,11 @@ from derain.core.tables import markdown_table
 _ROOT = Path(__file__).resolve().parents[2]
 RESULTS = _ROOT / "benchmarks" / "results"
 QUALITY = RESULTS / "quality"
+BYTES = RESULTS / "bytes"
+WEIGHTS = _ROOT / "models" / "weights"
+DOCS = _ROOT / "docs"
+CARDS = DOCS / "models"
+_SHOWN = ("epyc-2-cores", "1280x720")  # whose milliseconds the table of networks shows
 _MARKED = re.compile(
     r"(?P<begin><!-- bench:(?P<device>[^/\s]+)/(?P<name>\S+)-(?P<size>\d+x\d+) -->\n)"
     r".*?(?P<end><!-- /bench -->)",
@@ -47,6 +62,9 @@ _BEGINNING = "<!-- bench:"
 _QUALITY = re.compile(
     r"(?P<begin><!-- quality:(?P<name>\S+) -->\n).*?(?P<end><!-- /quality -->)",
     re.DOTALL,
+)
+_TABLE = re.compile(
+    r"(?P<begin><!-- table:(?P<name>\S+) -->\n).*?(?P<end><!-- /table -->)", re.DOTALL
 )
 _OVERVIEW = ("network", "PyTorch eager", "best PyTorch", "plain ONNX", "our bundle")
 _INT8 = (
@@ -100,7 +118,43 @@ def fill_tables(text: str, results: Path = RESULTS, quality: Path = QUALITY) -> 
         lines = markdown_table(quality_rows(quality / match["name"]))
         return match["begin"] + "\n".join(["", *lines, "", ""]) + match["end"]
 
-    return _QUALITY.sub(scores, _MARKED.sub(table, text))
+    return _TABLE.sub(_network_table, _QUALITY.sub(scores, _MARKED.sub(table, text)))
+
+
+def _network_table(match: re.Match[str]) -> str:
+    record = ByteRecord(BYTES)
+    if match["name"] == "networks":
+        device, size = _SHOWN
+        newest = _newest(RESULTS / device, size)
+        cases = {model: case for model, (_, case) in newest.items()}
+        rows = network_rows(WEIGHTS, cases, record)
+    elif match["name"] in _BYTE_TABLES:
+        rows = _BYTE_TABLES[match["name"]](record)
+    else:
+        raise BenchmarkError(f"there is no table {match['name']}")
+    return (
+        match["begin"] + "\n".join(["", *markdown_table(rows), "", ""]) + match["end"]
+    )
+
+
+_BYTE_TABLES = {"bytes": byte_rows, "frame-rates": frame_rate_rows}
+
+
+def pages() -> list[Path]:
+    """README.md and every page of the documents, but for the cards."""
+    return [
+        _ROOT / "README.md",
+        *(page for page in sorted(DOCS.rglob("*.md")) if page.parent != CARDS),
+    ]
+
+
+def documents() -> dict[Path, str]:
+    """Every document as the records want it."""
+    made = {page: fill_tables(page.read_text(encoding="utf-8")) for page in pages()}
+    readme = _ROOT / "README.md"  # links of the documents, from a folder above them
+    made[readme] = made[readme].replace("](models/", "](docs/models/")
+    cards = write_cards(WEIGHTS, DOCS / "real")
+    return made | {CARDS / f"{name}.md": text for name, text in cards.items()}
 
 
 def _newest(folder: Path, size: str) -> dict[str, tuple[Record, Case]]:
@@ -192,27 +246,35 @@ def _median(row: CandidateResult | None) -> str:
 
 
 @click.command(cls=Command)
-@click.argument("file", type=click.Path(path_type=Path), default=_ROOT / "README.md")
+@click.argument("files", type=click.Path(path_type=Path), nargs=-1, metavar="[FILE]...")
 @click.option(
     "--results", type=click.Path(path_type=Path), default=RESULTS, show_default=False
 )
 @click.option(
     "--check", is_flag=True, help="Change nothing; status 1 where it differs."
 )
-def main(file: Path, results: Path, check: bool) -> None:
-    """Make the benchmark tables of FILE anew from the committed records."""
-    text = file.read_text(encoding="utf-8")
-    filled = fill_tables(text, results)
-    if text == filled:
-        click.echo(f"{file}: the tables agree with the records")
-    elif check:
-        raise BenchmarkError(
-            f"{file}: the tables differ from the records; run: python -m "
-            "derain.benchmarks.report.readme"
-        )
+def main(files: tuple[Path, ...], results: Path, check: bool) -> None:
+    """Make the tables of FILE anew from the committed records; without, all of them."""
+    if files:
+        read = {file: file.read_text(encoding="utf-8") for file in files}
+        wanted = {file: fill_tables(text, results) for file, text in read.items()}
     else:
-        write_text(file, filled)
+        wanted = documents()
+    old = {file for file in wanted if not _agrees(file, wanted[file])}
+    if old and check:
+        raise BenchmarkError(
+            f"{', '.join(map(str, sorted(old)))}: the tables differ from the records; "
+            "run: python -m derain.benchmarks.report.readme"
+        )
+    for file in sorted(old):
+        write_text(file, wanted[file])
         click.echo(f"{file}: tables made anew")
+    if not old:
+        click.echo(f"{len(wanted)} documents: the tables agree with the records")
+
+
+def _agrees(file: Path, wanted: str) -> bool:
+    return file.exists() and file.read_text(encoding="utf-8") == wanted
 
 
 if __name__ == "__main__":

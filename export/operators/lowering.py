@@ -13,6 +13,7 @@ from derain.core.sizes import Size
 from derain.export.map_sizes import MapSizes
 from derain.export.operators import DOMAIN, VERSION, unpool
 from derain.export.operators.region_non_local import region_non_local, tile_count
+from derain.export.operators.shuffle_unit import shuffle_unit
 
 
 def lower_operators(
@@ -37,6 +38,7 @@ def lower_operators(
         ExportError: A node cannot be lowered.
     """
     chosen: dict[str, str] = {}
+    units = 0
     for node in list(model.graph):
         if node.domain != DOMAIN:
             continue
@@ -47,6 +49,13 @@ def lower_operators(
             fused = "MultiHeadAttention" if target == "onnxruntime" else "MatMul"
             _call(model, node, function, list(node.inputs))
             chosen[function.name] = f"version {VERSION}, {fused}"
+        elif node.op_type == "ShuffleUnit":
+            function = shuffle_unit(
+                units, rounded=rounded(node.name or ""), opset=_opset(model)
+            )
+            _call(model, node, function, list(node.inputs))
+            chosen[function.name] = f"version {VERSION}, convolutions"
+            units += 1
         elif node.op_type == "MaxPoolWithIndices":
             chosen |= _lower_pool(node, model, target)
     for node in list(model.graph):  # unpools whose indices were computed with

@@ -7,7 +7,7 @@ the kernels of an engine read and write a frame, as ``derain-bench bytes`` count
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -19,6 +19,7 @@ from derain.export.passes.cleanup import fold_constants, remove_dead
 from derain.export.passes.conflicting_concats import split_conflicting_concats
 from derain.export.passes.dense_groups import make_grouped_convolutions_dense
 from derain.export.passes.depthwise_folds import fold_depthwise
+from derain.export.passes.fused_units import fuse_shuffle_units
 from derain.export.passes.nested_concats import nest_concats
 from derain.export.passes.padded_concats import pad_concats
 from derain.export.passes.pointwise_folds import fold_pointwise
@@ -34,7 +35,7 @@ class Pass:
 
     Attributes:
         run: Changes a model in place and returns how many things it changed.
-        targets: Where it pays.
+        targets: Where it pays; empty where it runs only if it is asked for.
     """
 
     run: Callable[[ir.Model], int]
@@ -46,10 +47,12 @@ _EVERYWHERE: frozenset[Target] = frozenset({"any", "onnxruntime", "tensorrt"})
 _PROCESSOR: frozenset[Target] = frozenset({"any", "onnxruntime"})
 # Measured on TensorRT-RTX's engines: they save bytes, some by more arithmetic.
 _BANDWIDTH: frozenset[Target] = frozenset({"tensorrt"})
+_ASKED: frozenset[Target] = frozenset()
 
 PASSES = {
     "fold_constants": Pass(fold_constants, _EVERYWHERE),
     "fold_batch_norms": Pass(fold_batch_norms, _EVERYWHERE),
+    "fuse_shuffle_units": Pass(fuse_shuffle_units, _ASKED),
     "fold_channel_permutations": Pass(fold_channel_permutations, _EVERYWHERE),
     "remove_redundant_relus": Pass(remove_redundant_relus, _BANDWIDTH),
     "fold_residuals": Pass(fold_residuals, _BANDWIDTH),
@@ -71,6 +74,7 @@ def optimize(
     model: ir.Model,
     target: Target,
     after: Callable[[str, ir.Model], None] = lambda name, model: None,
+    asked: Collection[str] = (),
 ) -> dict[str, int]:
     """Run the passes that pay on `target`, in place.
 
@@ -78,13 +82,14 @@ def optimize(
         model: A graph whose ``derain`` nodes have no bodies yet.
         target: What the graph will run on.
         after: Called after each pass with its name and the graph.
+        asked: Names of passes to run though they are no target's.
 
     Returns:
         How many things each pass changed, in the order they ran.
     """
     changed: dict[str, int] = {}
     for name, entry in PASSES.items():
-        if target in entry.targets:
+        if target in entry.targets or name in asked:
             changed[name] = entry.run(model)
             after(name, model)
     return changed

@@ -49,7 +49,7 @@ def fold_channel_permutations(model: ir.Model) -> int:
         How many permutations were folded, less the Gathers that had to be put back.
     """
     for node in list(model.graph):
-        _shuffle_to_gather(node, model.graph)
+        shuffle_to_gather(node, model.graph)
     return _Folding(model.graph).run()
 
 
@@ -72,7 +72,7 @@ class _Folding:
         return self._count
 
     def _visit(self, node: ir.Node) -> None:
-        if (order := _permutation_of(node)) is not None:
+        if (order := permutation_of(node)) is not None:
             self._visit_permutation(node, order)
         elif not any((node, k) in self._carried for k in range(len(node.inputs))):
             return
@@ -223,7 +223,7 @@ def _is_spatial(node: ir.Node) -> bool:
     return node.op_type in _SPATIAL and len(node.outputs) == 1
 
 
-def _permutation_of(node: ir.Node) -> Permutation | None:
+def permutation_of(node: ir.Node) -> Permutation | None:
     """What `node` does to the channels, if that is a permutation and nothing else."""
     if not is_standard(node, "Gather"):
         return None
@@ -236,7 +236,7 @@ def _permutation_of(node: ir.Node) -> Permutation | None:
     return order.astype(np.int64)
 
 
-def _shuffle_to_gather(end: ir.Node, graph: ir.Graph) -> None:
+def shuffle_to_gather(end: ir.Node, graph: ir.Graph) -> None:
     """Replace the shuffle whose last Reshape is `end`, if it is one, by one Gather.
 
     ``(1, C, H, W) -> (1, g, C/g, H, W) -> (1, C/g, g, H, W) -> (1, C, H, W)``

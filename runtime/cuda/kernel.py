@@ -55,6 +55,33 @@ def compile_kernel(source: Path, name: str, capability: str) -> CompiledKernel:
         MissingDependencyError: cuda-bindings is not installed.
         EngineError: NVRTC is not there, or the source does not compile.
     """
+    cubin, log = _compile(source, f"sm_{capability.replace('.', '')}", "CUBIN")
+    return CompiledKernel(
+        name=name,
+        capability=capability,
+        cubin=cubin,
+        registers=_number(_REGISTERS, log),
+        shared_bytes=_number(_SHARED, log),
+        spilled_bytes=_number(_SPILLED, log),
+    )
+
+
+def compile_ptx(source: Path, capability: str) -> bytes:
+    """Compile to PTX, which the driver makes machine code of.
+
+    Args:
+        source: A CUDA file that includes no others.
+        capability: Of the oldest device that is to take it: "8.7" for every Orin.
+
+    Raises:
+        MissingDependencyError: cuda-bindings is not installed.
+        EngineError: NVRTC is not there, or the source does not compile.
+    """
+    return _compile(source, f"compute_{capability.replace('.', '')}", "PTX")[0]
+
+
+def _compile(source: Path, architecture: str, what: str) -> tuple[bytes, str]:
+    """What NVRTC makes of `source`, ``"CUBIN"`` or ``"PTX"``, and its log."""
     with requires("tensorrt"):
         from cuda.bindings import nvrtc
 
@@ -72,8 +99,9 @@ def compile_kernel(source: Path, name: str, capability: str) -> CompiledKernel:
 
     text = source.read_bytes()
     program = call("nvrtcCreateProgram", text, source.name.encode(), 0, [], [])
-    architecture = f"sm_{capability.replace('.', '')}"
-    options = [f"--gpu-architecture={architecture}".encode(), b"--ptxas-options=-v"]
+    options = [f"--gpu-architecture={architecture}".encode()]
+    if what == "CUBIN":
+        options.append(b"--ptxas-options=-v")
     try:
         try:
             call("nvrtcCompileProgram", program, len(options), options)
@@ -86,20 +114,13 @@ def compile_kernel(source: Path, name: str, capability: str) -> CompiledKernel:
                 f"{_first_error(log) or error}"
             ) from error
         log = _text(call, program, "ProgramLog").decode(errors="replace")
-        cubin = _text(call, program, "CUBIN")
+        code = _text(call, program, what)
     except _NvrtcError as error:
         raise EngineError(f"{source.name}: {error}") from error
     finally:
         with suppress(_NvrtcError):
             call("nvrtcDestroyProgram", program)
-    return CompiledKernel(
-        name=name,
-        capability=capability,
-        cubin=cubin,
-        registers=_number(_REGISTERS, log),
-        shared_bytes=_number(_SHARED, log),
-        spilled_bytes=_number(_SPILLED, log),
-    )
+    return code, log
 
 
 class _NvrtcError(Exception):
@@ -113,7 +134,7 @@ def _text(call: Any, program: object, what: str) -> bytes:
     size: int = call(f"nvrtcGet{what}Size", program)
     content = bytes(size)
     call(f"nvrtcGet{what}", program, content)
-    return content.rstrip(b"\0") if what == "ProgramLog" else content
+    return content if what == "CUBIN" else content.rstrip(b"\0")
 
 
 def _first_error(log: str) -> str:

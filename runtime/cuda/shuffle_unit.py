@@ -32,6 +32,12 @@ def grid(batch: int, height: int, width: int) -> tuple[int, int, int]:
     return (*tiles, batch)
 
 
+def shuffle_order() -> NDArray[np.int64]:
+    """Which squeezed channel comes k-th after the shuffle, `(16,)`."""
+    channels = np.arange(defined("MIDDLE"), dtype=np.int64)
+    return channels.reshape(defined("GROUPS"), -1).T.flatten()
+
+
 def pack_parameters(
     weights: Sequence[NDArray[np.floating]], biases: Sequence[NDArray[np.floating]]
 ) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from derain.runtime.tensorrt import layer_precision, versions
 from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
 from derain.runtime.tensorrt.cache_file import CacheFile
 from derain.runtime.tensorrt.engine_states import FRAME, shape_of_frame
+from derain.runtime.tensorrt.fused_units import fuse_units
 from derain.runtime.tensorrt.library import Api
 from derain.runtime.tensorrt.monitor import PhaseTree, progress_monitor
 from derain.runtime.tensorrt.network_definition import (
@@ -71,6 +72,13 @@ def build(
     config: trt.IBuilderConfig
     config, settings = _configure(api, builder, options, here)
     _set_shapes(api, builder, config, network, request)
+    plugin: str | None = None
+    if options.fused_units:
+        assert device is not None, "TensorRT builds on a GPU alone"
+        capability = device.compute_capability
+        # Kept to the end: TensorRT reads constants when it builds.
+        kept, plugin = fuse_units(api, network, capability)
+        settings["fused_units"] = len(kept)
     cache_file = _use_timing_cache(api, config, options, device, notes)
     config.progress_monitor = progress_monitor(api.trt, PhaseTree(report))
     serialized: trt.IHostMemory | None = builder.build_serialized_network(
@@ -99,6 +107,7 @@ def build(
         peak_bytes=_peak_bytes(),
         settings=settings,
         network_types=types,
+        plugin=plugin,
         layers=None,
         notes=(*notes, *api.messages.warnings),
     )

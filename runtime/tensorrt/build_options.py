@@ -26,6 +26,7 @@ class BuildOptions:
         tiling: How hard to look for kernels that hand tiles to each other through L2:
             ``none``, ``fast``, ``moderate`` or ``full``; None leaves it to the library:
             not at all.
+        fused_units: Make each ``ShuffleUnit`` of the graph a plugin layer.
         hardware_compatible: For every GPU since Ampere.
         version_compatible: For later versions of the same major version, too.
         compute_capabilities: For these GPUs, present or not; TensorRT-RTX only.
@@ -37,6 +38,7 @@ class BuildOptions:
     workspace_bytes: int | None = None
     optimization_level: int | None = None
     tiling: str | None = None
+    fused_units: bool = False
     hardware_compatible: bool = False
     version_compatible: bool = False
     compute_capabilities: tuple[str, ...] = ()
@@ -108,6 +110,7 @@ class BuildFacts:
         network_types: See `EngineRecord.network_types`.
         layers: See `EngineRecord.layers`; None until it is inspected.
         notes: What was remarkable.
+        plugin: See `EngineRecord.plugin`.
     """
 
     version: str
@@ -119,6 +122,7 @@ class BuildFacts:
     network_types: dict[str, int]
     layers: dict[str, int] | None
     notes: tuple[str, ...]
+    plugin: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The facts as a JSON object."""

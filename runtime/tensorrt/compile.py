@@ -27,6 +27,7 @@ from derain.runtime.tensorrt.engine_record import (
     EngineRecord,
 )
 from derain.runtime.tensorrt.engine_states import state_ranges
+from derain.runtime.tensorrt.fused_units import check_fused_units
 from derain.runtime.tensorrt.install import digest_of, has_engine, install, plan_name
 from derain.runtime.tensorrt.int8_bytes import int8_bytes
 from derain.runtime.tensorrt.layer_precision import precision_note
@@ -100,8 +101,11 @@ def compile_bundle(
         bundle = Bundle.open(Path(bundle))
     folder, manifest = bundle.folder, bundle.manifest
     sizes = _sizes(manifest, options.sizes)
+    backend = choose_backend(options)
+    if options.fused_units:
+        check_fused_units(manifest, backend)
     request = BuildRequest(
-        backend=choose_backend(options),
+        backend=backend,
         model=bundle.model_path,
         precision=manifest.precision,
         sizes=sizes,
@@ -110,6 +114,7 @@ def compile_bundle(
             workspace_bytes=options.workspace,
             optimization_level=options.optimization_level,
             tiling=options.tiling,
+            fused_units=options.fused_units,
             hardware_compatible=options.hardware_compatible,
             version_compatible=options.version_compatible,
             compute_capabilities=tuple(dict.fromkeys(options.compute_capability)),
@@ -277,6 +282,7 @@ def _record(
         cuda=device.runtime if device else None,
         onnx_sha256=manifest.files[MODEL_FILE],
         states=manifest.states,
+        plugin=facts.plugin,
         seconds=facts.seconds,
         peak_bytes=facts.peak_bytes,
         options=facts.settings,

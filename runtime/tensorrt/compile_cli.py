@@ -111,6 +111,8 @@ def _table(bundle: Path, record: EngineRecord) -> list[str]:
         ("time", f"{record.seconds:.1f} s"),
         ("peak memory", f"{record.peak_bytes / 1e6:.0f} MB"),
     ]
+    if units := record.options.get("fused_units"):
+        rows.append(("fused units", f"{units}, a kernel each"))
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {text}" for name, text in rows]
 

@@ -50,6 +50,7 @@ class CompileOptions:
         workspace: Most device memory that a layer may use, in bytes.
         optimization_level: From 0, fastest build, to 5, fastest engine.
         tiling: How hard to look for tiles that stay in the L2 cache.
+        fused_units: One kernel for each ShuffleNet unit of qsnet; TensorRT only.
         timing_cache: File with what earlier builds measured.
         no_timing_cache: Measure everything again.
         hardware_compatible: For every GPU since Ampere; TensorRT only.
@@ -89,6 +90,11 @@ class CompileOptions:
         "none]",
         kind=click.Choice(TILING_LEVELS),
     )
+    fused_units: bool = option(
+        False,
+        "tensorrt: one kernel for each ShuffleNet unit of a bundle of derain-export "
+        "--fused-units; experimental: no GPU has run it yet.",
+    )
     timing_cache: Path | None = option(
         None,
         "File with what earlier builds measured.  [default: one for each device and "
@@ -122,6 +128,11 @@ class CompileOptions:
             raise ConfigError("--size and --dynamic exclude each other")
         if self.timing_cache is not None and self.no_timing_cache:
             raise ConfigError("--timing-cache and --no-timing-cache exclude each other")
+        if self.fused_units and (self.hardware_compatible or self.version_compatible):
+            raise ConfigError(
+                "--fused-units goes with neither --hardware-compatible nor "
+                "--version-compatible: its kernel is for this GPU and this TensorRT"
+            )
         if self.tiling not in (None, *TILING_LEVELS):
             raise ConfigError(
                 f"--tiling {self.tiling}: choose from {', '.join(TILING_LEVELS)}"
@@ -143,6 +154,7 @@ class CompileKeywords(TypedDict, total=False):
     workspace: int | None
     optimization_level: int | None
     tiling: str | None
+    fused_units: bool
     timing_cache: Path | None
     no_timing_cache: bool
     hardware_compatible: bool

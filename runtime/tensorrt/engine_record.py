@@ -64,6 +64,7 @@ class EngineRecord:
         hardware_compatible: Whether it runs on every GPU since Ampere.
         version_compatible: Whether later versions of the same major version load it;
             their runtime must set ``engine_host_code_allowed``.
+        plugin: Name of the plugin that must be registered before the plan is loaded.
         seconds: How long the build took.
         peak_bytes: Most host memory of the build.
         options: What the build was told that does not change where the engine runs:
@@ -93,6 +94,7 @@ class EngineRecord:
     version_compatible: bool = False
     multiprocessors: int | None = None
     memory_bytes: int | None = None
+    plugin: str | None = None
     seconds: float = 0.0
     peak_bytes: int = 0
     options: dict[str, Any] = field(default_factory=dict)
@@ -134,8 +136,9 @@ class EngineRecord:
             "notes": list(self.notes),
             "states": [state.to_json() for state in self.states],
         }
-        if not self.states:  # as records were before there were any
-            del fields["states"]
+        for name in ("states", "plugin"):
+            if not getattr(self, name):  # as records were before there were any
+                del fields[name]
         return fields
 
     @classmethod

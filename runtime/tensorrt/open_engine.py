@@ -15,6 +15,7 @@ from derain.runtime.tensorrt.engine_fit import read_plan
 from derain.runtime.tensorrt.engine_record import EngineBackend
 from derain.runtime.tensorrt.library import open_api
 from derain.runtime.tensorrt.loaded_engine import TensorRtEngine
+from derain.runtime.tensorrt.unit_plugin import register_plugin
 
 
 def open_tensorrt(bundle: Bundle, threads: int = 0) -> TensorRtBackend:
@@ -49,6 +50,9 @@ def _open(bundle: Bundle, name: EngineBackend) -> TensorRtBackend:
         device = own(stack, open_device())
         api = open_api(name)
         record, plan = read_plan(bundle, name, api.version, device.facts, size)
+        if record.plugin is not None:
+            capability = device.facts.compute_capability
+            register_plugin(api, record.plugin, capability)
         kernels = None
         if versions.compiles_at_start(api):
             kernels = CacheFile.default("kernels", name, api.version, device.facts)

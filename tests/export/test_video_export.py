@@ -441,7 +441,7 @@ def test_a_clip_shorter_than_the_window_is_refused():
 
 
 def test_a_network_that_ships_takes_no_window():
-    with pytest.raises(ConfigError, match="--look-ahead are for a network of your own"):
+    with pytest.raises(ConfigError, match=r"for a network of your own, .*: --window"):
         export("qsnet", window=3)
 
 

@@ -479,4 +479,4 @@ def test_a_file_far_too_large_is_not_read(tmp_path):
     path = tmp_path / "weights.pth"
     with path.open("wb") as sparse:
         sparse.truncate(20_000_000_000)
-    _fails(path, "it has 20 000.0 MB, at most 4 295.0 MB")
+    _fails(path, "it has 20 000.0 MB, wanted at most 4 295.0 MB")

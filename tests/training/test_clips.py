@@ -4,7 +4,7 @@ import pytest
 from derain.core.errors import MediaError, ShapeError
 from derain.core.pictures import write_picture
 from derain.core.synthetic.mixture import RainMixture
-from derain.training.clips import CleanClip, ClipSource, open_clips
+from derain.training.clips import ClipSource, TrainingClip, open_clips
 
 RAIN = {"angle_degrees": {"uniform": [-9, 9]}, "density": 200, "brightness": 0.9}
 STILL = RainMixture.parse({"rain": [RAIN]}, "here")
@@ -21,7 +21,7 @@ def _source(clips=(), photographs=(), mixture=STILL, **changes):
     return ClipSource(clips, photographs, mixture=mixture, **(settings | changes))
 
 
-CLIP = CleanClip("numbered", _numbered())
+CLIP = TrainingClip("numbered", _numbered())
 
 
 def test_a_sample_is_a_crop_of_consecutive_frames():
@@ -45,7 +45,7 @@ def test_frames_may_be_lost():
 
 def test_a_clip_as_short_as_a_sample_loses_no_frames():
     skipping = RainMixture.parse({"rain": [RAIN], "motion": {"longest_step": 8}}, "")
-    short = CleanClip("short", _numbered(3))
+    short = TrainingClip("short", _numbered(3))
     _, clean = _source([short], mixture=skipping).batch(0)
     times = clean[..., 2].astype(int).mean((2, 3))
     assert {tuple(x) for x in times} == {(0, 20, 40)}

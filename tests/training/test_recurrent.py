@@ -23,7 +23,7 @@ from derain.training.clip_validation import (
     score_clip,
     stream_with,
 )
-from derain.training.clips import CleanClip, ClipSource
+from derain.training.clips import ClipSource, TrainingClip
 from derain.training.config import Mixture
 from derain.training.loop import Trainer
 from derain.training.recipes import config_for, departures, with_changes
@@ -35,7 +35,7 @@ MIXTURE = RainMixture.parse(read_mixture(), "the default")
 
 def _street(count, seed=0):
     street = Street(Size(64, 48), seed)
-    return CleanClip(f"street{seed}", [street.frame(k) for k in range(count)])
+    return TrainingClip(f"street{seed}", [street.frame(k) for k in range(count)])
 
 
 @pytest.fixture(scope="module")

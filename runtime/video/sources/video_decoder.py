@@ -175,7 +175,7 @@ class VideoSource:
                 f"{self._path}: parts of it were lost before it was a file; "
                 f"{torn or 'some'} frames are incomplete or missing"
             )
-        elif torn or not clean:
+        elif torn or (self._count and not clean):
             raise self._damaged(f"{torn or self._count} of its frames are incomplete")
         if missing := self._missing():
             raise self._damaged(f"its last {float(missing):.3g} s are missing")

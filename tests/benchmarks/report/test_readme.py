@@ -3,9 +3,19 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from derain.benchmarks.report.readme import fill_tables, main
+from derain.benchmarks.report.model_cards import write_cards
+from derain.benchmarks.report.network_tables import ByteRecord
+from derain.benchmarks.report.readme import (
+    CARDS,
+    DOCS,
+    WEIGHTS,
+    documents,
+    fill_tables,
+    main,
+)
 from derain.benchmarks.report.record import read_record, write_record
 from derain.core.errors import BenchmarkError
+from derain.core.sizes import Size
 
 # The records are the checkout's; an installed wheel is without them.
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,13 +50,49 @@ def results(tmp_path, make_record, make_case, make_row):
     return folder
 
 
-def test_the_readme_agrees_with_the_records():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert fill_tables(text, RESULTS, QUALITY) == text
+@pytest.mark.skipif(not DOCS.is_dir(), reason="docs/ is not beside these tests")
+def test_the_documents_agree_with_the_records():
+    made = documents()
+    assert {CARDS / f"{path.stem}.md" for path in WEIGHTS.glob("*.json")} <= set(made)
+    for page, text in made.items():
+        assert page.read_text(encoding="utf-8") == text, page
+    assert {page.stem for page in CARDS.glob("*.md")} == {
+        "index",
+        *(path.stem for path in WEIGHTS.glob("*.json")),
+    }
+
+
+def test_a_table_of_networks_that_is_not_known_is_an_error():
+    with pytest.raises(BenchmarkError, match="no table other"):
+        fill_tables("<!-- table:other -->\n<!-- /table -->")
+
+
+def test_a_floor_is_the_longer_of_memory_and_arithmetic(tmp_path):
+    from derain.benchmarks.analysis.limits import Jetson
+
+    (tmp_path / "a.json").write_text(
+        '{"size": "100x100", "networks": {'
+        '"bytes": {"kmac_per_px": 1, "targets": {"any": {"gigabytes": 0.75}}},'
+        '"sums": {"kmac_per_px": 350, "targets": {"any": {"gigabytes": 0}}}}}'
+    )
+    record = ByteRecord(tmp_path)
+    jetson = Jetson(name="one", fp16_tflops=0.02, dram_gb_s=1.0)
+    size = Size(100, 100)
+    assert record.floor_ms("bytes", jetson, size) == pytest.approx(1000)
+    assert record.floor_ms("bytes", jetson, Size(200, 100)) == pytest.approx(2000)
+    assert record.floor_ms("sums", jetson, size) == pytest.approx(1000)
+    assert record.gigabytes("other") is None
+
+
+def test_a_record_of_weights_that_is_damaged_is_an_error(tmp_path):
+    (tmp_path / "net.json").write_text("{}")
+    with pytest.raises(BenchmarkError, match="no record of weights"):
+        write_cards(tmp_path, tmp_path)
 
 
 def test_every_committed_record_can_be_read():
-    paths = [path for path in RESULTS.rglob("*.json") if QUALITY not in path.parents]
+    other = {QUALITY, RESULTS / "bytes"}
+    paths = [p for p in RESULTS.rglob("*.json") if not other & set(p.parents)]
     assert paths
     for path in paths:
         assert read_record(path).cases, path

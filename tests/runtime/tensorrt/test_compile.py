@@ -168,15 +168,20 @@ def test_a_bundle_of_another_precision_than_it_says(
     assert content(folder) == before
 
 
-@pytest.mark.parametrize("precision", ["bf16", None])
-def test_a_bundle_without_a_known_precision(make_bundle, compile_command, precision):
+@pytest.mark.parametrize(
+    ("precision", "says"),
+    [("bf16", "precision 'bf16' is not known"), (None, "precision is None, wanted")],
+)
+def test_a_bundle_without_a_known_precision(
+    make_bundle, compile_command, precision, says
+):
     folder = make_bundle()
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["precision"] = precision
     path.write_text(json.dumps(manifest))
     before = content(folder)
-    one_line_error(compile_command(folder), f"precision {precision!r} is not known")
+    one_line_error(compile_command(folder), says)
     assert content(folder) == before
 
 

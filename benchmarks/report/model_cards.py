@@ -16,7 +16,7 @@ from derain.core.tables import markdown_table
 _HEAD = "<!-- made by python -m derain.benchmarks.report.readme; not edited by hand -->"
 # Terms of the data that records name, as far as they are known here.
 _TERMS = {
-    "Rain800": "research data from a public repository: ask its authors before other use",
+    "Rain800": "research data, gathered from a public repository",
     "BSDS500": "Berkeley's, for non-commercial research and education",
     "DAVIS": "CC BY-NC: not for commercial use",
     "CamVid": "for research",

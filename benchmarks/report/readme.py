@@ -1,16 +1,16 @@
 """Tables of the documents, made from the committed records.
 
-Run it as ``python -m derain.benchmarks.report.readme [FILE...] [--check]``; without FILE
-it fills README.md and every page of ``docs/``, and writes the cards of the weights.
+Run it as ``python -m derain.benchmarks.report.readme [FILE...] [--check]``; without
+FILE it fills README.md and all of ``docs/``, and writes the cards of the weights.
 
 Between ``<!-- bench:DEVICE/MODEL-SIZE -->`` and ``<!-- /bench -->`` stands the table of
 that case, and between ``<!-- bench:DEVICE/all-SIZE -->`` and the same end a table with
 a line for each network; with ``int8`` in the place of ``all`` it compares INT8 with
 FP32. DEVICE is a folder of ``benchmarks/results``; where several
 records have a case, the newest counts. Between ``<!-- quality:DATASET -->`` and
-``<!-- /quality -->`` stands what ``derain-eval`` found there. ``<!-- table:NAME -->`` to
-``<!-- /table -->`` is one of `derain.benchmarks.report.network_tables`: ``networks``,
-``bytes`` or ``frame-rates``.
+``<!-- /quality -->`` stands what ``derain-eval`` found there. From
+``<!-- table:NAME -->`` to ``<!-- /table -->`` is one of
+`derain.benchmarks.report.network_tables`: ``networks``, ``bytes``, ``frame-rates``.
 """
 
 from __future__ import annotations

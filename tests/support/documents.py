@@ -112,6 +112,9 @@ def parse(program: click.Command, words: list[str], name: str) -> None:
         click.UsageError: An option is unknown, a value is none of its kind, or
             something that is required is missing.
     """
+    default = getattr(program, "_default", None)  # of a `DefaultGroup`
+    if default and (not words or words[0] not in (*program.commands, "--help")):
+        words = [default, *words]
     context = click.Context(program, info_name=name)
     given, rest, _ = program.make_parser(context).parse_args(list(words))
     if isinstance(program, click.Group) and rest:
@@ -125,7 +128,8 @@ def parse(program: click.Command, words: list[str], name: str) -> None:
         return
     for param in program.params:
         value = given.get(param.name or "")
-        if value is None or value == ():
+        # click from 8.3 on has a sentinel of its own for what is not given.
+        if value is None or value == () or type(value).__name__ == "Sentinel":
             if param.required and param.name not in ("source", "bundle"):
                 raise click.UsageError(f"{name}: missing {param.opts[0]}")
         elif not (isinstance(param, click.Option) and (param.is_flag or param.count)):

@@ -59,14 +59,14 @@ class TrainingOptions:
     validation_clips: int = option(
         2,
         "Clips that a network with a memory is validated on, and not trained on.",
-        kind=click.IntRange(0, 1000),
+        kind=Whole(0, 1000),
         show_default=True,
     )
     frames: int | None = option(
         None,
         "Consecutive frames of a sample, for a network with a memory: errors go back "
         "through all of them.",
-        kind=click.IntRange(2, 64),
+        kind=Whole(2, 64),
     )
     rain: Path | None = option(
         None,

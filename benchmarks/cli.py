@@ -99,6 +99,8 @@ def run(
         raise click.UsageError(conflict)
     for path in (output, markdown, csv, latex):
         _require_free(path, force=force)
+    if plots is not None:
+        _require_writable(plots)
 
     from derain.benchmarks.report import text_tables
     from derain.benchmarks.report.record import write_record, write_text
@@ -303,8 +305,22 @@ def unit(
 
 
 def _require_free(path: Path | None, *, force: bool) -> None:
-    if path is not None and path.exists() and not force:
+    if path is None:
+        return
+    if path.exists() and not force:
         raise click.ClickException(f"{path} exists; replace it with --force")
+    _require_writable(path)
+
+
+def _require_writable(path: Path) -> None:
+    """Before minutes of measuring, and not after."""
+    from derain.core.atomic_files import require_writable
+
+    try:
+        require_writable(path)
+    except OSError as error:
+        reason = error.strerror
+        raise click.ClickException(f"{path} cannot be written: {reason}") from error
 
 
 def _json(value: Any) -> str:

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from derain.core.errors import CalibrationError
+from derain.core.frame_limit import frame_limit
 from derain.core.graph_memory import NO_MEMORY, GraphMemory
 from derain.core.scratch import ScratchFolder
 
@@ -93,8 +94,11 @@ class GraphSession:
         if start is not None:
             self._states = start.start(frame)
         given = {self._input: frame[np.newaxis], **self._states}
+        options = ort.RunOptions()
+        options.log_severity_level = 4  # a run that fails raises
         try:
-            results = self._session.run(self._fetched, given)
+            with frame_limit(lambda: setattr(options, "terminate", True)):
+                results = self._session.run(self._fetched, given, options)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise CalibrationError(
                 f"onnxruntime cannot run the graph on a frame of {frame.shape[1]}x"

@@ -3,7 +3,7 @@
 What is written goes to a new file beside, of a name that nobody else has, reaches the
 disk, and then takes the file's name and its mode. A link of that name is replaced, not
 followed. What a program leaves that is killed meanwhile is hidden, is in nobody's way,
-and goes with `remove_leftovers`.
+and goes with `remove_leftovers` or `remove_abandoned`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ import contextlib
 import errno
 import glob
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from derain.core.holds import hold_open, take_over
+
 _NAME_LENGTH = 40  # of the file's own name in that of the new one; names end at 255
 _RANDOM = 8  # hexadecimal digits that make the new one's name nobody else's
+_PART = re.compile(rf"\.(.+)-[0-9a-f]{{{_RANDOM}}}\.part")
 
 
 def _start(path: Path) -> str:
@@ -102,6 +106,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     part = path.with_name(f"{_start(path)}{random_name()}.part")
     try:
         with part.open("xb") as file:
+            hold_open(file.fileno())
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -121,6 +126,26 @@ def remove_leftovers(path: Path) -> None:
     for part in path.parent.glob(pattern):
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def remove_abandoned(folder: Path, suffixes: Collection[str]) -> None:
+    """Remove what killed programs left of files of `suffixes` in `folder`.
+
+    Others may be writing there: what they hold stays (see `derain.core.holds`).
+    """
+    with contextlib.suppress(OSError):
+        for part in folder.iterdir():
+            found = _PART.fullmatch(part.name)
+            if found is None:
+                continue
+            is_cut = len(found[1]) == _NAME_LENGTH  # then it has no suffix
+            if not is_cut and not found[1].lower().endswith(tuple(suffixes)):
+                continue
+            with contextlib.suppress(OSError):  # somebody else removed it
+                descriptor = take_over(part)
+                if descriptor is not None:
+                    part.unlink()
+                    os.close(descriptor)
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
 import tempfile
-import time
 import weakref
 from pathlib import Path
 
+from derain.core.holds import hold, take_over
+
 _SUFFIX = ".scratch"
 _RANDOM = re.compile(r"[a-z0-9_]{8}")  # what tempfile puts into a name
-_NEW_S = 60.0  # a folder younger than this may not be locked yet
 
 
 class ScratchFolder(tempfile.TemporaryDirectory[str]):
     """A `tempfile.TemporaryDirectory` that removes those of killed programs first.
 
-    A program holds a lock on each of its own; what nobody holds is left from one that
-    is no more.
+    See `derain.core.holds`.
 
     Args:
         prefix: How its name begins.
@@ -37,7 +35,7 @@ class ScratchFolder(tempfile.TemporaryDirectory[str]):
         super().__init__(
             prefix=prefix, suffix=_SUFFIX, dir=where, ignore_cleanup_errors=True
         )
-        descriptor = _locked(Path(self.name))
+        descriptor = hold(Path(self.name))
         if descriptor is not None:
             weakref.finalize(self, os.close, descriptor)
 
@@ -56,24 +54,7 @@ def remove_abandoned(parent: Path, prefix: str) -> None:
                 continue
             if not _RANDOM.fullmatch(name[len(prefix) : -len(_SUFFIX)]):
                 continue
-            facts = path.lstat()
-            if facts.st_uid != os.geteuid() or time.time() - facts.st_mtime < _NEW_S:
-                continue
-            descriptor = _locked(path)
+            descriptor = take_over(path)
             if descriptor is not None:
                 shutil.rmtree(path, ignore_errors=True)
                 os.close(descriptor)
-
-
-def _locked(folder: Path) -> int | None:
-    """A descriptor that holds the lock on `folder`; None: another one does."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # not every file system has locks
-        os.close(descriptor)
-        return None
-    return descriptor

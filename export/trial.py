@@ -8,7 +8,7 @@ helps is found by trying.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from derain.core.errors import DerainError, NetworkError
 from derain.core.frame_tensors import Frame
+from derain.core.metrics import CEILING_DB, psnr_of_mse
 from derain.core.sizes import Size, SizeRange
 from derain.core.synthetic.rain import rainy_clip
 from derain.export import verify
@@ -180,10 +181,10 @@ def _chosen(loaded: LoadedNetwork, size: Size, given: int | None) -> int:
     else:
         index = pictures[0]
     if given is None and len(pictures) > 1:
-        others = ", ".join(map(str, pictures[1:][:_SHOWN]))
+        shown = {k: outputs[k] for k in pictures[:_SHOWN]}
         _log.warning(
             f"{kind} returns {len(pictures)} pictures: output {index} is taken; "
-            f"--output-index takes another ({others})"
+            f"--output-index takes another; {_distances(shown, picture, loaded.facts)}"
         )
     elif given is None and len(outputs) > 1:
         _log.warning(
@@ -202,6 +203,29 @@ def _pictures(outputs: Sequence[Any], picture: Tensor) -> list[int]:
         for k, each in enumerate(outputs)
         if isinstance(each, Tensor) and each.shape == picture.shape
     ]
+
+
+def _distances(
+    outputs: Mapping[int, Tensor], picture: Tensor, facts: NetworkFacts
+) -> str:
+    """How far each output is from the picture that went in, as it is and taken off it.
+
+    A derained picture is near; a rain layer is far, and near once it is taken off.
+    """
+
+    def decibels(difference: Tensor) -> str:
+        levels = difference.double() / facts.scale
+        return f"{psnr_of_mse(float(levels.square().mean()), CEILING_DB):.1f}"
+
+    # What is taken off the picture is all that it then is from it.
+    texts = [
+        f"{k}: {decibels(each - picture)} and {decibels(each)}"
+        for k, each in outputs.items()
+    ]
+    return (
+        "how near each is to the frame, and the frame without it, in dB: "
+        + ", ".join(texts)
+    )
 
 
 def _listed(outputs: Sequence[Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from derain.core.errors import ExportError, VerificationError
+from derain.core.frame_limit import frame_limit
 from derain.core.frame_tensors import Frame
 from derain.core.graph_memory import NO_MEMORY, GraphMemory
 from derain.core.manifest import Precision
@@ -118,13 +119,17 @@ def _run(
     halves = {e.name for e in session.get_inputs() if e.type == "tensor(float16)"}
     outputs = [session.get_outputs()[0].name, *(s.output for s in memory.states)]
     states: dict[str, Any] = {}
+    options = ort.RunOptions()
+    options.log_severity_level = 4  # a run that fails raises
     before: tuple[int, ...] = ()
     for frame in frames:
         if frame.shape != before:
             states, before = memory.start(frame), frame.shape
             for half in halves:
                 states[half] = states[half].astype(np.float16)
-        derained, *new = session.run(outputs, {name: frame[np.newaxis], **states})
+        with frame_limit(lambda: setattr(options, "terminate", True)):
+            given = {name: frame[np.newaxis], **states}
+            derained, *new = session.run(outputs, given, options)
         states = dict(zip(states, new, strict=True))
         yield cast(Frame, derained)[0]
 

@@ -19,6 +19,7 @@ from derain.core.errors import (
     ShapeError,
     StateError,
 )
+from derain.core.frame_limit import frame_limit
 from derain.core.metrics import psnr_db
 from derain.runtime.backends import (
     AUTO,
@@ -28,7 +29,7 @@ from derain.runtime.backends import (
     check_backend,
     open_backend,
 )
-from derain.runtime.backends.protocol import StageTimes
+from derain.runtime.backends.protocol import StageTimes, Stoppable
 from derain.runtime.session import Session
 
 _log = logging.getLogger(__name__)
@@ -185,9 +186,11 @@ class Derainer(Session):
     def _test_itself(self) -> float:
         rainy, expected = self.bundle.golden_clip()
         worst = math.inf
+        stop = self._backend.stop if isinstance(self._backend, Stoppable) else _nothing
         try:
-            for got, wanted in zip(self._clip(rainy), expected, strict=True):
-                worst = min(worst, self._compare(got, wanted))
+            with frame_limit(stop):
+                for got, wanted in zip(self._clip(rainy), expected, strict=True):
+                    worst = min(worst, self._compare(got, wanted))
         except ShapeError as error:
             raise EngineError(f"self-test failed: golden {error}") from error
         except StateError as error:
@@ -218,3 +221,7 @@ class Derainer(Session):
                 f"expected picture, wanted {wanted:.0f} dB; do not use its output"
             )
         return psnr
+
+
+def _nothing() -> None:
+    """In place of `Stoppable.stop`."""

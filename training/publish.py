@@ -23,7 +23,7 @@ from derain.training.figures import measure, measure_memory
 from derain.training.recipes import departures
 from derain.training.run_folder import (
     ORIGIN,
-    make_folder,
+    making,
     new_network,
     read_config,
     read_state,
@@ -66,57 +66,58 @@ def publish(
         DerainError: The run or the pictures cannot be read, or `output` not written.
     """
     config, state = read_config(run), read_state(run)
-    make_folder(output)  # now: to measure takes minutes
-    weights = output / f"{config.model.rpartition(':')[2]}.safetensors"
-    replaced = _replaced(weights)
-    torch.set_num_threads(threads or config.threads)
-    network, facts = new_network(config.model)
-    network.eval()
-    if config.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with making(output):  # now: to measure takes minutes
+        weights = output / f"{config.model.rpartition(':')[2]}.safetensors"
+        replaced = _replaced(weights)
+        torch.set_num_threads(threads or config.threads)
+        network, facts = new_network(config.model)
+        network.eval()
+        if config.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def figures(
-        tensors: dict[str, torch.Tensor], every: int, *, dry: bool
-    ) -> dict[str, Any]:
-        network.load_state_dict(tensors)
-        measured = measure_memory if has_states(network) else measure
-        return measured(network, facts, test, video, every, with_dry=dry)
+        def figures(
+            tensors: dict[str, torch.Tensor], every: int, *, dry: bool
+        ) -> dict[str, Any]:
+            network.load_state_dict(tensors)
+            measured = measure_memory if has_states(network) else measure
+            return measured(network, facts, test, video, every, with_dry=dry)
 
-    full: dict[str, torch.Tensor] = state["average"]
-    half = {k: x.half() if x.is_floating_point() else x for k, x in full.items()}
-    exact, rounded = (
-        figures(tensors, every * COMPARE_EVERY, dry=False) for tensors in (full, half)
-    )
-    differences = [
-        abs(exact[name]["psnr_db"] - rounded[name]["psnr_db"]) for name in exact
-    ]
-    keep_half = max(differences) <= HALF_TOLERANCE_DB
-    stored = half if keep_half else full
-    content = save({name: x.contiguous() for name, x in stored.items()})
-    origin = run / ORIGIN
-    record = {
-        "schema": SCHEMA,
-        "model": config.model,
-        "paper": MODELS[config.model].paper if config.model in MODELS else "",
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "bytes": len(content),
-        "parameters": sum(x.numel() for x in network.parameters()),
-        "storage": "float16" if keep_half else "float32",
-        "figures": figures(stored, every, dry=True),
-        "trained_on": list(trained_on),
-        "rain": RAIN if config.rain else "that of the renderer at the commit",
-        "steps": state["step"],
-        "hours": round(state["seconds"] / 3600, 3),
-        "command": config.command(),
-        "config": config.to_json(),
-        "departures": departures(config),
-        "origin": json.loads(origin.read_text(encoding="utf-8")),
-        "notes": list(notes),
-        "earlier_runs": earlier_runs(config.first_weights, replaced),
-    }
-    write_file(weights, content)
-    text = json.dumps(record, indent=2) + "\n"
-    write_file(weights.with_suffix(".json"), text.encode())
+        full: dict[str, torch.Tensor] = state["average"]
+        half = {k: x.half() if x.is_floating_point() else x for k, x in full.items()}
+        exact, rounded = (
+            figures(tensors, every * COMPARE_EVERY, dry=False)
+            for tensors in (full, half)
+        )
+        differences = [
+            abs(exact[name]["psnr_db"] - rounded[name]["psnr_db"]) for name in exact
+        ]
+        keep_half = max(differences) <= HALF_TOLERANCE_DB
+        stored = half if keep_half else full
+        content = save({name: x.contiguous() for name, x in stored.items()})
+        origin = run / ORIGIN
+        record = {
+            "schema": SCHEMA,
+            "model": config.model,
+            "paper": MODELS[config.model].paper if config.model in MODELS else "",
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+            "parameters": sum(x.numel() for x in network.parameters()),
+            "storage": "float16" if keep_half else "float32",
+            "figures": figures(stored, every, dry=True),
+            "trained_on": list(trained_on),
+            "rain": RAIN if config.rain else "that of the renderer at the commit",
+            "steps": state["step"],
+            "hours": round(state["seconds"] / 3600, 3),
+            "command": config.command(),
+            "config": config.to_json(),
+            "departures": departures(config),
+            "origin": json.loads(origin.read_text(encoding="utf-8")),
+            "notes": list(notes),
+            "earlier_runs": earlier_runs(config.first_weights, replaced),
+        }
+        write_file(weights, content)
+        text = json.dumps(record, indent=2) + "\n"
+        write_file(weights.with_suffix(".json"), text.encode())
     return record
 
 

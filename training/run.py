@@ -24,7 +24,7 @@ from derain.training.options import TrainingOptions
 from derain.training.pack import SUFFIX, middle, packed_pairs, packed_photographs
 from derain.training.perceptual import Perceptual
 from derain.training.recipes import FRAMES, configured
-from derain.training.run_folder import STATE, claim, new_network, read_config
+from derain.training.run_folder import STATE, claim, making, new_network, read_config
 from derain.training.validation import PairValidation, Validation
 
 _log = logging.getLogger(__name__)
@@ -64,19 +64,24 @@ def train(
                 f"{place} holds only the middles of pictures, whose scenes cannot be "
                 "told; give --not-in to derain-train pack instead"
             )
-    claim(options.folder)  # now: to read the pictures takes a while
-    scenes = Scenes(not_in)
-    found = list(_photographs(clean)) if clean else []
-    photographs = [photograph for photograph in found if not scenes.hold(photograph)]
-    if not_in:
-        _log_left_out("photographs", len(found) - len(photographs), len(found), not_in)
-    source, validation = (_of_clips if config.frames > 1 else _of_pictures)(
-        options, config, photographs, scenes
-    )
-    objective = StageWiseObjective(Perceptual(options.vgg)) if options.vgg else None
-    trainer = Trainer(config, source, validation, options.folder, objective)
-    if options.weights is not None and trainer.step == 0:
-        trainer.start_from(options.weights)
+    with making(options.folder):
+        claim(options.folder)  # now: to read the pictures takes a while
+        scenes = Scenes(not_in)
+        found = list(_photographs(clean)) if clean else []
+        photographs = [
+            photograph for photograph in found if not scenes.hold(photograph)
+        ]
+        if not_in:
+            _log_left_out(
+                "photographs", len(found) - len(photographs), len(found), not_in
+            )
+        source, validation = (_of_clips if config.frames > 1 else _of_pictures)(
+            options, config, photographs, scenes
+        )
+        objective = StageWiseObjective(Perceptual(options.vgg)) if options.vgg else None
+        trainer = Trainer(config, source, validation, options.folder, objective)
+        if options.weights is not None and trainer.step == 0:
+            trainer.start_from(options.weights)
     trainer.run(stop)
     return trainer
 

@@ -10,9 +10,12 @@ sample.png    rainy, derained and clean crops of the validation pictures
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,24 @@ def make_folder(folder: Path) -> None:
         raise MediaError(
             f"{folder} cannot be made: {error.strerror}; choose another --output"
         ) from error
+
+
+@contextlib.contextmanager
+def making(folder: Path) -> Iterator[None]:
+    """As `make_folder`; what it made goes if the block fails with nothing written.
+
+    Raises:
+        MediaError: It cannot be made.
+    """
+    new = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    try:
+        make_folder(folder)
+        yield
+    except BaseException:
+        for each in new:
+            with contextlib.suppress(OSError):  # one that holds something stays
+                each.rmdir()
+        raise
 
 
 def claim(folder: Path) -> None:

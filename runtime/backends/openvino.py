@@ -28,6 +28,7 @@ from derain.runtime.backends.protocol import Memory, StageTimes
 from derain.runtime.backends.states import HEALTH, SwappedStates, check_names
 
 _ERRORS_ONLY = 3  # severity of ONNX Runtime's messages
+_MOST_TRIPS = 1_000_000  # of a loop; a network's have as many as it has stages
 
 # What the bindings raise is RuntimeError, or has no common base class.
 _ANY_ERROR = Exception
@@ -76,9 +77,12 @@ class OpenVinoBackend:
         core = shared_core()
         try:
             model = _read(core, bundle.model_path)
+            _require_bounded(model)
             _shield_concatenations(model)
             compiled = core.compile_model(model, "CPU", settings)
             self._request: Any = compiled.create_infer_request()
+        except EngineError as error:
+            raise EngineError(f"{bundle.model_path} {error}") from error
         except _ANY_ERROR as error:
             what_to_do = ""
             if bundle.manifest.target == "onnxruntime":
@@ -232,6 +236,26 @@ def _read(core: Any, path: Path) -> Any:
             options.optimized_model_filepath = str(inlined)
             ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             return core.read_model(inlined.read_bytes())
+
+
+def _require_bounded(model: Any) -> None:
+    """Raise unless every loop has an end: none can be cancelled (2026.4).
+
+    Raises:
+        EngineError: One has none.
+    """
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Loop":
+            continue
+        trips = node.input_value(0).get_node()
+        if (
+            trips.get_type_name() != "Constant"
+            or not 0 <= int(trips.get_data().reshape(-1)[0]) <= _MOST_TRIPS
+        ):
+            raise EngineError(
+                "has a loop without an end of its own, which OpenVINO cannot stop; "
+                "take --backend onnxruntime"
+            )
 
 
 def _shield_concatenations(model: Any) -> None:

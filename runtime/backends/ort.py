@@ -87,6 +87,12 @@ class OnnxRuntimeBackend:
         names = [[each.name for each in values] for values in (inputs, outputs)]
         check_names(bundle, *names)
         self.times: StageTimes | None = None
+        self._running: Any = None  # the options of the run at hand
+
+    def stop(self) -> None:
+        """See `Stoppable.stop`."""
+        if self._running is not None:
+            self._running.terminate = True
 
     def new_memory(self) -> BoundMemory:
         """See `Backend.new_memory`."""
@@ -100,6 +106,7 @@ class OnnxRuntimeBackend:
         try:
             binding, options = memory.load(frame)
             clock.append(time.perf_counter())
+            self._running = options
             self._session.run_with_iobinding(binding, options)
             clock.append(time.perf_counter())
             derained, health = memory.results()

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from derain.core.manifest import Manifest
 from derain.runtime.backends.states import HEALTH, SwappedStates
 
+_FATAL = 4  # severity of ONNX Runtime's messages
+
 
 class HostTensor:
     """A tensor in host memory, which NumPy and ONNX Runtime share.
@@ -127,10 +129,10 @@ class BoundMemory(SwappedStates["HostTensor | CudaTensor"]):
         self._bound = bound
 
     def _options(self) -> Any:
-        if self._graphs is None:
-            return None
         options = ort.RunOptions()
-        options.add_run_config_entry("gpu_graph_id", str(next(self._graphs)))
+        options.log_severity_level = _FATAL  # a run that fails raises
+        if self._graphs is not None:
+            options.add_run_config_entry("gpu_graph_id", str(next(self._graphs)))
         return options
 
     def _free(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,15 @@ class NoMemory:
 
     def close(self) -> None:
         """See `Memory.close`."""
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A backend whose `Backend.infer` another thread can end."""
+
+    def stop(self) -> None:
+        """Let the run at hand fail; harmless where there is none."""
+        ...
 
 
 class Backend(Protocol):

@@ -2,11 +2,15 @@
 
 import os
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from derain.core.atomic_files import (
+    remove_abandoned,
     remove_leftovers,
     replacing,
     write_bytes,
@@ -119,3 +123,46 @@ def test_a_pipe_and_a_folder_are_not_replaced(tmp_path):
         with pytest.raises(FileExistsError, match="no file is there"):
             write_text(tmp_path / name, "new")
     assert names(tmp_path) == ["folder", "pipe"]
+
+
+WRITE = """
+import sys, time
+from pathlib import Path
+from derain.core.atomic_files import replacing
+with replacing(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    print(flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_killed_programs_left_in_a_folder_goes_and_what_they_write_stays(
+    tmp_path,
+):
+    """One that is killed, one that still writes, and files that only look so."""
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE, tmp_path / name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        for name in ("a.png", f"{'b' * 50}.png", "held.png")
+    ]
+    for writer in writers:
+        writer.stdout.readline()
+        writer.stdout.close()
+    kept = {".a.txt-0a1b2c3d.part", ".a.png-mine.part", "a.png-0a1b2c3d.part"}
+    for name in kept:
+        (tmp_path / name).write_text("mine")
+    kept |= {name for name in names(tmp_path) if name.startswith(".held")}
+    for writer in writers[:2]:
+        writer.kill()
+        writer.wait(120)
+    remove_abandoned(tmp_path, {".png"})
+    assert len(names(tmp_path)) == 6  # what is new is nobody's to judge
+    for path in tmp_path.iterdir():
+        os.utime(path, (time.time() - 3600,) * 2)
+    remove_abandoned(tmp_path, {".png"})
+    assert set(names(tmp_path)) == kept
+    writers[2].kill()
+    writers[2].wait(120)

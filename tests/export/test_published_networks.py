@@ -40,10 +40,26 @@ def test_cuda_in_forward_means_the_processor_and_a_list_of_pictures_is_said(said
     bundle = export(f"{HERE}:PReNetLike", size="40x32", random_weights=True)
     assert _figures(bundle)["output_index"] == 0
     assert said().count(CUDA) == 1
-    assert (
-        "PReNetLike returns 3 pictures: output 0 is taken; --output-index takes "
-        "another (1, 2)" in said()
+    note = (
+        "PReNetLike returns 3 pictures: output 0 is taken; --output-index takes another"
     )
+    assert [line for line in said() if line.startswith(note)]
+
+
+@pytest.mark.parametrize("value_range", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)])
+def test_a_residual_and_a_picture_are_told_apart(said, value_range):
+    """A tenth of white everywhere, 20 dB: taken off, and as it is."""
+    black, white = value_range
+    network = published_networks.ResidualFirst(white - black)
+    loaded = open_network(network, facts=NetworkFacts(value_range=value_range))
+    tried = trial.try_network(loaded, SIZES, None)
+    assert tried.facts.output_index == 0
+    (note,) = (line for line in said() if "returns 2 pictures" in line)
+    near = re.search(r": 0: ([\d.]+) and ([\d.]+), 1: ([\d.]+) and ([\d.]+)$", note)
+    assert near[2] == near[3] == "20.0"
+    assert float(near[1]) < 15 > float(near[4])
+    chosen = trial.try_network(loaded, SIZES, 1)
+    assert chosen.facts.output_index == 1
 
 
 def test_cuda_anywhere_and_the_one_output_of_the_frame_s_size(said):

@@ -90,13 +90,10 @@ def _faults():
             )
 
 
-# Claimed before the pictures are looked for.
-_LEFT = {"train-pairs": ("runs", "runs/qsnet")}
-
 FAULTS = [
     *_faults(),
     *(
-        Fault(name=f"long-{what}", run=run, says=says, left=_LEFT.get(what, ()))
+        Fault(name=f"long-{what}", run=run, says=says)
         for what, run, says in (
             ("config", ("derain-run", "--config", LONG), "nnn"),
             (

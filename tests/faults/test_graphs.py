@@ -147,3 +147,72 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_bad_graph_is_told_in_one_line(fault, place):
     fault.check(place)
+
+
+def _endless():
+    """A loop whose condition stays true."""
+    one = helper.make_tensor("one", TensorProto.UINT8, [1], [1])
+    steps = [
+        helper.make_node("Identity", ["go"], ["go_on"]),
+        helper.make_node("Add", ["x", "one"], ["y"]),
+    ]
+    given = [
+        _value("i", TensorProto.INT64, ()),
+        _value("go", TensorProto.BOOL, ()),
+        _value("x"),
+    ]
+    made = [_value("go_on", TensorProto.BOOL, ()), _value("y")]
+    body = helper.make_graph(steps, "body", given, made, [one])
+    loop = helper.make_node("Loop", ["", "yes", "frame"], ["derained"], body=body)
+    yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
+    return _graph([loop], *GOOD, [yes])
+
+
+LATE = "not done with a frame after 0.2 s: it may loop for ever"
+LOOPS = [
+    Fault(
+        name=name, run=words, given={"g": _bundle(_endless), "frames": _frames}, says=s
+    )
+    for name, words, s in (
+        ("run", COMMANDS["run"], LATE),
+        ("eval", COMMANDS["eval"], LATE),
+        (
+            "openvino",
+            (*COMMANDS["run"], "--backend", "openvino"),
+            "a loop without an end",
+        ),
+    )
+]
+
+
+@pytest.mark.parametrize("fault", LOOPS, ids=lambda fault: fault.name)
+def test_a_graph_that_loops_for_ever_is_given_up(fault, place, monkeypatch):
+    if fault.name == "openvino":
+        pytest.importorskip("openvino", reason="needs derain[openvino]")
+    monkeypatch.setenv("DERAIN_FRAME_SECONDS", "0.2")
+    fault.check(place)
+
+
+def test_an_export_and_a_calibration_give_such_a_graph_up(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="exports need derain[export]")
+    import onnx_ir
+
+    from derain.calibration.session import GraphSession
+    from derain.core.errors import CalibrationError, ExportError
+    from derain.export.verify import run_graph
+
+    onnx.save(_endless(), tmp_path / "m.onnx")
+    monkeypatch.setenv("DERAIN_FRAME_SECONDS", "0.2")
+    with pytest.raises(ExportError, match=LATE):
+        run_graph(tmp_path / "m.onnx", [FRAME])
+    session = GraphSession(onnx_ir.from_proto(_endless()))
+    with pytest.raises(CalibrationError, match=LATE):
+        session.run(FRAME)
+
+
+@pytest.mark.parametrize("seconds", ["", "0", "-1", "nan", "1e400", "soon", "²"])
+def test_the_limit_has_a_range(seconds, place, monkeypatch):
+    monkeypatch.setenv("DERAIN_FRAME_SECONDS", seconds)
+    says = "DERAIN_FRAME_SECONDS is .*, wanted seconds"
+    run = ("derain-run", "b", "--source", "in.png", "--sink", "o.png")
+    Fault(name="limit", run=run, says=says).check(place)

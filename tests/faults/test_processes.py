@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -14,6 +15,11 @@ pytestmark = pytest.mark.slow  # a process each
 RUN = ("derain-run", "b", "--source", "in.png", "--sink", "o.png")
 ROOT = os.geteuid() == 0 if hasattr(os, "geteuid") else False
 FULL = '"$@" >/dev/full'
+# A mount of one's own, where the kernel lets users have one.
+READ_ONLY = (
+    "unshare -rm bash -c 'mount --bind . . && mount -o remount,ro,bind . && "
+    'cd "$PWD" && exec "$@"\' bash "$@"'
+)
 GONE = 'mkdir gone && cd gone && rmdir ../gone && "$@"'
 
 
@@ -22,6 +28,16 @@ def _broken(package, code):
     return {f"site/{package}/__init__.py": code}
 
 
+EXPORT = ("derain-export", "--model", "qsnet", "--random-weights")
+# As if it had never been installed.
+NO_TORCH = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, Missing())
+"""
 NO_LIBRARY = 'raise ImportError("libX.so.1: cannot open shared object file")'
 NO_FILE = 'raise OSError("libX.so.1: cannot open shared object file")'
 
@@ -96,6 +112,39 @@ FAULTS = [
         for kind, code in (("import", NO_LIBRARY), ("os", NO_FILE))
         if (package, kind) != ("onnxscript", "os")
     ),
+    *(
+        Fault(
+            name=f"no-torch-{run[0]}-{run[1].strip('-')}",
+            run=run,
+            given={"site/sitecustomize.py": NO_TORCH},
+            environment={"PYTHONPATH": "site"},
+            says=r"torch is not installed; run: pip install 'derain\[(export|train)\]'",
+        )
+        for run in (
+            ("derain-eval", "--model", "qsnet", "--pairs", "pairs"),
+            ("derain-eval", "--bundle", "b", "--pairs", "pairs"),
+            (*EXPORT, "--size", "32x32"),
+            ("derain-train", "--model", "qsnet", "--pairs", "pairs", "--steps", "1"),
+        )
+    ),
+    *(
+        Fault(
+            name=f"read-only-mount-{run[0]}",
+            run=run,
+            shell=READ_ONLY,
+            says="(?i)read-only",
+        )
+        for run in (
+            RUN,
+            (*RUN[:-1], "o.mp4"),
+            (*RUN[:-1], "folder"),
+            (*EXPORT, "--size", "32x32", "-o", "e"),
+            ("derain-calibrate", "b", "--source", "in.png", "-o", "c.json"),
+            ("derain-bench", "--bundle", "b", "-o", "r.json"),
+            ("derain-eval", "--bundle", "b", "--pairs", "pairs", "--worst", "w.png"),
+            ("derain-train", "--model", "qsnet", "--pairs", "pairs", "--steps", "1"),
+        )
+    ),
     Fault(
         name="matplotlib-configuration",
         run=("derain-bench", "--bundle", "b", "--plots", "p"),
@@ -136,7 +185,7 @@ FAULTS = [
             run=run,
             shell=f'ulimit -v {limit}; "$@"',
             environment={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            says=r"too little memory|does not load|memory",
+            says=r"too little memory|does not load|memory|failed to map",
         )
         for limit, run in (
             (
@@ -146,6 +195,8 @@ FAULTS = [
                     *("--source", "test://rain?size=32000x32000", "--sink", "null:"),
                 ),
             ),
+            (2_500_000, (*EXPORT, "--size", "4096x4096", "-o", "e")),
+            (500_000, ("derain-bench", "--bundle", "b")),
         )
     ),
 ]
@@ -153,6 +204,12 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_what_is_around_a_command_is_told(fault, place):
+    if fault.shell == READ_ONLY:
+        tried = subprocess.run(
+            ["bash", "-c", READ_ONLY, "bash", "true"], cwd=place, capture_output=True
+        )
+        if tried.returncode:
+            pytest.skip(f"no mounts of one's own here: {tried.stderr.decode()}")
     fault.check(place)
 
 
@@ -211,3 +268,37 @@ def test_files_of_any_name_are_derained(place, name, locale):
     assert done.returncode == 0, done.stderr
     assert b"\x1b" not in done.stdout + done.stderr
     assert os.path.getsize(os.fsencode(place) + b"/out-" + name) > 1000  # noqa: PTH202
+
+
+def test_ctrl_c_ends_a_compilation_in_one_line(place, monkeypatch):
+    from derain.runtime.tensorrt import compile as compiling
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compiling, "compile_bundle", interrupted)
+    says = "stopped by SIGINT; b is as it was"
+    Fault(name="ctrl-c", run=("derain-compile", "b"), says=says).check(place)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_live_writer_that_stalls_can_be_stopped(place, number, until):
+    """What it wrote is kept; the run waits for the rest until somebody stops it."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", COMMANDS["derain-run"], "b", "--quiet"),
+            *("--source", "-?size=64x48&format=bgr24&fps=25&live=1", "--sink", "out"),
+        ],
+        cwd=place,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdin.write(bytes(64 * 48 * 3) + bytes(1000))  # one, and part of another
+    process.stdin.flush()
+    until(lambda: (place / "out" / "000000.png").is_file())
+    process.send_signal(number)
+    assert process.wait(180) == 128 + number  # its standard input is still open
+    _, errors = process.communicate()
+    assert errors.decode() == f"stopped by {number.name} after 1 frames\n"
+    assert [path.name for path in (place / "out").iterdir()] == ["000000.png"]

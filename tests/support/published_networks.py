@@ -37,6 +37,18 @@ class PReNetLike(Plain):
         return stages[-1], stages
 
 
+class ResidualFirst(nn.Module):
+    """A rain layer, a tenth of white, and then the picture without it."""
+
+    def __init__(self, white_less_black=1.0):
+        super().__init__()
+        self.layer = 0.1 * white_less_black
+
+    def forward(self, x):
+        layer = torch.full_like(x, self.layer)
+        return layer, x - layer
+
+
 class NerdRainLike(Plain):
     """CUDA in the constructor and in forward, in every spelling; smaller pictures."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from derain.core.atomic_files import remove_abandoned
 from derain.core.errors import MediaError
-from derain.core.pictures import write_picture
+from derain.core.pictures import SUFFIXES, write_picture
 from derain.runtime.video.frames import Frame, SourceInfo
 from derain.runtime.video.sink_options import SinkOptions
 from derain.runtime.video.sinks.output_checks import check_new_file, check_parent
@@ -26,6 +27,7 @@ class PictureSink:
             )
         self._path = Path(uri)
         check_new_file(self._path, info, options)
+        remove_abandoned(self._path.parent, SUFFIXES)
         self.name = uri
 
     def write(self, frame: Frame) -> None:
@@ -86,6 +88,7 @@ class FolderSink:
                 raise MediaError(
                     f"{self._folder} cannot be made: {error.strerror}"
                 ) from error
+            remove_abandoned(self._folder, SUFFIXES)
         write_picture(self._folder / name, frame.image)
         self._written.add(name)
 

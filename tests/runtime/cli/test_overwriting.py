@@ -1,5 +1,8 @@
 """What must not be overwritten."""
 
+import os
+import time
+
 import pytest
 
 from derain.core.sizes import Size
@@ -44,6 +47,21 @@ def test_a_folder_with_something_in_it_needs_force(
     assert invoke(*arguments, "--force").exit_code == 0
     assert (out / "frame0.png").read_bytes() != before
     assert (out / "other.txt").read_text() == "stays"
+
+
+@pytest.mark.parametrize("sink", ["out", "out/frame0.png"])
+def test_what_a_killed_run_left_of_a_picture_goes_with_the_next_run(
+    invoke, bundles, picture_folder, sink
+):
+    out = picture_folder("out", count=1)
+    left, others = (out / f".{name}-0a1b2c3d.part" for name in ("1.png", "notes"))
+    for path in (left, others):
+        path.write_text("half")
+        os.utime(path, (time.time() - 3600,) * 2)
+    source = picture_folder(count=1)
+    arguments = ("--source", source, "--sink", out.parent / sink, "--force")
+    assert invoke(bundles("darken"), *arguments).exit_code == 0
+    assert {path.name for path in out.iterdir()} == {"frame0.png", others.name}
 
 
 @pytest.mark.parametrize("way", ["same", "relative", "link", "hard link"])

@@ -117,8 +117,8 @@ def parameters_of(unit: FoundUnit) -> NDArray[np.float32]:
     for layer in unit.convolutions:
         conv: trt.IConvolutionLayer = layer
         kernel = np.asarray(conv.kernel)  # flat: the layer knows its shape
-        size = tuple(conv.kernel_size_nd)
-        weights.append(kernel.reshape(conv.num_output_maps, -1, *size))
+        size = conv.kernel_size_nd
+        weights.append(kernel.reshape(conv.num_output_maps, -1, size[0], size[1]))
         biases.append(np.asarray(conv.bias))
     return pack_parameters(weights, biases)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from derain.core.errors import EngineError, ShapeError
-from derain.runtime.cuda.kernel import compile_kernel
+from derain.runtime.cuda.kernel import compile_kernel, compile_ptx
 from derain.runtime.cuda.shuffle_unit import (
     NAME,
     SOURCE,
@@ -211,6 +211,25 @@ def test_it_compiles_and_two_blocks_fit_an_orins_multiprocessor(capability):
     assert 0 < 2 * threads * kernel.registers <= ORIN_REGISTERS
     assert 0 < 2 * kernel.shared_bytes <= ORIN_SHARED_BYTES
     assert 2 * threads <= ORIN_THREADS
+
+
+@pytest.mark.usefixtures("nvrtc")
+def test_ptx_is_for_the_architecture_and_has_the_kernel():
+    ptx = compile_ptx(SOURCE, "8.7").decode()
+    assert ".target sm_87" in ptx
+    assert f".visible .entry {NAME}(" in ptx
+    assert "\0" not in ptx
+
+
+def test_a_missing_nvrtc_is_one_line(monkeypatch):
+    nvrtc = pytest.importorskip("cuda.bindings.nvrtc")
+
+    def missing(*arguments):
+        raise RuntimeError("Failed to dlopen\nlibnvrtc.so.13")
+
+    monkeypatch.setattr(nvrtc, "nvrtcCreateProgram", missing)
+    with pytest.raises(EngineError, match=r"^shuffle_unit.cu: NVRTC is not .*\)$"):
+        compile_ptx(SOURCE, "8.7")
 
 
 @pytest.mark.usefixtures("nvrtc")

@@ -7,12 +7,14 @@ import types
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from derain.core.errors import ConfigError, EngineError
 from derain.core.sizes import SizeRange
 from derain.runtime.cuda.shuffle_unit import pack_parameters
 from derain.runtime.tensorrt import aot_plugin, build, fused_units, unit_plugin
 from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
+from derain.runtime.tensorrt.compile_cli import main
 from derain.runtime.tensorrt.compile_options import CompileOptions
 from derain.runtime.tensorrt.fused_units import check_fused_units, find_units
 from derain.runtime.tensorrt.library import Api, Messages
@@ -177,6 +179,19 @@ def test_bundles_and_libraries_that_have_no_units_are_refused():
         EngineError, match=r"^.* no ShuffleUnit nodes; run: derain-export .*$"
     ):
         check_fused_units(manifest, "tensorrt")
+
+
+def test_the_command_refuses_in_one_line(make_bundle):
+    bundle = str(make_bundle())
+    for backend, says in (
+        ("tensorrt", "the bundle has no ShuffleUnit nodes"),
+        ("tensorrt-rtx", "tensorrt-rtx has no --fused-units"),
+    ):
+        command = [bundle, "--fused-units", "--backend", backend]
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 1
+        (line,) = result.stderr.splitlines()
+        assert says in line
 
 
 @pytest.mark.parametrize("other", ["hardware_compatible", "version_compatible"])

@@ -29,7 +29,7 @@ from derain.runtime.backends import (
     check_backend,
     open_backend,
 )
-from derain.runtime.backends.protocol import StageTimes, Stoppable
+from derain.runtime.backends.protocol import StageTimes, StoppableBackend
 from derain.runtime.session import Session
 
 _log = logging.getLogger(__name__)
@@ -186,7 +186,11 @@ class Derainer(Session):
     def _test_itself(self) -> float:
         rainy, expected = self.bundle.golden_clip()
         worst = math.inf
-        stop = self._backend.stop if isinstance(self._backend, Stoppable) else _nothing
+        stop = (
+            self._backend.stop
+            if isinstance(self._backend, StoppableBackend)
+            else _nothing
+        )
         try:
             with frame_limit(stop):
                 for got, wanted in zip(self._clip(rainy), expected, strict=True):
@@ -224,4 +228,4 @@ class Derainer(Session):
 
 
 def _nothing() -> None:
-    """In place of `Stoppable.stop`."""
+    """In place of `StoppableBackend.stop`."""

@@ -90,7 +90,7 @@ class OnnxRuntimeBackend:
         self._running: Any = None  # the options of the run at hand
 
     def stop(self) -> None:
-        """See `Stoppable.stop`."""
+        """See `StoppableBackend.stop`."""
         if self._running is not None:
             self._running.terminate = True
 

@@ -54,7 +54,7 @@ class NoMemory:
 
 
 @runtime_checkable
-class Stoppable(Protocol):
+class StoppableBackend(Protocol):
     """A backend whose `Backend.infer` another thread can end."""
 
     def stop(self) -> None:

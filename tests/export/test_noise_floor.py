@@ -6,6 +6,7 @@ from torch import nn
 
 from derain.export import noise_floor as module
 from derain.export.noise_floor import BandedConvolutions, other_kernels
+from support import published_networks
 
 
 @pytest.mark.parametrize(
@@ -38,4 +39,14 @@ def test_they_round_in_another_way_and_only_while_active():
             other = convolution(x)
         assert torch.equal(convolution(x), usual)
     assert not torch.equal(other, usual)
+    torch.testing.assert_close(other, usual)
+
+
+def test_a_loop_goes_through_them():
+    """What is inside a higher-order operator is left alone, and not refused."""
+    network, x = published_networks.ScanLike().eval(), torch.rand(1, 3, 32, 40)
+    with torch.inference_mode():
+        usual = network(x)
+    with other_kernels():
+        other = network(x)
     torch.testing.assert_close(other, usual)

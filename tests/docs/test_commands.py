@@ -147,6 +147,7 @@ def folder(tmp_path, bundles, make_video, picture_folder, monkeypatch):
 RUNNING = [fence for fence in FENCES if fence.mark == RUN]
 
 
+@pytest.mark.slow  # exports, a doctor's questions
 @pytest.mark.parametrize("fence", RUNNING, ids=ids)
 def test_what_is_marked_runs(fence, folder):
     torch = pytest.importorskip("torch", reason="exporting needs derain[export]")

@@ -76,6 +76,7 @@ def test_the_version_of_the_wheel_is_this_one():
         assert f"derain-{version[1]}+runtime-py3" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow  # a kernel of its own, and two exports
 def test_the_notebook_runs():
     nbformat = pytest.importorskip("nbformat", reason="needs derain[docs]")
     nbclient = pytest.importorskip("nbclient", reason="needs derain[docs]")

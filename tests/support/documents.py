@@ -19,7 +19,10 @@ NOT_RUN = "not run: "
 # Commands of the README that CI and a test read by these names.
 README_MARKS = ("run command", "test command")
 # Pages that say how they are tried themselves, or whose commands come with a module.
-NEEDS = {"cameras.md": "derain.runtime.pipeline.fleet"}
+NEEDS = {
+    "cameras.md": "derain.runtime.pipeline.fleet",
+    "fused-units.md": "derain.export.passes.fused_units",
+}
 _MARK = re.compile(r"<!-- (.*) -->")
 _COMMENT = re.compile(r"\s+# .*$|^#.*$")
 _ASSIGNMENT = re.compile(r"[A-Z_]+=\S*")

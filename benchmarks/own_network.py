@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from derain.export.keywords import export_options
 from derain.export.options import ExportOptions
 from derain.models.forward_inputs import Feed
 from derain.models.registry import NetworkFacts
@@ -116,3 +118,14 @@ class OwnNetwork:
             ),
         ]
         return [word for is_given, words in given if is_given for word in words]
+
+
+def own_network_values(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Of `keywords` those that need reading, as options have them.
+
+    Raises:
+        ConfigError: A value is none that the option takes.
+    """
+    names = [name for name in ("args", "inputs", "value_range") if name in keywords]
+    said = export_options({name: keywords[name] for name in names})
+    return {name: getattr(said, name) for name in names}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import click
 
 from derain.benchmarks.latency.candidates import CANDIDATES, GIVEN
+from derain.benchmarks.own_network import own_network_values
 from derain.core.commands import COUNT, SECONDS, SIZE, THREADS
 from derain.core.options import option, same_option
 from derain.core.sizes import Size, SizeLike
@@ -214,6 +215,9 @@ class BenchmarkKeywords(TypedDict, total=False):
     calibration: str | Path | None
     bgr: bool
     rain: bool
+    args: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    value_range: str | tuple[float, float] | None
     output_index: int | None
     multiple_of: int | None
     minimum: int | None
@@ -235,8 +239,9 @@ def options_of(keywords: BenchmarkKeywords) -> BenchmarkOptions:
 
     Raises:
         ValueError: A size is not of a form that `Size.of` takes.
+        ConfigError: A value is none that the option takes.
     """
-    values: dict[str, object] = dict(keywords)
+    values: dict[str, object] = {**keywords, **own_network_values(keywords)}
     if "size" in keywords:
         sizes = keywords["size"]
         # (1280, 720) is one size; a list or other tuples hold several.

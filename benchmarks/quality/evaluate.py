@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
+from derain.benchmarks.own_network import own_network_values
 from derain.benchmarks.quality.clip_evaluation import ClipEvaluation, measure_clips
 from derain.benchmarks.quality.clips import Clips
 from derain.benchmarks.quality.derainers import (
@@ -151,7 +152,7 @@ def evaluate(
         >>> sorted(evaluation.figures()["qsnet, PyTorch"]["first"])
         ['psnr_db', 'ssim']
     """
-    given: dict[str, Any] = dict(options)
+    given: dict[str, Any] = {**options, **own_network_values(options)}
     if given.get("weights") is not None:
         given["weights"] = Path(given["weights"])
     chosen = EvaluateOptions(**given)

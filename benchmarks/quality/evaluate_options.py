@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -86,6 +87,9 @@ class EvaluateKeywords(TypedDict, total=False):
     seed: int
     bgr: bool
     rain: bool
+    args: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    value_range: str | tuple[float, float] | None
     output_index: int | None
     multiple_of: int | None
     minimum: int | None

@@ -68,8 +68,6 @@ def _check(bundle: Path, backend: EngineBackend | None, *, as_json: bool) -> Non
 
     opened = Bundle.open(bundle)
     result = check(opened.model_path, backend)
-    if not (result.layers or result.refused):
-        raise EngineError(f"{bundle} is empty: its graph has no node; export it again")
     if as_json:
         click.echo(json.dumps({"bundle": str(bundle), **result.to_json()}, indent=2))
     else:

@@ -10,7 +10,10 @@ from derain.benchmarks.latency.options import (
     BenchmarkOptions,
     options_of,
 )
+from derain.benchmarks.own_network import OwnNetwork
+from derain.core.errors import ConfigError
 from derain.core.sizes import Size
+from derain.models.forward_inputs import Feed
 
 
 def test_the_keywords_are_the_options():
@@ -67,3 +70,16 @@ def test_what_does_not_go_together_is_named(options, networks, message):
 def test_what_goes_together_is_no_conflict():
     assert BenchmarkOptions(weights=Path("w")).conflict(1) is None
     assert BenchmarkOptions(random_weights=True, calibrate_on="v").conflict(3) is None
+
+
+def test_a_network_of_ones_own_is_described_as_for_an_export():
+    options = options_of(
+        {"args": {"width": 4}, "inputs": {"x": "half"}, "value_range": "-1,1"}
+    )
+    assert options.args == (("width", 4),)
+    assert options.inputs == (("x", Feed("half")),)
+    assert options.value_range == (-1.0, 1.0)
+    own = OwnNetwork.of(options, own=True)
+    assert own.arguments() == ["--range=-1.0,1.0", "--arg=width=4", "--input=x=half"]
+    with pytest.raises(ConfigError, match="inputs: 'third' is no input"):
+        options_of({"inputs": {"x": "third"}})

@@ -93,7 +93,7 @@ def main(
 
         def watch() -> Callable[[], object]:
             watched.append(stack.enter_context(Interrupts()))
-            return lambda: watched[0].received
+            return watched[0].stopped
 
         # Ray prints what happens in the cluster, wherever our report goes.
         place = sys.stderr if _log.isEnabledFor(logging.DEBUG) else io.StringIO()

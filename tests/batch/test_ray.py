@@ -159,7 +159,7 @@ def test_a_node_that_is_lost(cluster, batch, bundles, long_clips, tmp_path, unti
     (long_clips / "z.mp4").write_bytes((long_clips / "x.mp4").read_bytes())
 
     def at_work():
-        parts = list((tmp_path / "out").glob(".*.part.mp4"))
+        parts = list((tmp_path / "out").glob(".*.part.*mp4"))
         return len(parts) == 3
 
     def lose():

@@ -1,5 +1,7 @@
 """The import of a library."""
 
+import sys
+
 import pytest
 
 from derain.core.errors import EngineError
@@ -11,6 +13,7 @@ def test_a_folder_of_stubs_is_no_library(tmp_path, monkeypatch):
     for name in library.MODULES.values():
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.pyi").touch()
+        monkeypatch.delitem(sys.modules, name, raising=False)  # of another test
     monkeypatch.setattr(library.importlib.util.sys, "path", [str(tmp_path)])
     assert installed() == []
     with pytest.raises(EngineError, match="tensorrt is not installed; it comes with J"):

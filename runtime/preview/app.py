@@ -76,16 +76,11 @@ class PreviewApp:
         self._policy = content_policy(self._page.decode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """HttpAnswer one request."""
+        """Answer one request."""
         assert scope["type"] == "http"  # the server knows nothing else
         answer = HttpAnswer(scope, send)
         query = scope["query_string"].decode("latin-1")
-        cookies = "; ".join(
-            value.decode("latin-1")
-            for name, value in scope["headers"]
-            if name == b"cookie"
-        )
-        if not self._access.allows(query, cookies):
+        if not self._access.allows(query, cookies_of(scope)):
             text = "a token is needed: open this address with ?token=... at its end\n"
             await answer.text(401, text, {"WWW-Authenticate": "Token"})
         elif scope["path"] not in ("/", "/stream", "/stats"):
@@ -236,3 +231,10 @@ def page_statistics(statistics: Statistics, viewers: int) -> dict[str, Any]:
             for name, timing in totals.items()
         },
     }
+
+
+def cookies_of(scope: Scope) -> str:
+    """The ``Cookie:`` texts of a request."""
+    return "; ".join(
+        value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"
+    )

@@ -32,6 +32,7 @@ from derain.runtime.preview.app import (
     Scope,
     Send,
     content_policy,
+    cookies_of,
     page_statistics,
 )
 from derain.runtime.preview.hub import MAX_VIEWERS, Hub
@@ -225,7 +226,7 @@ class WallApp:
         self._policy = content_policy(self._page.decode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """HttpAnswer one request."""
+        """Answer one request."""
         path: str = scope["path"]
         if path.startswith("/camera/"):
             name, slash, rest = path.removeprefix("/camera/").partition("/")
@@ -318,10 +319,3 @@ async def _leave_when_gone(viewer: WallViewer, receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     viewer.leave()
-
-
-def cookies_of(scope: Scope) -> str:
-    """The ``Cookie:`` texts of a request."""
-    return "; ".join(
-        value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"
-    )

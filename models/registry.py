@@ -92,14 +92,14 @@ MODELS = {
         module="rivulet",
         cls="Rivulet",
         paper="this project's own, not published",
-        facts=NetworkFacts(multiple_of=2, minimum=2),
+        facts=NetworkFacts(multiple_of=16, minimum=32),
         memory=True,
     ),
     "rivulet-s": ModelEntry(
         module="rivulet",
         cls="RivuletS",
         paper="this project's own, not published",
-        facts=NetworkFacts(multiple_of=2, minimum=2),
+        facts=NetworkFacts(multiple_of=16, minimum=32),
         memory=True,
     ),
 }

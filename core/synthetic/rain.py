@@ -270,7 +270,12 @@ def _motion_kernel(length_px: float, angle_degrees: float) -> NDArray[np.float32
 
 
 def add_rain(
-    clean: NDArray[np.uint8], opacity: NDArray[np.float32], haze: float
+    clean: NDArray[np.uint8],
+    opacity: NDArray[np.float32],
+    haze: float,
+    *,
+    light: float = 255.0,
+    additive: float = 0.0,
 ) -> NDArray[np.uint8]:
     """`clean` behind streaks of the given `opacity` and a veil.
 
@@ -278,11 +283,15 @@ def add_rain(
         clean: `(H, W, 3)` uint8 BGR.
         opacity: `(H, W)` float32 in [0, 1], as `RainField.opacity` makes it.
         haze: Opacity of the veil.
+        light: Grey of a drop, 0 to 255. What is brighter behind it stays as it is.
+        additive: 0 where a drop hides what is behind it, as much as it is opaque; 1
+            where its light is added to all of that.
     """
     picture = clean.astype(np.float32)
     picture += haze * (AIRLIGHT - picture)
-    picture += opacity[..., np.newaxis] * (255.0 - picture)
-    return np.rint(picture).astype(np.uint8)
+    gain = np.maximum(light - (1.0 - additive) * picture, 0.0)
+    picture += opacity[..., np.newaxis] * gain
+    return np.rint(np.minimum(picture, 255.0)).astype(np.uint8)
 
 
 def render_rain(

@@ -16,7 +16,13 @@ from derain.core.synthetic.rain import RANGES, RainField, RainSettings, add_rain
 Picture = NDArray[np.uint8]  # (H, W, 3) BGR
 
 # Least and greatest value of every setting.
-WEATHER_RANGES = {**RANGES, "splashes": (0.0, 200.0), "night": (0.0, 0.95)}
+WEATHER_RANGES = {
+    **RANGES,
+    "splashes": (0.0, 200.0),
+    "night": (0.0, 0.95),
+    "light": (0.0, 255.0),
+    "additive": (0.0, 1.0),
+}
 _LAMP_LIGHT = np.array([0.75, 0.9, 1.0], np.float32)  # BGR: warm
 _AMBIENT = 0.1  # light on the rain beside the lamps
 _SUBPIXEL_BITS = 4
@@ -30,11 +36,15 @@ class Weather:
         rain: The streaks and the veil.
         splashes: Drops that burst in a frame, for every 10,000 pixels.
         night: How much darker than by day; then rain is seen near lamps alone.
+        light: Grey of the drops by day.
+        additive: How much of what is behind a drop by day is seen through it, besides.
     """
 
     rain: RainSettings = field(default_factory=RainSettings)
     splashes: float = 0.0
     night: float = 0.0
+    light: float = 255.0
+    additive: float = 0.0
 
 
 def weather_on_clip(
@@ -68,7 +78,14 @@ def weather_on_clip(
             splashes = _splashes(height, width, weather.splashes, random)
             opacity = opacity + splashes * (1.0 - opacity)
         if light is None:
-            rainy.append(add_rain(frame, opacity, weather.rain.haze))
+            rain = add_rain(
+                frame,
+                opacity,
+                weather.rain.haze,
+                light=weather.light,
+                additive=weather.additive,
+            )
+            rainy.append(rain)
         else:
             rainy.append(_lit_rain(frame, opacity * light))
     return rainy, list(clean)

@@ -25,16 +25,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from derain.models.networks.alignment import MULTIPLE_OF, flow_to, warp
+
+FRAMES = 3  # the current one, the one before, and what was made of that
 BLOCK = 2  # side of the pixel block that becomes channels
 RESIDUAL_SCALE = 0.1  # of a residual branch at the start: blocks begin near identity
 LAST_SCALE = 0.01  # of the last layer at the start: the network begins as "no rain"
 
 
 class Rivulet(nn.Module):
-    """`(frame, previous)` -> `(derained, frame)`, each `(N, 3, H, W)` RGB in [0, 1].
+    """`(frame, previous, derained)` -> `(derained, frame, derained)`.
 
-    Height and width must be even. The one state is the frame before, all zeros at the
-    start of a stream, with which the network is trained. The result is not clipped.
+    Each is `(N, 3, H, W)` RGB in [0, 1]; height and width multiples of `MULTIPLE_OF`.
+    The states are the frame before and what was made of it, all zeros at the start of
+    a stream, with which the network is trained. The result is not clipped.
     """
 
     def __init__(self, channels: int = 48, blocks: int = 4) -> None:
@@ -47,7 +51,7 @@ class Rivulet(nn.Module):
         super().__init__()
         pixels = 3 * BLOCK**2
         self.channels, self.blocks = channels, blocks
-        self.stem = nn.Conv2d(2 * pixels, channels, 3, padding=1)
+        self.stem = nn.Conv2d(FRAMES * pixels, channels, 3, padding=1)
         self.body = nn.ModuleList(
             nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2 * blocks)
         )
@@ -66,28 +70,35 @@ class Rivulet(nn.Module):
             self.last.weight.mul_(LAST_SCALE)
 
     def states(self, height: int, width: int) -> list[tuple[int, ...]]:
-        """Shape of the frame before, for frames of this size."""
-        return [(1, 3, height, width)]
+        """Shapes of the frame before and of what was made of it, for this size."""
+        return [(1, 3, height, width)] * 2
 
-    def forward(self, frame: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, frame: Tensor, previous: Tensor, derained: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Take the rain off `frame`.
 
         Args:
             frame: `(N, 3, H, W)` RGB in [0, 1], the current frame.
             previous: The frame before it, or zeros.
+            derained: What was made of that, or zeros.
 
         Returns:
-            The derained frame, and `frame` as the next call's `previous`.
+            The derained frame, and `frame` and the derained frame as the next call's
+            `previous` and `derained`.
         """
-        both = torch.cat([frame, previous], dim=1)
-        y = F.relu(self.stem(F.pixel_unshuffle(both, BLOCK)))
+        flow = flow_to(frame, previous)
+        past = warp(torch.cat([previous, derained], dim=1), flow)
+        y = F.pixel_unshuffle(torch.cat([frame, past], dim=1), BLOCK)
+        y = F.relu(self.stem(y))
         for first, second in zip(self.body[::2], self.body[1::2], strict=True):
             y = y + second(F.relu(first(y)))
-        return frame - F.pixel_shuffle(self.last(F.relu(y)), BLOCK), frame
+        clean = frame - F.pixel_shuffle(self.last(F.relu(y)), BLOCK)
+        return clean, frame, clean
 
 
 class RivuletS(Rivulet):
-    """The small one: 32 channels, 84,396 parameters, 21 kMAC a pixel."""
+    """The small one: 32 channels, three blocks."""
 
     def __init__(self) -> None:
-        super().__init__(channels=32)
+        super().__init__(channels=32, blocks=3)

@@ -14,7 +14,7 @@ States are in FP16 on both sides of the graph, whichever node makes them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,10 @@ _HALF_MAX = float(np.finfo(np.float16).max)
 
 # Inputs that the standard wants in FP32 (or in another type) whatever the data is.
 _DATA_INPUTS = {"Resize": 1, "Upsample": 1}
+
+# Where a position is computed from what is not one.
+_MAKE_FEATURES = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "ShuffleUnit"})
+_POOLS = frozenset({"AveragePool", "MaxPool"})
 
 # Convolutions carry the work; the kernel of a unit takes FP16 alone.
 _IN_FP16 = frozenset({"Conv", "ShuffleUnit"})
@@ -72,8 +76,8 @@ def search_fp16(
         frames: What to measure on.
         wanted: What PyTorch makes of them.
     """
-    groups = _groups(core.model)
-    kept: frozenset[str] = frozenset()
+    kept = positions(core.model)
+    groups = _groups(core.model, kept)
     best = _measure(core, kept, frames, wanted)
     while best.psnr_db < ENOUGH_DB and groups:
         trials = {
@@ -88,13 +92,57 @@ def search_fp16(
     return Fp16Choice(kept, best)
 
 
-def _groups(model: ir.Model) -> dict[str, frozenset[str]]:
+def positions(model: ir.Model) -> frozenset[str]:
+    """Names of the nodes that compute where GridSample looks, and of those themselves.
+
+    They stay in FP32: one step of FP16 below 1 is a third of a pixel of 1280 columns,
+    and the products of small differences that motion is found by are below its least
+    number. From the grid back to convolutions, matrix products and pools that make a
+    picture smaller: what those give is as good in FP16 as elsewhere. And without what
+    convolutions read, too. TensorRT wants picture and grid of one type.
+    """
+    samplers = [node for node in model.graph if node.op_type == "GridSample"]
+    found = _before([node.inputs[1] for node in samplers], lambda node: node.inputs)
+    work = [node for node in model.graph if node.op_type in _MAKE_FEATURES]
+    shared = _before(
+        [value for node in work for value in node.inputs],
+        lambda node: node.inputs[: 1 if node.op_type == "GridSample" else None],
+    )
+    kept = found - shared | set(samplers)
+    return frozenset(str(node.name) for node in kept)
+
+
+def _before(
+    values: Sequence[ir.Value | None],
+    inputs: Callable[[ir.Node], Sequence[ir.Value | None]],
+) -> set[ir.Node]:
+    """The nodes that `values` come from, back to what makes features."""
+    found: set[ir.Node] = set()
+    waiting = list(values)
+    while waiting:
+        value = waiting.pop()
+        node = None if value is None else value.producer()
+        if node is None or node in found or node.op_type in _MAKE_FEATURES:
+            continue
+        if node.op_type in _POOLS and _makes_smaller(node):
+            continue
+        found.add(node)
+        waiting += inputs(node)
+    return found
+
+
+def _makes_smaller(node: ir.Node) -> bool:
+    strides = node.attributes.get("strides")
+    return strides is not None and max(strides.as_ints()) > 1
+
+
+def _groups(model: ir.Model, kept: Set[str]) -> dict[str, frozenset[str]]:
     """Names of the nodes by operator type, but of those that are to be in FP16."""
     groups: dict[str, set[str]] = {}
     for node in model.graph:
-        if node.op_type not in _IN_FP16 and any(
-            output.dtype == ir.DataType.FLOAT for output in node.outputs
-        ):
+        if node.op_type in _IN_FP16 or node.name in kept:
+            continue
+        if any(output.dtype == ir.DataType.FLOAT for output in node.outputs):
             groups.setdefault(node.op_type, set()).add(str(node.name))
     return {name: frozenset(nodes) for name, nodes in groups.items()}
 

@@ -51,20 +51,19 @@ def flow_to(frame: Tensor, before: Tensor) -> Tensor:
         `(N, 2, H, W)` in pixels, x and y: what is at p in `frame` was at p + flow in
         `before`; at most 42 pixels in each direction.
     """
-    greys = F.avg_pool2d(torch.cat([frame, before], dim=1), FINEST)
-    pyramid = [(greys[:, :3].mean(1, keepdim=True), greys[:, 3:].mean(1, keepdim=True))]
+    small = [F.avg_pool2d(picture, FINEST) for picture in (frame, before)]
+    pyramid = [torch.stack(small, dim=1).mean(2)]
     for _ in range(LEVELS - 1):
-        now, then = pyramid[-1]
-        pyramid.append((F.avg_pool2d(now, 2), F.avg_pool2d(then, 2)))
+        pyramid.append(F.avg_pool2d(pyramid[-1], 2))
     flow: Tensor | None = None
-    for now, then in reversed(pyramid):
+    for level in reversed(pyramid):
+        now, then = level[:, :1], level[:, 1:]
         if flow is None:
-            flow = now.new_zeros((now.shape[0], 2, now.shape[2], now.shape[3]))
-            seen = then
+            step = _step(now, then)
         else:
             flow = 2.0 * _enlarged(flow, 2)
-            seen = warp(then, flow)
-        flow = _averaged(flow + _step(now, seen), SMOOTHING)
+            step = flow + _step(now, warp(then, flow))
+        flow = _averaged(step, SMOOTHING)
     assert flow is not None
     return FINEST * _enlarged(flow, FINEST)
 
@@ -74,13 +73,14 @@ def _step(now: Tensor, then: Tensor) -> Tensor:
     middle = F.pad(0.5 * (now + then), (1, 1, 1, 1), mode="replicate")
     gx = 0.5 * (middle[:, :, 1:-1, 2:] - middle[:, :, 1:-1, :-2])
     gy = 0.5 * (middle[:, :, 2:, 1:-1] - middle[:, :, :-2, 1:-1])
-    change = then - now
-    products = torch.cat([gx * gx, gx * gy, gy * gy, gx * change, gy * change], dim=1)
-    xx, xy, yy, xt, yt = _averaged(products, WINDOW).split(1, dim=1)
+    both, change = torch.cat([gx, gy], dim=1), then - now
+    products = torch.cat([both * gx, gy * gy, both * change], dim=1)
+    sums = _averaged(products, WINDOW)
+    xx, xy, yy, xt, yt = (sums[:, k : k + 1] for k in range(5))
     xx, yy = xx + DAMPING, yy + DAMPING
     steps = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], dim=1)
     steps = steps / (xx * yy - xy * xy)
-    return steps.clamp(-LONGEST_STEP, LONGEST_STEP)
+    return torch.clamp(steps, -LONGEST_STEP, LONGEST_STEP)
 
 
 def warp(picture: Tensor, flow: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from derain.models.networks.alignment import MULTIPLE_OF, flow_to, warp
+from derain.models.networks.alignment import flow_to, warp
 
 FRAMES = 3  # the current one, the one before, and what was made of that
 BLOCK = 2  # side of the pixel block that becomes channels

@@ -40,29 +40,29 @@ DAMPING = 1e-3  # squared grey a pixel, greys in [0, 1]: where nothing is seen, 
 LONGEST_STEP = 1.5  # pixels of a level; a linear step is not right much beyond one
 
 
-def flow_to(frame: Tensor, before: Tensor) -> Tensor:
+def flow_to(now: Tensor, before: Tensor) -> Tensor:
     """How far the scene has moved.
 
     Args:
-        frame: `(N, 3, H, W)` in [0, 1]; H and W multiples of `MULTIPLE_OF`.
-        before: The frame before it.
+        now: `(N, 1, H, W)` in [0, 1], one colour of a frame; H and W multiples of
+            `MULTIPLE_OF`.
+        before: The same of the frame before it.
 
     Returns:
-        `(N, 2, H, W)` in pixels, x and y: what is at p in `frame` was at p + flow in
+        `(N, 2, H, W)` in pixels, x and y: what is at p in `now` was at p + flow in
         `before`; at most 42 pixels in each direction.
     """
-    small = [F.avg_pool2d(picture, FINEST) for picture in (frame, before)]
-    pyramid = [torch.stack(small, dim=1).mean(2)]
+    pyramid = [F.avg_pool2d(torch.cat([now, before], dim=1), FINEST)]
     for _ in range(LEVELS - 1):
         pyramid.append(F.avg_pool2d(pyramid[-1], 2))
     flow: Tensor | None = None
     for level in reversed(pyramid):
-        now, then = level[:, :1], level[:, 1:]
+        here, there = level[:, :1], level[:, 1:]
         if flow is None:
-            step = _step(now, then)
+            step = _step(here, there)
         else:
             flow = 2.0 * _enlarged(flow, 2)
-            step = flow + _step(now, warp(then, flow))
+            step = flow + _step(here, warp(there, flow))
         flow = _averaged(step, SMOOTHING)
     assert flow is not None
     return FINEST * _enlarged(flow, FINEST)
@@ -91,12 +91,12 @@ def warp(picture: Tensor, flow: Tensor) -> Tensor:
         flow: `(N, 2, H, W)` in pixels, x and y.
     """
     height, width = picture.shape[2:]
-    x = torch.arange(width, dtype=flow.dtype, device=flow.device)
-    y = torch.arange(height, dtype=flow.dtype, device=flow.device)[:, None]
+    x = torch.arange(width, dtype=flow.dtype, device=flow.device) + 0.5
+    y = torch.arange(height, dtype=flow.dtype, device=flow.device)[:, None] + 0.5
     grid = torch.stack(
         [
-            (flow[:, 0] + (x + 0.5)) * (2.0 / width) - 1.0,
-            (flow[:, 1] + (y + 0.5)) * (2.0 / height) - 1.0,
+            flow[:, 0] * (2.0 / width) + (x * (2.0 / width) - 1.0),
+            flow[:, 1] * (2.0 / height) + (y * (2.0 / height) - 1.0),
         ],
         dim=-1,
     )
@@ -104,7 +104,11 @@ def warp(picture: Tensor, flow: Tensor) -> Tensor:
 
 
 def _averaged(x: Tensor, side: int) -> Tensor:
-    return F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
+    # Along rows, then along columns: on ONNX Runtime's processor a sixth of the time.
+    for wide, high in ((side, 1), (1, side)):
+        padding = (high // 2, wide // 2)
+        x = F.avg_pool2d(x, (high, wide), 1, padding, count_include_pad=False)
+    return x
 
 
 def _enlarged(x: Tensor, factor: int) -> Tensor:

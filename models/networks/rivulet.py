@@ -27,21 +27,22 @@ from torch import Tensor, nn
 
 from derain.models.networks.alignment import flow_to, warp
 
-FRAMES = 3  # the current one, the one before, and what was made of that
 BLOCK = 2  # side of the pixel block that becomes channels
+SEEN = 3 + 1 + 3  # channels: the frame, green of the one before, what was made of that
 RESIDUAL_SCALE = 0.1  # of a residual branch at the start: blocks begin near identity
 LAST_SCALE = 0.01  # of the last layer at the start: the network begins as "no rain"
 
 
 class Rivulet(nn.Module):
-    """`(frame, previous, derained)` -> `(derained, frame, derained)`.
+    """`(frame, previous, before)` -> `(derained, green, derained)`.
 
-    Each is `(N, 3, H, W)` RGB in [0, 1]; height and width multiples of `MULTIPLE_OF`.
-    The states are the frame before and what was made of it, all zeros at the start of
-    a stream, with which the network is trained. The result is not clipped.
+    Pictures are `(N, 3, H, W)` RGB in [0, 1]; height and width multiples of
+    `alignment.MULTIPLE_OF`. The states are the green of the frame before, `(N, 1, H,
+    W)`, and what was made of it, all zeros at the start of a stream, with which the
+    network is trained. The result is not clipped.
     """
 
-    def __init__(self, channels: int = 48, blocks: int = 4) -> None:
+    def __init__(self, channels: int = 48, blocks: int = 2) -> None:
         """Build the network.
 
         Args:
@@ -51,7 +52,8 @@ class Rivulet(nn.Module):
         super().__init__()
         pixels = 3 * BLOCK**2
         self.channels, self.blocks = channels, blocks
-        self.stem = nn.Conv2d(FRAMES * pixels, channels, 3, padding=1)
+        # A 3x3 convolution of unshuffled pixels, in one step.
+        self.stem = nn.Conv2d(SEEN, channels, 3 * BLOCK, stride=BLOCK, padding=BLOCK)
         self.body = nn.ModuleList(
             nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2 * blocks)
         )
@@ -70,35 +72,36 @@ class Rivulet(nn.Module):
             self.last.weight.mul_(LAST_SCALE)
 
     def states(self, height: int, width: int) -> list[tuple[int, ...]]:
-        """Shapes of the frame before and of what was made of it, for this size."""
-        return [(1, 3, height, width)] * 2
+        """Shapes of the green before and of what was made of it, for this size."""
+        return [(1, 1, height, width), (1, 3, height, width)]
 
     def forward(
-        self, frame: Tensor, previous: Tensor, derained: Tensor
+        self, frame: Tensor, previous: Tensor, before: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Take the rain off `frame`.
 
         Args:
             frame: `(N, 3, H, W)` RGB in [0, 1], the current frame.
-            previous: The frame before it, or zeros.
-            derained: What was made of that, or zeros.
+            previous: `(N, 1, H, W)` in [0, 1], the green of the frame before, or zeros.
+            before: `(N, 3, H, W)`, what was made of that, or zeros.
 
         Returns:
-            The derained frame, and `frame` and the derained frame as the next call's
-            `previous` and `derained`.
+            The derained frame, then the states: the green of `frame` and, again, the
+            derained frame.
         """
-        flow = flow_to(frame, previous)
-        past = warp(torch.cat([previous, derained], dim=1), flow)
-        y = F.pixel_unshuffle(torch.cat([frame, past], dim=1), BLOCK)
-        y = F.relu(self.stem(y))
+        # Rain has no colour; green is most of what an eye sees, and of a sensor.
+        green = frame[:, 1:2]
+        flow = flow_to(green, previous)
+        past = warp(torch.cat([previous, before], dim=1), flow)
+        y = F.relu(self.stem(torch.cat([frame, past], dim=1)))
         for first, second in zip(self.body[::2], self.body[1::2], strict=True):
             y = y + second(F.relu(first(y)))
-        clean = frame - F.pixel_shuffle(self.last(F.relu(y)), BLOCK)
-        return clean, frame, clean
+        derained = frame - F.pixel_shuffle(self.last(F.relu(y)), BLOCK)
+        return derained, green, derained
 
 
 class RivuletS(Rivulet):
-    """The small one: 32 channels, three blocks."""
+    """The small one: 32 channels."""
 
     def __init__(self) -> None:
-        super().__init__(channels=32, blocks=3)
+        super().__init__(channels=32)

@@ -92,14 +92,14 @@ MODELS = {
         module="rivulet",
         cls="Rivulet",
         paper="this project's own, not published",
-        facts=NetworkFacts(multiple_of=16, minimum=32),
+        facts=NetworkFacts(multiple_of=16, minimum=16),
         memory=True,
     ),
     "rivulet-s": ModelEntry(
         module="rivulet",
         cls="RivuletS",
         paper="this project's own, not published",
-        facts=NetworkFacts(multiple_of=16, minimum=32),
+        facts=NetworkFacts(multiple_of=16, minimum=16),
         memory=True,
     ),
 }

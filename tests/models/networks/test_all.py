@@ -23,8 +23,8 @@ KMACS = {
     "stagewise": 167.445,
     "treefusion": 90.080,
     "nledn": 337.312,
-    "rivulet": 45.360,
-    "rivulet-s": 21.024,
+    "rivulet": 25.056,
+    "rivulet-s": 12.096,
 }
 PARAMETERS = {
     "qsnet": 48_530,
@@ -33,8 +33,8 @@ PARAMETERS = {
     "stagewise": 17_356,
     "treefusion": 35_427,
     "nledn": 1_005_379,
-    "rivulet": 181_884,
-    "rivulet-s": 84_396,
+    "rivulet": 100_476,
+    "rivulet-s": 48_556,
 }
 
 
@@ -48,7 +48,7 @@ def _on_meta(name):
 def _size(name):
     """A small size that it takes."""
     sizes = {"dcsfn": (32, 32), "granet": (16, 32), "nledn": (16, 32)}
-    return (10, 14) if MODELS[name].memory else sizes.get(name, (9, 14))
+    return (32, 48) if MODELS[name].memory else sizes.get(name, (9, 14))
 
 
 def _derained(network, x):

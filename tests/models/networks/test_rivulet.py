@@ -17,11 +17,12 @@ from derain.models.networks.rivulet import RivuletS
 SIZE = Size(160, 120)
 
 
-def test_untrained_it_changes_little_and_remembers_the_frame():
-    net, frame = RivuletS().eval(), torch.rand(1, 3, 24, 32)
+def test_untrained_it_changes_little_and_remembers_green_and_what_it_made():
+    net, frame = RivuletS().eval(), torch.rand(1, 3, 32, 48)
     with torch.no_grad():
-        derained, memory = net(frame, torch.zeros(net.states(24, 32)[0]))
-    assert torch.equal(memory, frame)
+        derained, *memory = net(frame, *map(torch.zeros, net.states(32, 48)))
+    assert torch.equal(memory[0], frame[:, 1:2])
+    assert torch.equal(memory[1], derained)
     assert derained.shape == frame.shape
     assert float((derained - frame).abs().max()) < 0.2
 

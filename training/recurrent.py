@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -11,16 +13,21 @@ from derain.models.registry import NetworkFacts
 from derain.models.video_network import VideoNetwork
 from derain.training.losses import root_mean_square
 
-# Part of the samples that forget the first frame: so that zeros are a good start. More
-# would take capacity from what comes after it, which is nearly all that is ever seen.
+# Part of the samples that forget: so that zeros are a good start. More would take
+# capacity from what comes after it, which is nearly all that is ever seen.
 FORGETFUL = 0.125
+THROUGH = 4  # frames that errors go back through; those before only fill the memory
+FLICKER = 0.3  # weight of what changes in the error from frame to frame
 
 
 class ClipObjective:
-    """`root_mean_square` of every frame after the first, through all frames before it.
+    """`root_mean_square` of every frame after the first, through the frames before it.
 
-    States are zeros before the first frame, and in a part of the samples before the
-    second one, too.
+    And that of the difference to the frame before's error, `FLICKER` times: what is
+    left of the rain should not flicker. Of clips longer than `THROUGH`, a random number
+    of frames at the start fill the memory only, so that what has been remembered for
+    long is met, too. States are zeros before the first frame, and in a part of the
+    samples again before a later one.
     """
 
     def __init__(self, facts: NetworkFacts) -> None:
@@ -41,17 +48,29 @@ class ClipObjective:
         """
         video = VideoNetwork(model, self._facts)
         states = start_states(video, rainy[:, 0])
-        errors = []
-        for index in range(rainy.shape[1]):
+        spare = max(rainy.shape[1] - THROUGH, 0)
+        first = int(torch.randint(spare + 1, ()))
+        with torch.no_grad():
+            for index in range(first):
+                _, *states = video(rainy[:, index], *states)
+        errors: list[Tensor] = []
+        for index in range(first, min(first + THROUGH, rainy.shape[1])):
             picture, *states = video(rainy[:, index], *states)
-            if index:
-                errors.append(root_mean_square(picture, clean[:, index]))
-            else:
+            errors.append(picture - clean[:, index])
+            if index == first:
                 kept = torch.rand(len(rainy), device=rainy.device) >= FORGETFUL
                 states = [
                     state * kept.view(-1, *[1] * (state.ndim - 1)) for state in states
                 ]
-        return {"root_mean_square": torch.stack(errors).mean()}
+        none = torch.zeros_like(errors[0])
+        changes = [after - before for before, after in itertools.pairwise(errors)]
+        terms = {"root_mean_square": errors[1:], "flicker": changes}
+        weights = {"root_mean_square": 1.0, "flicker": FLICKER}
+        return {
+            name: weights[name]
+            * torch.stack([root_mean_square(each, none) for each in term]).mean()
+            for name, term in terms.items()
+        }
 
 
 def start_states(video: VideoNetwork, frames: Tensor) -> list[Tensor]:

@@ -30,6 +30,7 @@ from derain.models.networks.alignment import flow_to, warp
 BLOCK = 2  # side of the pixel block that becomes channels
 SEEN = 3 + 1 + 3  # channels: the frame, green of the one before, what was made of that
 RESIDUAL_SCALE = 0.1  # of a residual branch at the start: blocks begin near identity
+FIRST_KEPT = -4.0  # logit of what is kept of the frame before at the start: 2 %
 LAST_SCALE = 0.01  # of the last layer at the start: the network begins as "no rain"
 
 
@@ -50,14 +51,14 @@ class Rivulet(nn.Module):
             blocks: Residual blocks of two convolutions each.
         """
         super().__init__()
-        pixels = 3 * BLOCK**2
+        pixels = (3 + 1) * BLOCK**2
         self.channels, self.blocks = channels, blocks
         # A 3x3 convolution of unshuffled pixels, in one step.
         self.stem = nn.Conv2d(SEEN, channels, 3 * BLOCK, stride=BLOCK, padding=BLOCK)
         self.body = nn.ModuleList(
             nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2 * blocks)
         )
-        self.last = nn.Conv2d(channels, pixels, 3, padding=1)
+        self.last = nn.Conv2d(channels, pixels, 3, padding=1)  # rain, and what to keep
         self._initialise()
 
     def _initialise(self) -> None:
@@ -70,6 +71,7 @@ class Rivulet(nn.Module):
             for second in list(self.body)[1::2]:
                 cast(nn.Conv2d, second).weight.mul_(RESIDUAL_SCALE)
             self.last.weight.mul_(LAST_SCALE)
+            self.last.bias[-(BLOCK**2) :] = FIRST_KEPT
 
     def states(self, height: int, width: int) -> list[tuple[int, ...]]:
         """Shapes of the green before and of what was made of it, for this size."""
@@ -96,7 +98,9 @@ class Rivulet(nn.Module):
         y = F.relu(self.stem(torch.cat([frame, past], dim=1)))
         for first, second in zip(self.body[::2], self.body[1::2], strict=True):
             y = y + second(F.relu(first(y)))
-        derained = frame - F.pixel_shuffle(self.last(F.relu(y)), BLOCK)
+        y = F.pixel_shuffle(self.last(F.relu(y)), BLOCK)
+        derained = frame - y[:, :3]
+        derained = derained + torch.sigmoid(y[:, 3:]) * (past[:, 1:] - derained)
         return derained, green, derained
 
 

@@ -71,7 +71,7 @@ class Rivulet(nn.Module):
             for second in list(self.body)[1::2]:
                 cast(nn.Conv2d, second).weight.mul_(RESIDUAL_SCALE)
             self.last.weight.mul_(LAST_SCALE)
-            self.last.bias[-(BLOCK**2) :] = FIRST_KEPT
+            cast(Tensor, self.last.bias)[-(BLOCK**2) :] = FIRST_KEPT
 
     def states(self, height: int, width: int) -> list[tuple[int, ...]]:
         """Shapes of the green before and of what was made of it, for this size."""

@@ -65,7 +65,7 @@ class TrainingOptions:
     frames: int | None = option(
         None,
         "Consecutive frames of a sample, for a network with a memory: errors go back "
-        "through all of them.",
+        "through four, those before fill the memory.",
         kind=Whole(2, 64),
     )
     rain: Path | None = option(

@@ -51,7 +51,7 @@ class Recipe:
     ours: Mapping[str, Any] = field(default_factory=dict)
 
 
-FRAMES = 3  # of a sample, for a network with a memory that has no row
+FRAMES = 4  # of a sample, for a network with a memory that has no row
 
 RECIPES = {
     "qsnet": Recipe(
@@ -99,7 +99,7 @@ RECIPES = {
         name: Recipe(
             ours={
                 "crop": 96,
-                "frames": FRAMES,
+                "frames": 7,
                 "warm_up_loss_steps": 0,
                 "vertical_flips": False,
                 "mixture": Mixture(rendered=0.9, dry=0.1),

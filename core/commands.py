@@ -11,7 +11,13 @@ import click
 from derain.core.errors import DerainError
 from derain.core.logs import shown
 from derain.core.numbers import number, whole
-from derain.core.reported import INTERRUPTED, end, one_line, reported
+from derain.core.reported import (
+    INTERRUPTED,
+    end,
+    reported,
+    require_address_space,
+    told,
+)
 from derain.core.sizes import Size
 
 
@@ -53,11 +59,12 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, turning a `DerainError` into a click error."""
         quiet, verbose = ctx.params.pop("quiet"), ctx.params.pop("verbose")
+        require_address_space()
         try:
             with shown(quiet=quiet, verbose=verbose):
                 return super().invoke(ctx)
         except DerainError as error:
-            raise click.ClickException(one_line(str(error))) from error
+            raise click.ClickException(told(error)) from error
         except KeyboardInterrupt:  # click would say "Aborted!", after an empty line
             end("stopped by SIGINT", INTERRUPTED)
 

@@ -56,6 +56,20 @@ class Command(click.Command):
             ),
         ]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; the name of a file or folder is not empty.
+
+        Empty, as of a variable that is not set, it would be the current folder.
+        """
+        given = self.make_parser(ctx).parse_args(list(args))[0]
+        rest = super().parse_args(ctx, args)
+        for each in self.params:
+            value = given.get(each.name)
+            values = value if isinstance(value, (list, tuple)) else [value]
+            if isinstance(each.type, click.Path) and "" in values:
+                raise click.BadParameter("wanted a name, got none", ctx, each)
+        return rest
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, turning a `DerainError` into a click error."""
         quiet, verbose = ctx.params.pop("quiet"), ctx.params.pop("verbose")

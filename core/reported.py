@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 # How libraries of C++ say it: PyTorch, OpenCV, ONNX Runtime.
 _NO_MEMORY = re.compile(
     r"can(?:'|no)t allocate memory|bad_alloc|Insufficient memory|[Ff]ailed to allocate"
-    r"|failed to map segment|can't start new thread"
+    r"|failed to map segment|can't start new thread|Resource temporarily unavailable"
     r"|Memory allocation (?:still )?failed|[Oo]ut of memory|DefaultCPUAllocator",
     re.IGNORECASE,
 )
@@ -74,6 +74,8 @@ def blamed(error: Exception) -> str | None:
             f"{ascii(error.object)[:80]} cannot be written in this locale's encoding, "
             f"{error.encoding}; run it with: LC_ALL=C.UTF-8"
         )
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        return "a name of a file holds a NUL, which none can have"
     if isinstance(error, OSError):
         if _module_of(error, "<module>"):  # what ctypes says of a missing library
             return broken_package(error)

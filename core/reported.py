@@ -98,10 +98,11 @@ def lacks_memory(error: BaseException) -> bool:
 def told(error: Exception) -> str:
     """The one line of an error of ours; says so where memory is what was missing."""
     text, cause = str(error), error.__cause__
-    while cause is not None and "memory" not in text:
-        if lacks_memory(cause):
-            text += ": there is too little memory for it"
-        cause = cause.__cause__
+    lacks = _NO_MEMORY.search(text) is not None  # what another process said, perhaps
+    while cause is not None:
+        lacks, cause = lacks or lacks_memory(cause), cause.__cause__
+    if lacks and "memory" not in text:
+        text += ": there is too little memory for it"
     return one_line(text)
 
 

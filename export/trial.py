@@ -104,6 +104,8 @@ def _fitting(loaded: LoadedNetwork, size: Size) -> Size:
             _require_picture(loaded, facts, small)
             return small
         except NetworkError as error:
+            if isinstance(error.__cause__, ImportError):
+                raise  # at any size
             problem = error
     small = list(tried)[-1]
     if solution := _solution(loaded, small):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ def users_code(what: str) -> Iterator[None]:
     on_processor = load("derain.models.processor", "on_processor", extra="export")
     try:
         # What it prints is no result of ours, which goes to standard output.
-        with on_processor(), contextlib.redirect_stdout(sys.stderr):
+        with _as_before(), on_processor(), contextlib.redirect_stdout(sys.stderr):
             yield
     except (DerainError, KeyboardInterrupt, GeneratorExit):
         raise
@@ -47,6 +48,19 @@ def users_code(what: str) -> Iterator[None]:
         ) from error
     except BaseException as error:
         raise NetworkError(f"{what} failed: {_told(error)}") from error
+
+
+@contextlib.contextmanager
+def _as_before() -> Iterator[None]:
+    """Undo what a user's code sets for all of a program: our paths are relative."""
+    set_dtype = load("torch", "set_default_dtype", extra="export")
+    dtype = load("torch", "get_default_dtype", extra="export")()
+    folder = Path.cwd()
+    try:
+        yield
+    finally:
+        set_dtype(dtype)
+        os.chdir(folder)
 
 
 def brief(error: BaseException) -> str:

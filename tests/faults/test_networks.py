@@ -1,6 +1,8 @@
 """Networks of a user's own that cannot be exported, and the line that says why."""
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -282,3 +284,15 @@ def test_a_network_that_cannot_be_exported(fault, place, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     fault.check(place)
+
+
+def test_what_a_user_s_code_sets_for_the_program_is_undone(tmp_path):
+    torch = pytest.importorskip("torch", reason="networks need derain[export]")
+    from derain.models.users_code import users_code
+
+    before = Path.cwd()
+    with users_code("importing it"):
+        torch.set_default_dtype(torch.float64)
+        os.chdir(tmp_path)
+    assert torch.get_default_dtype() == torch.float32
+    assert Path.cwd() == before

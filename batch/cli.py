@@ -86,7 +86,10 @@ def main(
     from derain.core.interrupts import Interrupts
 
     with requires("batch"):
+        from derain.batch.report import check_report
         from derain.batch.run import run_batch
+    if report is not None:
+        check_report(report, force=options.force)
 
     watched: list[Interrupts] = []
     with ExitStack() as stack:

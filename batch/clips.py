@@ -13,6 +13,7 @@ from typing import Any
 
 from derain.batch.options import BatchOptions
 from derain.batch.storage import ANY_ERROR, Place, line, matches, root_of
+from derain.core.atomic_files import require_writable
 from derain.core.bundle import MODEL_FILE, Bundle
 from derain.core.errors import ConfigError, MediaError
 from derain.core.pictures import SUFFIXES as PICTURE_SUFFIXES
@@ -122,9 +123,10 @@ def find_clips(sources: Iterable[str], output: str) -> list[ClipTask]:
 
     Raises:
         ConfigError: There is none, or two would have one result.
-        MediaError: A place cannot be read.
+        MediaError: A place cannot be read, or the output not be written.
     """
     folder = Place.of(output)
+    _check_output(folder)
     clips: dict[str, ClipTask] = {}
     for uri in sources:
         place = Place.of(uri)
@@ -139,6 +141,19 @@ def find_clips(sources: Iterable[str], output: str) -> list[ClipTask]:
                     f"{folder.below(clip.name)}; name a folder above both, or run twice"
                 )
     return sorted(clips.values(), key=lambda clip: clip.name)
+
+
+def _check_output(folder: Place) -> None:
+    """Raise where no file can be made in `folder`, before anything is derained."""
+    if not folder.is_local:
+        return
+    try:
+        require_writable(Path(folder.path) / "clip")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(
+            f"--output {folder} cannot be written: {reason}; choose another"
+        ) from error
 
 
 def _clips_of(place: Place, output: Place) -> list[ClipTask]:

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from derain.core.atomic_files import require_writable
+from derain.core.errors import ConfigError
+from derain.core.reading import read_json
 from derain.core.tables import text_table
 
 _ROUNDED = ("seconds", "cpu_seconds")
 _SHOWN = 40  # rows: a screen; more are in the JSON
+
+
+def check_report(path: Path, *, force: bool) -> None:
+    """Raise where a report cannot be written, or would replace what is none.
+
+    Raises:
+        ConfigError: It would.
+    """
+    try:
+        require_writable(path)
+        if os.path.lexists(path) and not (force or _is_report(path)):
+            raise ConfigError(
+                f"--report {path} exists and is no report of derain-batch; replace it "
+                "with --force"
+            )
+    except OSError as error:
+        reason = error.strerror
+        raise ConfigError(f"--report {path} cannot be written: {reason}") from error
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        return "lost_workers" in read_json(path)
+    except (ValueError, TypeError):
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

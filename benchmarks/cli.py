@@ -11,6 +11,7 @@ import click
 
 from derain.benchmarks.latency.candidates import CANDIDATES
 from derain.benchmarks.latency.options import DEFAULT_SIZE, BenchmarkOptions
+from derain.core.atomic_files import require_free
 from derain.core.commands import SIZE, THREADS, Command, DefaultGroup, Number, Whole
 from derain.core.errors import BenchmarkError
 from derain.core.lazy import requires
@@ -98,9 +99,10 @@ def run(
     if conflict := options.conflict(named):
         raise click.UsageError(conflict)
     for path in (output, markdown, csv, latex):
-        _require_free(path, force=force)
+        if path is not None:
+            require_free(path, force=force)
     if plots is not None:
-        _require_writable(plots)
+        _require_folder(plots, force=force)
 
     from derain.benchmarks.report import text_tables
     from derain.benchmarks.report.record import write_record, write_text
@@ -290,7 +292,8 @@ def unit(
 
     Bytes of memory: ncu --metrics dram__bytes.sum derain-bench unit --rounds 1
     """
-    _require_free(output, force=force)
+    if output is not None:
+        require_free(output, force=force)
     from derain.core.atomic_files import write_text
     from derain.core.tables import text_table
 
@@ -304,23 +307,20 @@ def unit(
     click.echo(text if as_json else "\n".join([*lines, *text_table(table(record))]))
 
 
-def _require_free(path: Path | None, *, force: bool) -> None:
-    if path is None:
+def _require_folder(path: Path, *, force: bool) -> None:
+    """Raise unless plots may be written into the folder `path`.
+
+    Raises:
+        BenchmarkError: It cannot be one, or has pictures that nobody wants replaced.
+    """
+    if path.is_dir():
+        if not force and any(path.glob("*.png")):
+            raise BenchmarkError(
+                f"{path} holds pictures; name another folder, or replace those of the "
+                "same name with --force"
+            )
         return
-    if path.exists() and not force:
-        raise click.ClickException(f"{path} exists; replace it with --force")
-    _require_writable(path)
-
-
-def _require_writable(path: Path) -> None:
-    """Before minutes of measuring, and not after."""
-    from derain.core.atomic_files import require_writable
-
-    try:
-        require_writable(path)
-    except OSError as error:
-        reason = error.strerror
-        raise click.ClickException(f"{path} cannot be written: {reason}") from error
+    require_free(path, force=False)
 
 
 def _json(value: Any) -> str:

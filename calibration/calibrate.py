@@ -98,6 +98,10 @@ def calibrate(
     if output is not None:
         inputs = [opened.folder, *read_by(source, chosen)]
         check_free(Path(output), inputs, force=force)
+        if chosen.report and Path(chosen.report).absolute() == Path(output).absolute():
+            raise CalibrationError(
+                f"--report and --output are both {output}: name a folder for the report"
+            )
     model = _frame_graph(opened.model_path)
     memory = GraphMemory(manifest.states, manifest.frame_contract, manifest.look_ahead)
     size = manifest.sizes.optimum

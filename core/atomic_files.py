@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from derain.core.errors import ConfigError
 from derain.core.holds import hold_open, take_over
 
 _NAME_LENGTH = 40  # of the file's own name in that of the new one; names end at 255
@@ -88,8 +89,28 @@ def require_writable(path: Path) -> None:
     trial = folder / f".derain-{random_name()}.part"
     trial.mkdir()
     trial.rmdir()
-    with contextlib.suppress(FileNotFoundError):
-        path.lstat()  # a name may be too long
+    for part in path.absolute().relative_to(folder).parts:
+        with contextlib.suppress(FileNotFoundError):
+            (folder / part).lstat()  # a name may be too long
+
+
+def require_free(path: Path, *, force: bool) -> None:
+    """Raise unless a file may be written at `path`, before the work that makes it.
+
+    Args:
+        path: A file to make.
+        force: Whether another file may be replaced.
+
+    Raises:
+        ConfigError: Something is there, or it could not be written.
+    """
+    if os.path.lexists(path) and not force:
+        raise ConfigError(f"{path} exists; replace it with --force")
+    try:
+        require_writable(path)
+        _require_file(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
 
 
 @contextlib.contextmanager

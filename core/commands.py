@@ -11,7 +11,13 @@ import click
 from derain.core.errors import DerainError
 from derain.core.logs import shown
 from derain.core.numbers import number, whole
-from derain.core.reported import INTERRUPTED, end, one_line, reported
+from derain.core.reported import (
+    INTERRUPTED,
+    end,
+    reported,
+    require_address_space,
+    told,
+)
 from derain.core.sizes import Size
 
 
@@ -50,14 +56,29 @@ class Command(click.Command):
             ),
         ]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; the name of a file or folder is not empty.
+
+        Empty, as of a variable that is not set, it would be the current folder.
+        """
+        given = self.make_parser(ctx).parse_args(list(args))[0]
+        rest = super().parse_args(ctx, args)
+        for each in self.params:
+            value = given.get(each.name)
+            values = value if isinstance(value, (list, tuple)) else [value]
+            if isinstance(each.type, click.Path) and "" in values:
+                raise click.BadParameter("wanted a name, got none", ctx, each)
+        return rest
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, turning a `DerainError` into a click error."""
         quiet, verbose = ctx.params.pop("quiet"), ctx.params.pop("verbose")
+        require_address_space()
         try:
             with shown(quiet=quiet, verbose=verbose):
                 return super().invoke(ctx)
         except DerainError as error:
-            raise click.ClickException(one_line(str(error))) from error
+            raise click.ClickException(told(error)) from error
         except KeyboardInterrupt:  # click would say "Aborted!", after an empty line
             end("stopped by SIGINT", INTERRUPTED)
 

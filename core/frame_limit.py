@@ -27,7 +27,7 @@ def frame_limit(stop: Callable[[], object]) -> Iterator[None]:
         EngineError: The block failed after that; or what `VARIABLE` says, in place of
             `FRAME_SECONDS`, is no number of seconds.
     """
-    seconds, expired = _seconds(), threading.Event()
+    seconds, expired = frame_seconds(), threading.Event()
 
     def expire() -> None:
         expired.set()
@@ -41,15 +41,25 @@ def frame_limit(stop: Callable[[], object]) -> Iterator[None]:
     except Exception as error:  # whatever it is that `stop` comes to
         if not expired.is_set():
             raise
-        raise EngineError(
-            f"the graph is not done with a frame after {seconds:g} s: it may loop for "
-            f"ever; where it is only slow, set {VARIABLE} to more seconds"
-        ) from error
+        raise EngineError(too_long(seconds)) from error
     finally:
         timer.cancel()
 
 
-def _seconds() -> float:
+def too_long(seconds: float) -> str:
+    """What to tell where a frame was given up after `seconds`."""
+    return (
+        f"the graph is not done with a frame after {seconds:g} s: it may loop for "
+        f"ever; where it is only slow, set {VARIABLE} to more seconds"
+    )
+
+
+def frame_seconds() -> float:
+    """How long a frame may take.
+
+    Raises:
+        EngineError: What `VARIABLE` says is no number of seconds.
+    """
     text = os.environ.get(VARIABLE)
     if text is None:
         return FRAME_SECONDS

@@ -7,6 +7,8 @@ else is a bug of ours and keeps its traceback; ``--verbose`` shows that of these
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import importlib.metadata
 import logging
 import os
@@ -21,10 +23,25 @@ _log = logging.getLogger(__name__)
 
 # How libraries of C++ say it: PyTorch, OpenCV, ONNX Runtime.
 _NO_MEMORY = re.compile(
-    r"can't allocate memory|bad_alloc|Insufficient memory|Failed to allocate memory"
+    r"can(?:'|no)t allocate memory|bad_alloc|Insufficient memory|[Ff]ailed to allocate"
+    r"|failed to map segment|can't start new thread|Resource temporarily unavailable"
+    r"|Memory allocation (?:still )?failed|[Oo]ut of memory|DefaultCPUAllocator",
+    re.IGNORECASE,
 )
+TOO_LITTLE = "there is too little memory for it; smaller frames take less"
+# Of address space: below it OpenCV 5.0 ends its process by SIGSEGV while it loads,
+# with no word (350 to 450 MB; from 500 MB on it says what it cannot have).
+_LEAST_ADDRESSES = 512 << 20
 _MOST, _HEAD, _TAIL = 900, 600, 250  # characters of a line that a person reads
 INTERRUPTED = 130  # as the shell reports SIGINT
+# What networks import whose package is called otherwise.
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 
 
 @contextlib.contextmanager
@@ -48,24 +65,63 @@ def reported() -> Iterator[None]:
 
 def blamed(error: Exception) -> str | None:
     """What to tell of `error`; None where it is no fault of the machine."""
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
-    ):
-        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-            return "there is too little memory for it; smaller frames take less"
-        return None
     if isinstance(error, ImportError):
         return broken_package(error)
+    if lacks_memory(error):
+        return TOO_LITTLE
     if isinstance(error, UnicodeEncodeError):
         return (
             f"{ascii(error.object)[:80]} cannot be written in this locale's encoding, "
             f"{error.encoding}; run it with: LC_ALL=C.UTF-8"
         )
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        return "a name of a file holds a NUL, which none can have"
     if isinstance(error, OSError):
         if _module_of(error, "<module>"):  # what ctypes says of a missing library
             return broken_package(error)
         return _told(error)
     return None
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether `error` is what somebody's library says where memory is too small."""
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno == errno.ENOMEM
+    libraries = isinstance(error, (RuntimeError, ImportError, OSError))
+    if libraries or type(error).__module__ == "cv2":
+        return _NO_MEMORY.search(str(error)) is not None
+    return False
+
+
+def told(error: Exception) -> str:
+    """The one line of an error of ours; says so where memory is what was missing."""
+    text, cause = str(error), error.__cause__
+    lacks = _NO_MEMORY.search(text) is not None  # what another process said, perhaps
+    while cause is not None:
+        lacks, cause = lacks or lacks_memory(cause), cause.__cause__
+    if lacks and "memory" not in text:
+        text += ": there is too little memory for it"
+    return one_line(text)
+
+
+def require_address_space() -> None:
+    """End the program where it may have less memory than its libraries need to load.
+
+    Less than that is ``ulimit -v``; what a container limits ends it in another way.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    least, limit = _LEAST_ADDRESSES, resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < least:
+        end(
+            f"Error: memory is limited to {limit >> 20} MiB, wanted {least >> 20} MiB "
+            "or more for the libraries alone; run: ulimit -v unlimited",
+            1,
+        )
 
 
 def broken_package(error: Exception) -> str | None:
@@ -75,11 +131,18 @@ def broken_package(error: Exception) -> str | None:
     else:
         name = _module_of(error, "<module>")
     package = name.partition(".")[0]
+    if isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):
+        # A library inside may call itself something else, such as _C.
+        around = _module_of(error).partition(".")[0]
+        if around and not _installed(package) and _installed(around):
+            package = around
     if package in ("", "derain") or package in sys.stdlib_module_names:
         return None
     if isinstance(error, ModuleNotFoundError) and not _installed(package):
         return f"{package} is not installed; run: pip install {_distribution(package)}"
     reason = " ".join(str(error).split())[:200]
+    if lacks_memory(error):
+        return f"there is too little memory to load {package}: {reason}".rstrip(": ")
     return (
         f"{package} is installed but does not load: {reason}; run: pip install "
         f"--force-reinstall --no-deps {_distribution(package)}"
@@ -100,13 +163,17 @@ def _module_of(error: BaseException, function: str = "") -> str:
     return name
 
 
+# Reads a file of each package that is installed.
+_distributions = functools.cache(importlib.metadata.packages_distributions)
+
+
 def _installed(package: str) -> bool:
-    return package in importlib.metadata.packages_distributions()
+    return package in _distributions()
 
 
 def _distribution(package: str) -> str:
-    found = importlib.metadata.packages_distributions().get(package, [package])
-    return found[0]
+    found = _distributions().get(package)
+    return found[0] if found else _DISTRIBUTIONS.get(package, package)
 
 
 def _told(error: OSError) -> str:

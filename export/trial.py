@@ -104,6 +104,8 @@ def _fitting(loaded: LoadedNetwork, size: Size) -> Size:
             _require_picture(loaded, facts, small)
             return small
         except NetworkError as error:
+            if isinstance(error.__cause__, ImportError):
+                raise  # at any size
             problem = error
     small = list(tried)[-1]
     if solution := _solution(loaded, small):
@@ -179,7 +181,7 @@ def _chosen(loaded: LoadedNetwork, size: Size, given: int | None) -> int:
                 f"returns {_listed(outputs)}; --output-index {pictures[0]} is one"
             )
     else:
-        index = pictures[0]
+        index = _likely(outputs, pictures, picture)
     if given is None and len(pictures) > 1:
         shown = {k: outputs[k] for k in pictures[:_SHOWN]}
         _log.warning(
@@ -194,6 +196,20 @@ def _chosen(loaded: LoadedNetwork, size: Size, given: int | None) -> int:
     if outputs[index].data_ptr() == picture.data_ptr():
         raise NetworkError(f"{kind} returns its input as it is: it derains nothing")
     return index
+
+
+def _likely(outputs: Sequence[Any], pictures: list[int], picture: Tensor) -> int:
+    """Which of `pictures` is the derained one, where nobody says it.
+
+    The first that is nearer to the frame than to nothing: a rain layer is not. Where
+    none is, as with weights that are not trained, the first.
+    """
+
+    def is_derained(output: Tensor) -> bool:
+        away, left = (output - picture).double(), output.double()
+        return float(away.square().mean()) < float(left.square().mean())
+
+    return next((k for k in pictures if is_derained(outputs[k])), pictures[0])
 
 
 def _pictures(outputs: Sequence[Any], picture: Tensor) -> list[int]:

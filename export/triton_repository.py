@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from derain.core.atomic_files import require_writable
 from derain.core.bundle import Bundle
 from derain.core.errors import ConfigError, EngineError, ExportError
 from derain.export.triton_config import WARM_UP, check_config, config_text, make_config
@@ -18,7 +19,7 @@ from derain.runtime.backends.triton import HASH
 from derain.runtime.tensorrt.engine_record import EngineRecord
 
 _log = logging.getLogger(__name__)
-_CONFIG, _VERSION = "config.pbtxt", "1"
+_CONFIG, _VERSION, _GOLDEN = "config.pbtxt", "1", "warmup"
 
 
 def add_to_repository(bundle: Bundle, repository: Path, options: TritonOptions) -> Path:
@@ -34,7 +35,12 @@ def add_to_repository(bundle: Bundle, repository: Path, options: TritonOptions) 
     """
     name = options.name or bundle.folder.resolve().name
     folder = repository / name
-    _check_place(folder, force=options.force)
+    try:
+        require_writable(folder)
+        _check_place(folder, force=options.force)
+    except OSError as error:
+        reason = error.strerror
+        raise ExportError(f"{folder} cannot be written: {reason}") from error
     manifest = bundle.manifest
     if manifest.states and not manifest.sizes.is_static:
         raise ConfigError(
@@ -62,9 +68,9 @@ def add_to_repository(bundle: Bundle, repository: Path, options: TritonOptions) 
         ) from error
     try:
         (aside / _CONFIG).write_text(text, encoding="utf-8")
-        (aside / "warmup").mkdir()
+        (aside / _GOLDEN).mkdir()
         golden, _ = bundle.golden_frames()
-        (aside / "warmup" / WARM_UP).write_bytes(golden.tobytes())
+        (aside / _GOLDEN / WARM_UP).write_bytes(golden.tobytes())
         version = aside / _VERSION
         version.mkdir()
         if plan is not None:
@@ -74,9 +80,13 @@ def add_to_repository(bundle: Bundle, repository: Path, options: TritonOptions) 
         else:
             shutil.copyfile(bundle.model_path, version / "model.onnx")
         aside.chmod(0o755)  # mkdtemp's folders are private
-        if folder.exists():
-            shutil.rmtree(folder)
-        aside.rename(folder)
+        if folder.exists():  # kept until the new one is whole
+            old = Path(f"{aside}-old")
+            folder.rename(old)
+            aside.rename(folder)
+            shutil.rmtree(old)
+        else:
+            aside.rename(folder)
     except OSError as error:
         raise ExportError(f"{folder} cannot be written: {error.strerror}") from error
     finally:
@@ -89,10 +99,18 @@ def _check_place(folder: Path, *, force: bool) -> None:
     if not folder.exists():
         return
     config = folder / _CONFIG
-    ours = config.is_file() and HASH in config.read_text(encoding="utf-8", errors="")
+    ours = config.is_file() and HASH in config.read_text(
+        encoding="utf-8", errors="replace"
+    )
     if not ours:
         raise ConfigError(
             f"{folder} exists and was not made by derain-triton; give another --name"
+        )
+    known = (_CONFIG, _VERSION, _GOLDEN)
+    if more := sorted(each.name for each in folder.iterdir() if each.name not in known):
+        raise ConfigError(
+            f"{folder} holds more than derain-triton made: {more[0]!r}; move it away, "
+            "or give another --name"
         )
     if not force:
         raise ConfigError(

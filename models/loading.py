@@ -228,9 +228,7 @@ def _import_own(name: str) -> ModuleType:
                 raise NetworkError(
                     f"there is no module {missing!r}; {_WANTED}"
                 ) from error
-            raise NetworkError(
-                f"importing {name} failed: {brief(error)}; install what it needs"
-            ) from error
+            raise
 
 
 def _load_shipped(network: nn.Module, model: str) -> dict[str, str]:

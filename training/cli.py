@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from derain.core.atomic_files import require_free
 from derain.core.commands import COUNT, Command, DefaultGroup, Number, Whole
 from derain.core.errors import ConfigError
 from derain.core.lazy import requires
@@ -175,6 +176,7 @@ def _rain(source: Path | None) -> None:
     "--megabytes", type=Number(0, 10**6), default=60.0, help="Most it may take."
 )
 @click.option("-o", "--output", default="pack.zip", type=_PATH, help="File.")
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
 def _pack(
     pairs: Path | None,
     clean: Path | None,
@@ -183,8 +185,12 @@ def _pack(
     quality: int,
     megabytes: float,
     output: Path,
+    force: bool,
 ) -> None:
     """Pack the middles of pairs and photographs into one file."""
+    if pairs is None and clean is None:
+        raise click.UsageError("give --pairs, --clean or both")
+    require_free(output, force=force)
     with requires("train"):
         from derain.training.pack import pack
     size = pack(
@@ -221,6 +227,7 @@ def _pack(
 )
 @click.option("--seed", type=Whole(0, 2**32 - 1), default=0, help="Of the rain.")
 @click.option("-o", "--output", default="sheet.png", type=_PATH, help="Sheet.")
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
 def _look(
     folders: tuple[Path, ...],
     model: str | None,
@@ -229,6 +236,7 @@ def _look(
     width: int,
     seed: int,
     output: Path,
+    force: bool,
 ) -> None:
     """Draw pictures of FOLDERS on one sheet, for a person to judge.
 
@@ -237,6 +245,7 @@ def _look(
     """
     if weights is not None and model is None:
         raise click.UsageError("--weights needs --model")
+    require_free(output, force=force)
     with requires("train"):
         from derain.core.contact_sheet import contact_sheet
         from derain.core.pictures import write_picture

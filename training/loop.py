@@ -89,6 +89,7 @@ class Trainer:
         validation: Validation | None,
         folder: Path,
         objective: Objective | None = None,
+        weights: Path | None = None,
     ) -> None:
         """Start the run in `folder`, or take it up where it was.
 
@@ -99,10 +100,11 @@ class Trainer:
             folder: Made if it does not exist.
             objective: The loss; None takes that of the network's paper, and for a
                 network with a memory `ClipObjective`.
+            weights: Checkpoint to start with in place of new weights.
 
         Raises:
             CheckpointError: The folder holds a run with other settings, or files of
-                something else.
+                something else; or `weights` do not fit.
             MediaError: The folder cannot be written.
         """
         torch.set_num_threads(config.threads)
@@ -132,6 +134,8 @@ class Trainer:
         if (folder / STATE).exists():
             self._resume()
         else:
+            if weights is not None:  # before anything is written
+                self._start_from(weights)
             begin(folder, config)
         self.first_step = self.step
 
@@ -141,12 +145,7 @@ class Trainer:
         network.to(memory_format=self._layout)  # type: ignore[call-overload]
         return network, facts
 
-    def start_from(self, weights: Path) -> None:
-        """Take the weights in the checkpoint `weights` in place of new ones.
-
-        Raises:
-            CheckpointError: They do not fit.
-        """
+    def _start_from(self, weights: Path) -> None:
         load_checkpoint(self.model, weights)
         self.average.load_state_dict(self.model.state_dict())
 

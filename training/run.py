@@ -79,9 +79,9 @@ def train(
             options, config, photographs, scenes
         )
         objective = StageWiseObjective(Perceptual(options.vgg)) if options.vgg else None
-        trainer = Trainer(config, source, validation, options.folder, objective)
-        if options.weights is not None and trainer.step == 0:
-            trainer.start_from(options.weights)
+        trainer = Trainer(
+            config, source, validation, options.folder, objective, options.weights
+        )
     trainer.run(stop)
     return trainer
 

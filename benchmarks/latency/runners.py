@@ -26,8 +26,13 @@ import numpy as np
 from derain.benchmarks.latency.candidate import Candidate, Frame, FrameMemory
 from derain.benchmarks.latency.candidates import CandidateSpec, open_candidate
 from derain.core.errors import CandidateError, DerainError
+from derain.core.frame_limit import frame_seconds, too_long
 
 _CLOSE_SECONDS = 20.0
+# To start, load and test itself a row may take as long as so many frames, whose own
+# limit ends a self-test first.
+_OPENING_FRAMES = 4
+_MOST_SECONDS = 1e6  # what a poll can wait for, in milliseconds, is 31 bits
 _LONGEST = 400  # characters of an error; all of it is in the traceback
 
 
@@ -182,23 +187,26 @@ class RemoteRunner:
         other.close()
         try:
             self.description: str
-            self.description, self.remembers = self._answer()
+            self.description, self.remembers = self._answer(_OPENING_FRAMES)
         except BaseException:
             self.close()
             raise
 
     def sample(self, count: int) -> Sample:
         """See `Runner.sample`."""
-        sample: Sample = self._ask("sample", count)
+        sample: Sample = self._ask("sample", count, frames=count)
         return sample
 
     def stream_seconds(self, count: int) -> float:
         """See `Runner.stream_seconds`."""
-        return float(self._ask("stream_seconds", count))
+        return float(self._ask("stream_seconds", count, frames=count))
 
     def derain(self, frames: Sequence[Frame]) -> list[Frame]:
         """See `Runner.derain`."""
-        derained: list[Frame] = self._ask("derain", list(frames))
+        late = self.remembers.look_ahead
+        derained: list[Frame] = self._ask(
+            "derain", list(frames), frames=len(frames) + late
+        )
         return derained
 
     def memory(self) -> PeakMemory:
@@ -214,15 +222,20 @@ class RemoteRunner:
             self._process.kill()
             self._process.join()
 
-    def _ask(self, method: str, *arguments: object) -> Any:
+    def _ask(self, method: str, *arguments: object, frames: int = 1) -> Any:
         try:
             self._connection.send((method, arguments))
         except OSError as error:
             raise self._death() from error
-        return self._answer()
+        return self._answer(frames)
 
-    def _answer(self) -> Any:
+    def _answer(self, frames: int) -> Any:
+        """What it says, in the time that so many frames may take at most."""
+        seconds = frame_seconds()
         try:
+            if not self._connection.poll(min(frames * seconds, _MOST_SECONDS)):
+                self._process.kill()  # nothing else stops a library in its middle
+                raise CandidateError(too_long(seconds))
             kind, value = self._connection.recv()
         except (EOFError, OSError) as error:
             raise self._death() from error

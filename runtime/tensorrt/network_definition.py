@@ -85,12 +85,13 @@ def parse(
         know, the parser comes to no others.
 
     Raises:
-        EngineError: The file is no ONNX model.
+        EngineError: The file is no ONNX model, or it may loop for ever.
     """
     network: trt.INetworkDefinition = versions.create_network(api, builder)
     parser: trt.OnnxParser = api.trt.OnnxParser(network, api.logger)
     api.messages.node = ("", "")
     if parser.parse_from_file(str(model)):
+        _require_bounded(api, network, model)
         return network, []
     errors: list[trt.ParserError] = [
         parser.get_error(index) for index in range(parser.num_errors)
@@ -103,6 +104,27 @@ def parse(
             f"{model} is not a model that {api.name} {api.version} can read: {reason}"
         )
     return network, refused
+
+
+def _require_bounded(api: Api, network: trt.INetworkDefinition, model: Path) -> None:
+    """Raise where a loop has a condition alone: no kernel that runs can be stopped.
+
+    The parser gives a loop a limit for its number of trips, an integer, and one for its
+    condition, a truth value; the bindings know neither their kinds nor their loops.
+    """
+    layers: list[trt.ILayer] = [
+        network.get_layer(index) for index in range(network.num_layers)
+    ]
+    limits = [
+        layer.get_input(0).dtype == api.trt.DataType.BOOL
+        for layer in layers
+        if layer.type == api.trt.LayerType.TRIP_LIMIT
+    ]
+    if sum(limits) > len(limits) - sum(limits):
+        raise EngineError(
+            f"{model} has a loop without an end of its own, which {api.name} cannot "
+            "stop; take --backend onnxruntime"
+        )
 
 
 def check_contract(

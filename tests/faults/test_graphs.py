@@ -1,5 +1,9 @@
 """Bundles whose hashes are right and whose graphs are not."""
 
+import multiprocessing
+import signal
+import time
+
 import numpy as np
 import pytest
 
@@ -151,7 +155,7 @@ def test_a_bad_graph_is_told_in_one_line(fault, place):
 
 def _endless():
     """A loop whose condition stays true."""
-    one = helper.make_tensor("one", TensorProto.UINT8, [1], [1])
+    one = helper.make_tensor("one", FLOAT, [1], [1])
     steps = [
         helper.make_node("Identity", ["go"], ["go_on"]),
         helper.make_node("Add", ["x", "one"], ["y"]),
@@ -159,15 +163,20 @@ def _endless():
     given = [
         _value("i", TensorProto.INT64, ()),
         _value("go", TensorProto.BOOL, ()),
-        _value("x"),
+        _value("x", FLOAT),
     ]
-    made = [_value("go_on", TensorProto.BOOL, ()), _value("y")]
+    made = [_value("go_on", TensorProto.BOOL, ()), _value("y", FLOAT)]
     body = helper.make_graph(steps, "body", given, made, [one])
-    loop = helper.make_node("Loop", ["", "yes", "frame"], ["derained"], body=body)
+    nodes = [
+        helper.make_node("Cast", ["frame"], ["a"], to=FLOAT),
+        helper.make_node("Loop", ["", "yes", "a"], ["b"], body=body),
+        helper.make_node("Cast", ["b"], ["derained"], to=TensorProto.UINT8),
+    ]
     yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
-    return _graph([loop], *GOOD, [yes])
+    return _graph(nodes, *GOOD, [yes])
 
 
+ABSENT_GPU = ("--compute-capability", "8.6")
 LATE = "not done with a frame after 0.2 s: it may loop for ever"
 LOOPS = [
     Fault(
@@ -181,6 +190,12 @@ LOOPS = [
             (*COMMANDS["run"], "--backend", "openvino"),
             "a loop without an end",
         ),
+        ("check", COMMANDS["check"], "a loop without an end"),
+        (
+            "compile",
+            ("derain-compile", "g", *COMMANDS["check"][3:], *ABSENT_GPU),
+            "a loop without an end",
+        ),
     )
 ]
 
@@ -191,6 +206,24 @@ def test_a_graph_that_loops_for_ever_is_given_up(fault, place, monkeypatch):
         pytest.importorskip("openvino", reason="needs derain[openvino]")
     monkeypatch.setenv("DERAIN_FRAME_SECONDS", "0.2")
     fault.check(place)
+
+
+def test_a_row_of_a_benchmark_is_given_up(monkeypatch):
+    """Whatever it does: the process ends, and the row has the error."""
+    from derain.benchmarks.latency.runners import RemoteRunner
+    from derain.core.errors import CandidateError
+
+    context = multiprocessing.get_context("spawn")
+    runner = object.__new__(RemoteRunner)
+    runner._connection, other = context.Pipe()
+    runner._process = context.Process(target=time.sleep, args=(60,), daemon=True)
+    runner._process.start()
+    monkeypatch.setenv("DERAIN_FRAME_SECONDS", "0.1")
+    with pytest.raises(CandidateError, match=r"after 0\.1 s: it may loop for ever"):
+        runner.sample(2)
+    runner._process.join(30)
+    assert runner._process.exitcode == -signal.SIGKILL
+    other.close()
 
 
 def test_an_export_and_a_calibration_give_such_a_graph_up(tmp_path, monkeypatch):

@@ -114,6 +114,14 @@ WEIGHTS = {
     "doubled-legacy": (LEGACY + DOUBLED + b".", "holds more than 3 000 000 objects"),
     "checksum": (bytes(BAD_ZIP), "is damaged: the checksum of 'a/data/0' is wrong"),
 }
+
+
+def _others_weights(path):
+    """A whole checkpoint, of another network."""
+    torch = pytest.importorskip("torch", reason="checkpoints need derain[export]")
+    torch.save({"conv.weight": torch.zeros(3, 3, 3, 3)}, path)
+
+
 EXPORT = ("derain-export", "--model", "qsnet", "--random-weights", "--size", "32x32")
 EVAL = ("derain-eval", "--bundle", "b", "--pairs", "pairs", "--worst")
 TRAIN = ("derain-train", "--model", "qsnet", "--pairs", "pairs", "--steps", "1", "-o")
@@ -276,6 +284,64 @@ FAULTS = [
         name="worst-nowhere",
         run=(*EVAL, "in.png/w.png"),
         says=r"w\.png cannot be written: .*in\.png is no folder",
+    ),
+    *(
+        Fault(name=f"exists-{'-'.join(run[:2])}", run=run, says=says, given=given)
+        for run, says, given in (
+            (
+                ("derain-train", "look", "pairs", "-o", "in.png"),
+                r"in\.png exists; replace it with --force",
+                {},
+            ),
+            (
+                ("derain-train", "pack", "--pairs", "pairs", "-o", "in.png"),
+                r"in\.png exists; replace it with --force",
+                {},
+            ),
+            (
+                ("derain-bench", "--bundle", "b", "--plots", "in.png"),
+                r"in\.png exists; replace it with --force",
+                {},
+            ),
+            (
+                ("derain-bench", "--bundle", "b", "--plots", "old"),
+                "old holds pictures; name another folder",
+                {"old/speed.png": PRECIOUS},
+            ),
+            (
+                ("derain-train", "look", "pairs", "-o", "l.png", "--force"),
+                "l.png cannot be written: something that is no file is there",
+                {"l.png": os.mkfifo},
+            ),
+        )
+    ),
+    Fault(
+        name="pack-of-nothing",
+        run=("derain-train", "pack", "-o", "new.zip"),
+        status=2,
+        says="give --pairs, --clean or both",
+    ),
+    Fault(
+        name="report-is-output",
+        run=(
+            *("derain-calibrate", "b", "--source", "pairs", "-o", "c"),
+            *("--report", "c"),
+        ),
+        says="--report and --output are both c",
+    ),
+    *(
+        Fault(
+            name=f"train-with-weights-{name}",
+            run=(*TRAIN, "new/run", "--crop", "32", "--weights", "f.pth"),
+            says=r"f\.pth",
+            given={"f.pth": content},
+        )
+        for name, content in (
+            ("missing", lambda path: None),
+            ("of-nothing", b""),
+            ("of-others", _others_weights),
+            *((kind, content) for kind, (content, _) in WEIGHTS.items()),
+        )
     ),
     *(
         Fault(

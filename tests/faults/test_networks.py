@@ -1,6 +1,8 @@
 """Networks of a user's own that cannot be exported, and the line that says why."""
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +99,18 @@ class Generator(Net):
     def forward(self, x):
         raise Stops
 
+class Late(Net):
+    def __init__(self):
+        import no_such_package.deep
+
+class Later(Net):
+    def forward(self, x):
+        from skimage import no_such_thing
+
+class Older(Net):
+    def __init__(self):
+        import torch.no_such_module
+
 def broken():
     raise Stops
 
@@ -128,6 +142,15 @@ def _fault(name, network, says, *options, status=1):
     )
 
 
+def _import_fault(name, module, text, says):
+    return Fault(
+        name=f"import-{name}",
+        run=("derain-export", "--model", f"{module}:Net", "--size", "40x32"),
+        says=says,
+        given={f"{module.replace('.', '/')}.py": text, "repo/users_layers.py": ""},
+    )
+
+
 INPUTS = (
     *("", "x", "x=", "=half", "x=constant", "x=constant:", "x=half:2", "1=half"),
     *("x=constant:nan", "x=constant:1e400", "x=third"),
@@ -145,6 +168,46 @@ FAULTS = [
     _fault("function-raises", "broken", "building users_networks:broken failed: Stops"),
     _fault("function-of-text", "text", "text returns str, wanted an nn.Module"),
     _fault("function-of-arguments", "closed", "it takes none", "--arg", "width=3"),
+    _fault(
+        "import-in-constructor",
+        "Late",
+        r"users_networks\.py, line \d+, imports no_such_package: no_such_package is "
+        "not installed; run: pip install no_such_package$",
+    ),
+    _fault(
+        "import-in-forward",
+        "Later",
+        r"imports skimage: .* run: pip install scikit-image$",
+    ),
+    _fault(
+        "import-of-a-part",
+        "Older",
+        r"imports torch\.no_such_module, which the torch that is there does not have",
+    ),
+    _import_fault(
+        "deep",
+        "repo.users_deep",
+        "import repo.users_deeper",
+        "imports repo.users_deeper, which the repo that is there does not have",
+    ),
+    _import_fault(
+        "of-a-neighbour",
+        "repo.users_near",
+        "from users_layers import Net",
+        r"users_near\.py, line 1, imports users_layers, .*; set PYTHONPATH=/.*/repo$",
+    ),
+    _import_fault(
+        "relative",
+        "users_relative",
+        "from .layers import Net",
+        "go to the folder above its package, and name the package, too",
+    ),
+    _import_fault(
+        "not-installed",
+        "users_needs",
+        "import PIL_of_nobody, yaml",
+        "line 1, imports PIL_of_nobody: .* run: pip install PIL_of_nobody$",
+    ),
     _fault("no-network", "NETWORKS", "users_networks has no 'NETWORKS'"),
     _fault("identity", "identity", "Identity returns its input as it is"),
     _fault("no-forward", "untold", r"running Forgotten on a picture of 40x32 failed: "),
@@ -221,3 +284,15 @@ def test_a_network_that_cannot_be_exported(fault, place, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     fault.check(place)
+
+
+def test_what_a_user_s_code_sets_for_the_program_is_undone(tmp_path):
+    torch = pytest.importorskip("torch", reason="networks need derain[export]")
+    from derain.models.users_code import users_code
+
+    before = Path.cwd()
+    with users_code("importing it"):
+        torch.set_default_dtype(torch.float64)
+        os.chdir(tmp_path)
+    assert torch.get_default_dtype() == torch.float32
+    assert Path.cwd() == before

@@ -6,11 +6,13 @@ import click
 import pytest
 
 import derain
+from derain.batch.options import BatchOptions
 from derain.benchmarks.latency.options import BenchmarkOptions
 from derain.benchmarks.quality.evaluate_options import EvaluateOptions
 from derain.calibration.options import CalibrationOptions
 from derain.core.options import described, from_keywords
 from derain.export.options import ExportOptions
+from derain.export.triton_options import TritonOptions
 from derain.runtime.pipeline.options import RunOptions
 from derain.runtime.tensorrt.compile_options import CompileOptions
 from derain.training.options import TrainingOptions
@@ -135,7 +137,7 @@ NUMBERS = [
     (cls, each.name)
     for cls in (
         *(BenchmarkOptions, CalibrationOptions, CompileOptions, EvaluateOptions),
-        *(ExportOptions, RunOptions, TrainingOptions),
+        *(ExportOptions, RunOptions, TrainingOptions, BatchOptions, TritonOptions),
     )
     for each in described(cls)
     if isinstance(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 COMMANDS = {
+    "derain-batch": "derain.batch.cli",
     "derain-bench": "derain.benchmarks.cli",
     "derain-calibrate": "derain.calibration.cli",
     "derain-compile": "derain.runtime.tensorrt.compile_cli",
@@ -25,6 +26,7 @@ COMMANDS = {
     "derain-export": "derain.export.cli",
     "derain-run": "derain.runtime.cli",
     "derain-train": "derain.training.cli",
+    "derain-triton": "derain.export.triton_cli",
 }
 _SECONDS = 60  # far more than any fault takes to be found
 _MOST = 1000  # characters of a line that a person reads

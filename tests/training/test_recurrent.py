@@ -40,11 +40,11 @@ def _street(count, seed=0):
 
 @pytest.fixture(scope="module")
 def clips_folder(tmp_path_factory):
-    """Three clips of five frames, and a photograph."""
+    """Three clips of seven frames, and a photograph."""
     folder = tmp_path_factory.mktemp("made")
     for seed in range(3):
         (folder / "clips" / f"street{seed}").mkdir(parents=True)
-        for index, frame in enumerate(_street(5, seed).frames):
+        for index, frame in enumerate(_street(7, seed).frames):
             write_picture(folder / "clips" / f"street{seed}" / f"{index}.png", frame)
     (folder / "clean").mkdir()
     write_picture(folder / "clean" / "0.png", _street(1, 9).frames[0])
@@ -81,7 +81,7 @@ def test_a_run_on_clips_and_photographs(tmp_path, clips_folder):
 def test_photographs_alone_do(tmp_path, clips_folder):
     result = _train(tmp_path / "run", "--clean", clips_folder / "clean")
     assert result.exit_code == 0, result.output
-    assert read_config(tmp_path / "run").frames == 3
+    assert read_config(tmp_path / "run").frames == 7
 
 
 def test_the_rain_of_a_file_is_kept_and_printed(tmp_path, clips_folder):
@@ -132,7 +132,7 @@ def test_a_network_without_a_memory_takes_pictures_of_clips(tmp_path, clips_fold
         ("rivulet-s", [], "there are no clips to train on; give --clips or --clean"),
         ("rivulet-s", ["--pairs", "x"], "rivulet-s has a memory, which single pairs c"),
         ("rivulet-s", ["--clips", "none"], "none cannot be read"),
-        ("rivulet-s", ["--clips", "clips", "--frames", 6], "holds 5 frames, wanted 6"),
+        ("rivulet-s", ["--clips", "clips", "--frames", 8], "holds 7 frames, wanted 8"),
         ("rivulet-s", ["--clips", "clips", "--validation-clips", 3], "there are 3 cl"),
         ("rivulet-s", ["--clean", "clean", "--crop", 17], "--crop is 17, wanted a mu"),
         ("rivulet-s", ["--clean", "clean", "--rain", "no.toml"], "no.toml cannot be "),

@@ -47,32 +47,32 @@ def resets(report):
 
 
 @NETWORKS
-@pytest.mark.parametrize("options", [{}, {"resize": True}], ids=["stream", "step"])
+@pytest.mark.parametrize("steps", [False, True], ids=["stream", "step"])
 def test_scenes_are_clips_of_their_own(
-    bundle, written, fakes, tmp_path, network, options
+    bundle, written, fakes, tmp_path, network, steps
 ):
     folder, made = bundle(network)
     scenes = [
         list(fakes.scene(seed, count)) for seed, count in ((1, 5), (2, 1), (3, 4))
     ]
     source = written([picture for scene in scenes for picture in scene])
-    report = run(folder, source, tmp_path / "out", **options)
+    others = [folder] if steps else []  # where there is a choice, one by one
+    report = run(folder, source, tmp_path / "out", bundles=others)
     expected = [picture for scene in scenes for picture in made.derain(scene)]
     np.testing.assert_array_equal(results(tmp_path / "out"), expected)
     assert resets(report) == {"cut": 2}
     assert report.statistics["derained"] == 10
 
 
-@pytest.mark.parametrize("options", [{}, {"resize": True}], ids=["stream", "step"])
-def test_a_bad_frame_does_not_poison_the_rest(
-    bundle, written, fakes, tmp_path, options
-):
+@pytest.mark.parametrize("steps", [False, True], ids=["stream", "step"])
+def test_a_bad_frame_does_not_poison_the_rest(bundle, written, fakes, tmp_path, steps):
     """White makes a state of this network NaN."""
     folder, made = bundle(Fading)
     clip = list(fakes.scene(1, 8))
     white = np.full_like(clip[0], 255)
     source = written([*clip[:3], white, *clip[4:]])
-    report = run(folder, source, tmp_path / "out", **options)
+    others = [folder] if steps else []  # where there is a choice, one by one
+    report = run(folder, source, tmp_path / "out", bundles=others)
     got = results(tmp_path / "out")
     np.testing.assert_array_equal(got[:3], made.derain(clip[:3]))
     np.testing.assert_array_equal(got[3], white)

@@ -170,4 +170,4 @@ def test_resize_gives_back_the_size_of_the_source(
         np.testing.assert_array_equal(got, image(size) >> 1)
     told = [line.split(",")[0] for line in result.stderr.splitlines() if " -> " in line]
     assert len(told) == (not takes)
-    assert all(line.startswith(f"{size} -> ") for line in told)
+    assert all(line.startswith(f"note: {size} -> ") for line in told)

@@ -35,6 +35,11 @@ from numpy.typing import NDArray
 
 from derain.core.sizes import Size, SizeRange
 
+# Down to this scale a pixel of four neighbours misses none. Averages of all of them
+# cost 8.9 ms in place of 2.2 for 1920x1080 in 1280x720, and make a1 at 0.67 0.03 dB
+# better.
+_LINEAR = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class FrameFit:
@@ -83,8 +88,8 @@ class FrameFit:
     def into(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What the network is given for `image`; itself where its size is taken."""
         if self.scaled != self.source:
-            # Averaged, so that nothing flickers.
-            image = _resized(image, self.scaled, cv2.INTER_AREA)
+            method = cv2.INTER_LINEAR if self.scale >= _LINEAR else cv2.INTER_AREA
+            image = _resized(image, self.scaled, method)
         right = self.shown.width - self.scaled.width
         down = self.shown.height - self.scaled.height
         if right or down:
@@ -114,8 +119,8 @@ class FrameFit:
         picture = slice(self.scaled.height), slice(self.scaled.width)
         if self.scaled == self.source:
             return derained[picture]
-        # Of 1920x1080 in 1280x720 on one core: 7.2 ms, with floats 9.6, with NumPy's
-        # clipping 8.1 (and linear: cubic is 5.7); the picture up 2.9, `into` 8.9.
+        # Of 1920x1080 in 1280x720 on one core: 7.4 ms, with floats 10.0; linear 5.9,
+        # with NumPy's clipping 8.5; the picture taken up 3.0.
         layer = cv2.subtract(derained[picture], shown[picture], dtype=cv2.CV_16S)
         size = (self.source.width, self.source.height)
         layer = cv2.resize(layer, size, interpolation=cv2.INTER_CUBIC)

@@ -281,8 +281,7 @@ class StreamMemory:
 
     def _fit(self, size: Size) -> FrameFit | None:
         """How frames of `size` fit into the bundle; None where they do as they are."""
-        sizes = self._derainer.sizes
-        if not self._resize or size in sizes:
+        if not self._resize or size in (sizes := self._derainer.sizes):
             return None
         fit = self._fits.get((size, sizes))
         if fit is None:

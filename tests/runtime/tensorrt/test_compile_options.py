@@ -28,7 +28,7 @@ def test_keywords_are_the_options():
 
 
 def test_an_engine_is_not_for_any_size():
-    with pytest.raises(EngineError, match="takes any size up to 4096x4096, .* --size"):
+    with pytest.raises(EngineError, match=r"any size up to 4096x4096, .* --size"):
         _sizes(SimpleNamespace(sizes=ANY_SIZE), None)
     wanted = SizeRange.parse("640x480")
     assert _sizes(SimpleNamespace(sizes=ANY_SIZE), wanted) == wanted

@@ -146,4 +146,8 @@ class SizeRange:
         return f"{self.minimum},{self.optimum},{self.maximum}"
 
 
+# What `derain-export --size any` makes: pictures and video of every usual size, upright
+# ones and 4K included; engines are to be compiled for one of them.
+ANY_SIZE = SizeRange(Size(32, 32), Size(1280, 720), Size(4096, 4096))
+
 SizeRangeLike: TypeAlias = SizeRange | SizeLike | tuple[SizeLike, SizeLike, SizeLike]

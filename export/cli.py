@@ -20,6 +20,7 @@ from derain.core.interrupts import signals_unwind
 from derain.core.lazy import requires
 from derain.core.manifest import Precision
 from derain.core.options import options_from
+from derain.core.sizes import SizeRange
 from derain.export.options import ExportOptions
 from derain.models.allocator import use_huge_pages
 from derain.models.registry import MODELS
@@ -35,7 +36,7 @@ Networks:
 
 \b
 Examples:
-  derain-export --model qsnet --fp16
+  derain-export --model qsnet --fp16 --size any
   derain-export --model nledn --weights nledn.pth --size 640x480
   derain-export --model mynets.derainer:Net --weights best.pth --bgr --rain
   derain-export --model mynets.video:Net --window 5 --look-ahead 2
@@ -139,7 +140,7 @@ def _table(result: ExportResult) -> list[str]:
     rows = [
         ("bundle", str(result.bundle.folder)),
         ("network", f"{manifest.model}, weights: {manifest.weights['source']}"),
-        ("frames", f"{manifest.sizes}, uint8 BGR in and out"),
+        ("frames", f"{manifest.sizes}, uint8 BGR in and out{_others(manifest.sizes)}"),
         ("precision", manifest.precision),
         ("target", manifest.target),
         ("model.onnx", f"{result.model_bytes / 1e6:.2f} MB, {result.nodes} nodes"),
@@ -179,6 +180,10 @@ def _table(result: ExportResult) -> list[str]:
     )
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {text}" for name, text in rows]
+
+
+def _others(sizes: SizeRange) -> str:
+    return "; others: derain-run --resize, or --size any" if sizes.is_static else ""
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from derain.calibration.options import CalibrationOptions
-from derain.core.commands import DECIBELS, SIZE, Parsed, Whole
+from derain.core.commands import DECIBELS, Parsed, Whole
 from derain.core.errors import ConfigError
 from derain.core.frame_contract import UNIT_RANGE
 from derain.core.manifest import Precision, Target
 from derain.core.options import option
-from derain.core.sizes import Size, SizeLike, SizeRange, SizeRangeLike
+from derain.core.sizes import ANY_SIZE, Size, SizeLike, SizeRange, SizeRangeLike
 from derain.models.arguments import parse_argument, unique
 from derain.models.forward_inputs import Feed, parse_input
 from derain.models.registry import NetworkFacts
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from derain.calibration.frame_store import FrameSource
 
 DEFAULT_SIZE = Size(1280, 720)
+ANY = "any"
 _FARTHEST = 65504.0  # what FP16 has
+
+
+def _parse_size(text: str) -> SizeLike:
+    return ANY if text == ANY else Size.parse(text)
 
 
 def _parse_range(text: str) -> SizeRange:
@@ -53,7 +58,7 @@ class ExportOptions:
         weights: Checkpoint; None takes the weights that ship, or leaves a network of
             the user's own as it is.
         random_weights: Take untrained weights.
-        size: Size of the frames; None takes `DEFAULT_SIZE`.
+        size: Size of the frames; ``"any"`` takes `ANY_SIZE`, None `DEFAULT_SIZE`.
         dynamic: Sizes the graph must accept, in place of one.
         precision: Precision of the graph's tensors.
         calibrate_on: For INT8: frames of the camera that it is for, in rain.
@@ -86,7 +91,10 @@ class ExportOptions:
     )
     random_weights: bool = option(False, "Untrained weights, for benchmarks.")
     size: SizeLike | None = option(
-        None, f"Size of the frames. Default: {DEFAULT_SIZE}.", kind=SIZE
+        None,
+        f"Size of the frames, or any: from {ANY_SIZE.minimum} to {ANY_SIZE.maximum}. "
+        f"Default: {DEFAULT_SIZE}.",
+        kind=Parsed("WIDTHxHEIGHT|any", _parse_size),
     )
     dynamic: SizeRangeLike | None = option(
         None,
@@ -210,6 +218,8 @@ class ExportOptions:
         """Frame sizes the graph must accept."""
         if self.dynamic is not None:
             return SizeRange.of(self.dynamic)
+        if self.size == ANY:
+            return ANY_SIZE
         return SizeRange.static(Size.of(self.size or DEFAULT_SIZE))
 
     @property
@@ -240,6 +250,7 @@ class ExportOptions:
             return self.output
         name = name.rpartition(":")[2].lower()
         size = str(self.sizes) if self.sizes.is_static else "dynamic"
+        size = ANY if self.size == ANY else size
         target = "" if self.target == "any" else f"-{self.target}"
         return Path(f"{name}-{self.precision}{target}-{size}")
 

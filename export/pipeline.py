@@ -88,7 +88,7 @@ def export(model: str | nn.Module, **options: Unpack[ExportKeywords]) -> Bundle:
             same, and what `derain.models.video_network` says of networks with a memory.
         **options: See `ExportOptions` and, for INT8, `CalibrationOptions`, whose
             ``frames`` is called ``calibration_frames`` here. ``size`` is ``"1280x720"``
-            or ``(1280, 720)``; ``calibrate_on`` and ``frames`` are what
+            or ``(1280, 720)``, or ``"any"``; ``calibrate_on`` and ``frames`` are what
             `derain.runtime.video.open_source` takes, or `(H, W, 3)` uint8 BGR arrays.
 
     Returns:

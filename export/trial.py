@@ -18,7 +18,7 @@ from torch import Tensor
 from derain.core.errors import DerainError, NetworkError
 from derain.core.frame_tensors import Frame
 from derain.core.metrics import CEILING_DB, psnr_of_mse
-from derain.core.sizes import Size, SizeRange
+from derain.core.sizes import ANY_SIZE, Size, SizeRange
 from derain.core.synthetic.rain import rainy_clip
 from derain.export import verify
 from derain.export.memory_need import require_memory
@@ -67,7 +67,9 @@ def try_network(
     else:
         at = _small(at, loaded.facts)
     _require_repeats(loaded, at)
-    require_memory(lambda: _derain(loaded, _frame(at)), at, sizes.maximum)
+    # Nobody has said that there will be frames of 4096x4096.
+    largest = sizes.optimum if sizes == ANY_SIZE else sizes.maximum
+    require_memory(lambda: _derain(loaded, _frame(at)), at, largest)
     return loaded
 
 

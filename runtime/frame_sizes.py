@@ -1,16 +1,11 @@
-"""Frames of sizes that a bundle does not take: another bundle, or scaling."""
+"""Frames of sizes that a bundle does not take: another bundle that does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from derain.core.bundle import Bundle
-from derain.core.sizes import Size, SizeRange
+from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
 
 
@@ -40,7 +35,7 @@ class BundleChoice:
         Raises:
             EngineError: The bundle for this size does not run here.
         """
-        if size in self._first.bundle.manifest.sizes:
+        if size in self._first.sizes:
             return self._first
         for number, bundle in enumerate(self._others):
             if size in bundle.manifest.sizes:
@@ -53,27 +48,3 @@ class BundleChoice:
         """Close what was opened here."""
         while self._opened:
             self._opened.popitem()[1].close()
-
-
-def nearest_size(size: Size, sizes: SizeRange) -> Size:
-    """The size in `sizes` that `size` should be scaled to.
-
-    It keeps the shape of the picture as far as `sizes` allows, and changes as little as
-    it can.
-    """
-    low, high = sizes.minimum, sizes.maximum
-    scale = min(1.0, high.width / size.width, high.height / size.height)
-    if scale == 1.0:
-        scale = max(1.0, low.width / size.width, low.height / size.height)
-    return Size(
-        min(max(round(size.width * scale), low.width), high.width),
-        min(max(round(size.height * scale), low.height), high.height),
-    )
-
-
-def scale(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """`image` at `size`; averaged when it gets smaller, so that nothing flickers."""
-    shrinks = size.pixels < image.shape[0] * image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    resized = cv2.resize(image, (size.width, size.height), interpolation=method)
-    return cast(NDArray[np.uint8], resized)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from derain.core.bundle import Bundle
 from derain.core.errors import ShapeError, StateError
-from derain.core.sizes import Size
-from derain.runtime.backends.protocol import Backend
+from derain.core.sizes import Size, SizeRange
+from derain.runtime.backends.protocol import Backend, SizedBackend
+from derain.runtime.frame_fit import FrameFit
 
 
 class Session:
@@ -38,6 +39,14 @@ class Session:
         self._memory = backend.new_memory()
         self._seen = 0  # frames since the start; counted with look-ahead only
         self._last: NDArray[np.uint8] | None = None  # a copy; with look-ahead only
+
+    @property
+    def sizes(self) -> SizeRange:
+        """Of the frames it takes: an engine may take fewer than its bundle."""
+        backend = self._backend
+        if isinstance(backend, SizedBackend):
+            return backend.sizes
+        return self._manifest.sizes
 
     def __enter__(self) -> Session:
         return self
@@ -203,10 +212,12 @@ class Session:
             )
         size = Size(frame.shape[1], frame.shape[0])
         if size not in self._manifest.sizes:
+            manifest, scale = self._manifest, FrameFit.of(size, self.sizes).scale
+            target = "" if manifest.target == "any" else f" --target {manifest.target}"
             raise ShapeError(
-                f"frame is {size}, the bundle takes {self._manifest.sizes}; "
-                f"run: derain-export --model {self._manifest.model} "
-                f"--{self._manifest.precision} --size {size} (or use --resize)"
+                f"frame is {size}, the bundle takes {manifest.sizes}; run: "
+                f"derain-export --model {manifest.model} --{manifest.precision}{target}"
+                f" --size {size} (or use --resize: scale {scale:.2f})"
             )
         return np.ascontiguousarray(frame)[np.newaxis]
 

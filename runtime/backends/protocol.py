@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from derain.core.sizes import SizeRange
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTimes:
@@ -59,6 +61,16 @@ class StoppableBackend(Protocol):
 
     def stop(self) -> None:
         """Let the run at hand fail; harmless where there is none."""
+        ...
+
+
+@runtime_checkable
+class SizedBackend(Protocol):
+    """A backend that takes fewer sizes than its bundle: an engine of one size."""
+
+    @property
+    def sizes(self) -> SizeRange:
+        """Of the frames that it takes."""
         ...
 
 

@@ -41,8 +41,8 @@ class LoopOptions:
     Attributes:
         name: What messages call the camera, where there are several.
         limit: Stop after this many frames; None: all.
-        resize: Scale frames the bundle does not take, and back; of a live source, also
-            frames of another size than the first ones.
+        resize: Fit frames the bundle does not take into it; of a live source, also
+            what was made of frames of another size than the first ones into theirs.
         choose: Which session takes frames of a size; None: always the same.
         gate: Lets frames without rain pass; None: every frame is derained.
         max_latency_ms: How old a live frame may get until the first sink has it; None:
@@ -116,7 +116,7 @@ class CameraStream:
             self._writer(sink, number, deadline) for number, sink in enumerate(sinks)
         ]
         self._told: set[Writer] = set()
-        plain = options.choose is None and options.gate is None and not options.resize
+        plain = options.choose is None and options.gate is None
         self.overlaps = plain and not info.live
         self._inference = Inference(
             session,
@@ -128,6 +128,7 @@ class CameraStream:
             gate=options.gate,
             deadline=deadline,
             late=options.late,
+            name=options.name,
         )
         self._no_signal = NoSignal(info.time_base) if info.live else None
         self._done = 0

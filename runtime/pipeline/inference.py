@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from derain.core.errors import MediaError
 from derain.core.sizes import Size
-from derain.runtime.frame_sizes import scale
+from derain.runtime.frame_fit import letterboxed
 from derain.runtime.pipeline.deadline import Deadline
 from derain.runtime.pipeline.options import Late
 from derain.runtime.pipeline.rain_gate import RainGate
@@ -32,8 +32,9 @@ class Inference:
             the backend can do it (see `Backend.stream`), but a frame may have to wait
             for the next one to arrive: for files.
         choose: Which derainer takes frames of a size, where there are several.
-        resize: Scale frames that the bundle does not take, and back.
-        size: Scale frames of any other size to this one first.
+        resize: Fit frames that the bundle does not take into it.
+        size: What goes on is made to be of this size.
+        name: What messages call the camera, where there are several.
         gate: Finds frames that need no network.
         deadline: Finds frames that are too old for the network.
         late: What becomes of those.
@@ -55,8 +56,11 @@ class Inference:
         gate: RainGate | None = None,
         deadline: Deadline | None = None,
         late: Late = "drop",
+        name: str = "",
     ) -> None:
-        self._memory = StreamMemory(derainer, statistics, choose=choose, resize=resize)
+        self._memory = StreamMemory(
+            derainer, statistics, choose=choose, resize=resize, name=name
+        )
         self._statistics = statistics
         self._overlap = overlap
         self._size = size
@@ -128,8 +132,6 @@ class Inference:
         if frame is None:
             yield from memory.end("source")
             return
-        if self._size is not None and frame.size != self._size:
-            frame = replace(frame, image=scale(frame.image, self._size))
         if self._is_late(frame):
             self._statistics.count("late")
             if self._late == "pass":
@@ -180,17 +182,26 @@ class Inference:
 
     def _passed(self, frame: Frame) -> Frame:
         self._statistics.count("passed_through")
-        return replace(frame, rainy=frame.image, passed=True)
+        image = self._sized(frame.image)
+        return replace(frame, image=image, rainy=image, passed=True)
 
     def _finished(
         self, frame: Frame, picture: NDArray[np.uint8], started: float
     ) -> Frame:
         # A copy: sinks write while the next call reuses the buffer. A ring of buffers
         # would save 0.03 ms of 0.13 ms at 1280x720, and nothing at 1920x1080.
-        result = replace(frame, image=picture.copy(), rainy=frame.image)
+        image, rainy = self._sized(picture.copy()), self._sized(frame.image)
+        result = replace(frame, image=image, rainy=rainy)
         self._statistics.derain.add((time.perf_counter() - started) * 1000)
         self._statistics.count("derained")
         return result
+
+    def _sized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """`image` as the sinks want it."""
+        size = self._size
+        if size is None or image.shape[:2] == (size.height, size.width):
+            return image
+        return letterboxed(image, size)
 
 
 def _age_s(frame: Frame) -> float:

@@ -54,8 +54,8 @@ class CameraOptions:
 
     resize: bool = option(
         False,
-        "Scale frames that the bundle does not take to the nearest size that it does, "
-        "and the result back.",
+        "Fit frames that the bundle does not take into it, made smaller where they are "
+        "larger, their shape kept, and take the rain found there off the full picture.",
     )
     view: View = option(
         "derained",

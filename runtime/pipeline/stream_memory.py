@@ -24,6 +24,7 @@ given up: what waits is flushed then. Frames that pass by wait for those before 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -34,12 +35,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derain.core.errors import ShapeError, StateError
-from derain.core.sizes import Size
-from derain.runtime.frame_sizes import nearest_size, scale
+from derain.core.sizes import Size, SizeRange
+from derain.runtime.frame_fit import FrameFit
 from derain.runtime.pipeline.scene_cut import SceneCut
 from derain.runtime.session import Session
 from derain.runtime.telemetry.statistics import ResetCause, Statistics
 from derain.runtime.video.frames import Frame
+
+_log = logging.getLogger(__name__)
 
 MISSED = 3
 
@@ -67,6 +70,8 @@ class NetworkResult:
 class _Waiting:
     frame: Frame
     fed: float | None  # None: it passes by
+    fit: FrameFit | None = None  # None: the network was given the frame itself
+    shown: NDArray[np.uint8] | None = None  # what it was given in its place
 
 
 class StreamMemory:
@@ -79,7 +84,8 @@ class StreamMemory:
         statistics: Told of every time that the memory is given up.
         choose: Which derainer takes frames of a size, where there are several; each has
             a memory of its own.
-        resize: Scale frames that the bundle does not take, and back.
+        resize: Fit frames that the bundle does not take into it, and tell so.
+        name: What messages call the camera, where there are several.
     """
 
     def __init__(
@@ -89,10 +95,13 @@ class StreamMemory:
         *,
         choose: Callable[[Size], Session] | None = None,
         resize: bool = False,
+        name: str = "",
     ) -> None:
         self._statistics = statistics
         self._choose = choose
         self._resize = resize
+        self._name = name
+        self._fits: dict[tuple[Size, SizeRange], FrameFit] = {}
         self._cut = SceneCut()
         self._last: Frame | None = None  # fed last; None: nothing is remembered
         self._held: deque[Frame] = deque()  # taken, but not yet fed
@@ -119,9 +128,9 @@ class StreamMemory:
             self._use(derainer)
         elif cause is not None:
             yield from self.end(cause)
-        started = self._began(self._held.popleft())
+        image, started = self._began(self._held.popleft())
         try:
-            picture = derainer.derain(self._fitting(frame))
+            picture = derainer.derain(image)
         except StateError:
             yield from self._given_up(len(self._waiting))
             return
@@ -186,9 +195,7 @@ class StreamMemory:
                 if cause is not None:
                     self._forget(cause)
                     return
-                frame = self._held.popleft()
-                self._began(frame)
-                yield frame.image
+                yield self._began(self._held.popleft())[0]
 
         while self._held or not over:
             try:
@@ -234,13 +241,20 @@ class StreamMemory:
         """Whether too many frames lie between `frame` and the one fed last."""
         return self._last is not None and frame.index - self._last.index > MISSED + 1
 
-    def _began(self, frame: Frame) -> float:
-        """Take note that `frame` is fed now, by ``time.perf_counter()``."""
+    def _began(self, frame: Frame) -> tuple[NDArray[np.uint8], float]:
+        """Take note that `frame` is fed now.
+
+        Returns:
+            What the network is given, and when, by ``time.perf_counter()``.
+        """
         now = time.perf_counter()
-        self._waiting.append(_Waiting(frame, now))
+        fit = self._fit(frame.size)
+        image = frame.image if fit is None else fit.into(frame.image)
+        shown = None if fit is None else image
+        self._waiting.append(_Waiting(frame, now, fit, shown))
         if self._remembers:
             self._last = frame
-        return now
+        return image, now
 
     def _forget(self, cause: ResetCause | None) -> None:
         self._last = None
@@ -259,15 +273,18 @@ class StreamMemory:
         """What was made of the oldest frame, and the frames that waited behind it."""
         oldest = self._waiting.popleft()
         frame = oldest.frame
-        if self._resize and picture.shape != frame.image.shape:
-            picture = scale(picture, frame.size)
+        if oldest.fit is not None and oldest.shown is not None:
+            picture = oldest.fit.back(frame.image, oldest.shown, picture)
         yield NetworkResult(frame, picture, started, None if flushed else oldest.fed)
         while self._waiting and self._waiting[0].fed is None:
             yield NetworkResult(self._waiting.popleft().frame)
 
-    def _fitting(self, frame: Frame) -> NDArray[np.uint8]:
-        """The picture of `frame`, at a size that the bundle takes."""
-        if not self._resize:
-            return frame.image
-        wanted = nearest_size(frame.size, self._derainer.bundle.manifest.sizes)
-        return frame.image if wanted == frame.size else scale(frame.image, wanted)
+    def _fit(self, size: Size) -> FrameFit | None:
+        """How frames of `size` fit into the bundle; None where they do as they are."""
+        if not self._resize or size in (sizes := self._derainer.sizes):
+            return None
+        fit = self._fits.get((size, sizes))
+        if fit is None:
+            fit = self._fits[size, sizes] = FrameFit.of(size, sizes)
+            _log.warning(f"{self._name}: {fit}" if self._name else str(fit))
+        return fit

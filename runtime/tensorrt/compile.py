@@ -15,7 +15,7 @@ from derain.core.bundle import MODEL_FILE, Bundle
 from derain.core.errors import EngineError
 from derain.core.manifest import Manifest
 from derain.core.progress import Progress, phase_line
-from derain.core.sizes import SizeRange
+from derain.core.sizes import ANY_SIZE, SizeRange
 from derain.runtime.cuda.device import DeviceFacts
 from derain.runtime.tensorrt.build import not_inspected
 from derain.runtime.tensorrt.build_options import BuildFacts, BuildOptions, BuildRequest
@@ -220,6 +220,12 @@ def _sizes(manifest: Manifest, wanted: SizeRange | None) -> SizeRange:
         EngineError: The graph does not take them.
     """
     have = manifest.sizes
+    if wanted is None and have == ANY_SIZE:
+        raise EngineError(
+            f"the bundle takes any size up to {have.maximum}, for which an engine "
+            "would hold its memory; run: derain-compile with the --size of the frames, "
+            "or --dynamic MIN,OPT,MAX"
+        )
     if wanted is None:
         return have
     if wanted.minimum in have and wanted.maximum in have:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derain.core.errors import EngineError, ShapeError, StateError
-from derain.core.sizes import Size
+from derain.core.sizes import Size, SizeRange
 from derain.runtime.backends.protocol import Memory, NoMemory, StageTimes
 from derain.runtime.cuda.device import Device, at_exit, own
 from derain.runtime.tensorrt.captures import Captures, Work
@@ -87,6 +87,11 @@ class TensorRtBackend:
             return None
         self._check()
         return self._last.times()
+
+    @property
+    def sizes(self) -> SizeRange:
+        """See `SizedBackend.sizes`."""
+        return self._engine.sizes
 
     def warm_up(self, size: Size) -> None:
         """Run what the first frames of `size` would pay for.
@@ -212,7 +217,7 @@ class TensorRtBackend:
         if size not in self._engine.sizes:
             raise ShapeError(
                 f"frame is {size}, the engine takes {self._engine.sizes}; run: "
-                f"derain-compile with --size {size}"
+                f"derain-compile with --size {size} (or use --resize)"
             )
         return size
 

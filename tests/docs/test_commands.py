@@ -129,7 +129,11 @@ def folder(tmp_path, bundles, make_video, picture_folder, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("qsnet-fp16-1280x720", "rivulet-s-fp16-1280x720"):
+    for name in (
+        "qsnet-fp16-1280x720",
+        "rivulet-s-fp16-1280x720",
+        "rivulet-s-fp16-any",
+    ):
         shutil.copytree(bundles("any-identity"), tmp_path / name)
     make_video("rainy.mp4", 3, Size(64, 48))
     picture_folder("frames")

@@ -3,7 +3,7 @@
 from dataclasses import fields
 
 from derain.calibration.options import NAMES, CalibrationOptions
-from derain.core.sizes import Size, SizeRange
+from derain.core.sizes import ANY_SIZE, Size, SizeRange
 from derain.export.cli import main
 from derain.export.keywords import ExportKeywords, export_options
 from derain.export.options import DEFAULT_SIZE, ExportOptions
@@ -34,6 +34,15 @@ def test_options_of_the_calibration_reach_it():
     assert options.int8 == CalibrationOptions(frames=5, method="mse")
     assert options.sizes == SizeRange.static(Size(8, 9))
     assert options.frames is None
+
+
+def test_any_size_is_one_word():
+    any_size = ExportOptions(precision="fp16", size="any")
+    any_size.check(own=False)
+    assert export_options({"size": "any"}).sizes == any_size.sizes == ANY_SIZE
+    for size in ("640x480", "1080x1920", "3840x2160", "641x479", "4096x4096"):
+        assert Size.parse(size) in any_size.sizes
+    assert str(any_size.folder("rivulet-s")) == "rivulet-s-fp16-any"
 
 
 def test_a_bundle_is_named_after_what_it_is():

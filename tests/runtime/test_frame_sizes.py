@@ -1,14 +1,12 @@
-"""Frames of other sizes: the bundle that takes them is opened and kept; scaling."""
+"""Frames of other sizes: the bundle that takes them is opened and kept."""
 
 import pytest
 
 from derain.core.bundle import Bundle
 from derain.core.pictures import write_picture
-from derain.core.sizes import Size, SizeRange
+from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
-from derain.runtime.frame_sizes import BundleChoice, nearest_size
-
-RANGE = SizeRange.parse("64x32,640x480,1920x1080")
+from derain.runtime.frame_sizes import BundleChoice
 
 
 @pytest.fixture
@@ -56,26 +54,3 @@ def test_derain_run_takes_the_bundle_that_fits(
     result = invoke(*arguments, "--bundles", bundles("dynamic"))
     assert result.exit_code == 0, result.stderr
     assert len(list(out.iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    ("size", "wanted"),
-    [
-        ("640x480", "640x480"),
-        ("64x1080", "64x1080"),
-        ("3840x2160", "1920x1080"),
-        ("3840x1080", "1920x540"),  # the shape is kept
-        ("1080x1920", "608x1080"),
-        ("32x16", "64x32"),
-        ("32x32", "64x64"),
-        ("5000x20", "1920x32"),  # no size keeps this shape
-    ],
-)
-def test_nearest_size(size, wanted):
-    assert nearest_size(Size.parse(size), RANGE) == Size.parse(wanted)
-
-
-def test_nearest_size_of_a_static_bundle():
-    static = SizeRange.parse("1280x720")
-    for size in ("1x1", "1280x720", "640x480", "4000x100"):
-        assert nearest_size(Size.parse(size), static) == Size(1280, 720)

@@ -144,7 +144,7 @@ def test_another_size_names_the_command_and_creates_nothing(
         )
         message = (
             "frame is 80x60, the bundle takes 64x48; run: derain-export --model qsnet "
-            r"--fp32 --size 80x60 \(or use --resize\)"
+            r"--fp32 --size 80x60 \(or use --resize: scale 0.80\)"
         )
         assert failed(result, message)
         assert not (tmp_path / sink).exists()
@@ -163,5 +163,11 @@ def test_resize_gives_back_the_size_of_the_source(
     )
     assert result.exit_code == 0, result.stderr
     got = read_picture(tmp_path / "out.png")
-    # Scaled down and up, at most tenfold, on a picture without edges: measured 29 dB.
+    # What is taken away comes from a picture up to ten times smaller.
     assert psnr_db(got, image(size) >> 1) > 25
+    takes = (bundle, str(size)) == ("dynamic", "80x60")
+    if takes or str(size) == "16x20":  # nothing is made smaller
+        np.testing.assert_array_equal(got, image(size) >> 1)
+    told = [line.split(",")[0] for line in result.stderr.splitlines() if " -> " in line]
+    assert len(told) == (not takes)
+    assert all(line.startswith(f"note: {size} -> ") for line in told)

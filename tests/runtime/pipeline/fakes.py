@@ -94,6 +94,7 @@ class Rememberer:
 
     def __init__(self, look_ahead=0, poison=(), sizes="16x16,64x48,256x256"):
         self.bundle = manifest(("state_0",), look_ahead, sizes)
+        self.sizes = self.bundle.manifest.sizes
         self.look_ahead, self.poison = look_ahead, poison
         self.resets, self.fed = 0, []
         self._seen, self._out = [], 0

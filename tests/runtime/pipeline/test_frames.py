@@ -35,6 +35,23 @@ def test_another_size_is_scaled_to_the_first_with_resize(
     camera = fakes.Camera(pictures, lambda: next(waits)())
     within(camera, derainer, [screen], LoopOptions(resize=True))
     assert [frame.size for frame in screen.frames] == [Size(64, 48)] * 2
+    assert [frame.rainy.shape for frame in screen.frames] == [(48, 64, 3)] * 2
+
+
+def test_a_camera_that_is_turned_upright_is_not_squeezed(derainer, within, fakes):
+    first = threading.Event()
+    screen = fakes.Screen(lambda frame: first.set())
+    waits = iter((lambda: None, lambda: first.wait(fakes.SECONDS)))
+    pictures = [
+        np.full((48, 64, 3), 200, np.uint8),
+        np.full((64, 48, 3), 200, np.uint8),
+    ]
+    camera = fakes.Camera(pictures, lambda: next(waits)())
+    within(camera, derainer, [screen], LoopOptions(resize=True))
+    upright = screen.frames[1].image  # 36x48 in the middle of black
+    assert (upright[:, 14:50] == 100).all()
+    assert not upright[:, :14].any()
+    assert not upright[:, 50:].any()
 
 
 def test_another_size_without_resize_is_a_clear_stop(derainer, within, image, fakes):

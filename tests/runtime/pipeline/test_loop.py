@@ -90,31 +90,42 @@ def test_every_frame_is_derained_in_order(derainer, images):
     assert summary.fps == pytest.approx(5 / summary.seconds)
 
 
-# With `resize`, a file's frames are taken one by one, as a camera's are.
-one_by_one = pytest.mark.parametrize("resize", [False, True])
+# Where there is a choice, a file's frames are taken one by one, as a camera's are.
+one_by_one = pytest.mark.parametrize("chooses", [False, True])
+
+
+def choosing(derainer, chooses):
+    return (lambda size: derainer) if chooses else None
 
 
 @one_by_one
-def test_the_end_of_a_file_is_told_to_its_sink(derainer, images, resize):
+def test_the_end_of_a_file_is_told_to_its_sink(derainer, images, chooses):
     sink = FakeSink()
-    run(FakeSource(images), derainer, [sink], LoopOptions(resize=resize))
+    run(
+        FakeSource(images),
+        derainer,
+        [sink],
+        LoopOptions(choose=choosing(derainer, chooses)),
+    )
     assert sink.calls == ["finish", "close"]
 
 
 @one_by_one
-def test_limit_takes_no_frame_too_many(derainer, images, resize):
+def test_limit_takes_no_frame_too_many(derainer, images, chooses):
     source, sink = FakeSource(images), FakeSink()
-    options = LoopOptions(limit=2, resize=resize)
+    options = LoopOptions(limit=2, choose=choosing(derainer, chooses))
     assert run(source, derainer, [sink], options).frames == 2
     assert source.taken == 2
     assert sink.calls == ["finish", "close"]
 
 
 @one_by_one
-def test_stopping_keeps_what_is_done(derainer, images, resize):
+def test_stopping_keeps_what_is_done(derainer, images, chooses):
     sink, seen = FakeSink(), []
     options = LoopOptions(
-        stopped=lambda: len(seen) == 3, progress=seen.append, resize=resize
+        stopped=lambda: len(seen) == 3,
+        progress=seen.append,
+        choose=choosing(derainer, chooses),
     )
     assert run(FakeSource(images), derainer, [sink], options).frames == 3
     assert sink.calls == ["close"]

@@ -7,7 +7,8 @@ import pytest
 
 from derain.core.errors import ConfigError
 from derain.core.pictures import read_picture, write_picture
-from derain.core.sizes import Size
+from derain.core.sizes import Size, SizeRange
+from derain.runtime.frame_fit import FrameFit
 from derain.runtime.pipeline.run import run
 from support.memory_network import Fading, Seeing, clip_of
 
@@ -47,38 +48,55 @@ def resets(report):
 
 
 @NETWORKS
-@pytest.mark.parametrize("options", [{}, {"resize": True}], ids=["stream", "step"])
+@pytest.mark.parametrize("steps", [False, True], ids=["stream", "step"])
 def test_scenes_are_clips_of_their_own(
-    bundle, written, fakes, tmp_path, network, options
+    bundle, written, fakes, tmp_path, network, steps
 ):
     folder, made = bundle(network)
     scenes = [
         list(fakes.scene(seed, count)) for seed, count in ((1, 5), (2, 1), (3, 4))
     ]
     source = written([picture for scene in scenes for picture in scene])
-    report = run(folder, source, tmp_path / "out", **options)
+    others = [folder] if steps else []  # where there is a choice, one by one
+    report = run(folder, source, tmp_path / "out", bundles=others)
     expected = [picture for scene in scenes for picture in made.derain(scene)]
     np.testing.assert_array_equal(results(tmp_path / "out"), expected)
     assert resets(report) == {"cut": 2}
     assert report.statistics["derained"] == 10
 
 
-@pytest.mark.parametrize("options", [{}, {"resize": True}], ids=["stream", "step"])
-def test_a_bad_frame_does_not_poison_the_rest(
-    bundle, written, fakes, tmp_path, options
-):
+@pytest.mark.parametrize("steps", [False, True], ids=["stream", "step"])
+def test_a_bad_frame_does_not_poison_the_rest(bundle, written, fakes, tmp_path, steps):
     """White makes a state of this network NaN."""
     folder, made = bundle(Fading)
     clip = list(fakes.scene(1, 8))
     white = np.full_like(clip[0], 255)
     source = written([*clip[:3], white, *clip[4:]])
-    report = run(folder, source, tmp_path / "out", **options)
+    others = [folder] if steps else []  # where there is a choice, one by one
+    report = run(folder, source, tmp_path / "out", bundles=others)
     got = results(tmp_path / "out")
     np.testing.assert_array_equal(got[:3], made.derain(clip[:3]))
     np.testing.assert_array_equal(got[3], white)
     np.testing.assert_array_equal(got[4:], made.derain(clip[4:]))
     assert resets(report)["nan"] == 1
     assert (report.statistics["derained"], report.frames) == (7, 8)
+
+
+@NETWORKS
+@pytest.mark.parametrize("steps", [False, True], ids=["stream", "step"])
+def test_fitted_frames_are_a_clip_whose_rain_is_taken_off_them(
+    bundle, written, fakes, tmp_path, network, steps
+):
+    folder, made = bundle(network, "48x30")
+    clip = list(fakes.scene(1, 5))
+    fit = FrameFit.of(Size(64, 48), SizeRange.parse("48x30"))
+    shown = [fit.into(picture) for picture in clip]
+    others = [folder] if steps else []
+    source, out = written(clip), tmp_path / "out"
+    report = run(folder, source, out, bundles=others, resize=True)
+    expected = map(fit.back, clip, shown, made.derain(shown))
+    np.testing.assert_array_equal(results(out), list(expected))
+    assert report.statistics["derained"] == 5
 
 
 def test_each_bundle_remembers_its_own_frames(bundle, written, fakes, tmp_path):

@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 
 from derain.core.errors import EngineError, MediaError
-from derain.core.sizes import Size
+from derain.core.sizes import Size, SizeRange
 from derain.runtime.pipeline.camera_stream import LoopOptions
 from derain.runtime.pipeline.inference import Inference
 from derain.runtime.pipeline.scene_cut import SceneCut
@@ -137,12 +137,31 @@ def test_another_size_begins_anew(run, statistics, fakes, overlap, look_ahead):
 
 
 @OVERLAP
-def test_scaled_pictures_with_look_ahead_come_back_at_their_size(run, fakes, overlap):
-    del overlap  # scaling does not overlap
+@LOOK_AHEAD
+def test_fitted_pictures_come_back_at_their_size(
+    run, fakes, overlap, look_ahead, caplog
+):
     pictures = chain(fakes.scene(1, 3), fakes.scene(1, 3, 3, size=Size(32, 24)))
-    results = run(fakes.Rememberer(1, sizes="48x36"), pictures, resize=True)
+    derainer = fakes.Rememberer(look_ahead, sizes="48x36")
+    results = run(derainer, pictures, resize=True, overlap=overlap, name="yard")
     assert [frame.size.width for frame in results] == [64, 64, 64, 32, 32, 32]
     assert [frame.index for frame in results] == list(range(6))
+    told = [record.message.partition(":")[0::2] for record in caplog.records]
+    assert [name for name, _ in told] == ["yard", "yard"]
+    assert [text.split(",")[0] for _, text in told] == [
+        " 64x48 -> 48x36",
+        " 32x24 -> 32x24 in 48x36",
+    ]
+
+
+def test_an_engine_of_fewer_sizes_than_its_bundle_is_fitted_into(run, fakes):
+    derainer = fakes.Rememberer()  # the bundle takes 64x48
+    derainer.sizes = SizeRange.parse("48x36")
+    shapes = []
+    derain = derainer.derain
+    derainer.derain = lambda image: shapes.append(image.shape) or derain(image)
+    (result,) = run(derainer, fakes.scene(1, 1), resize=True)
+    assert (shapes, str(result.size)) == ([(36, 48, 3)], "64x48")
 
 
 @OVERLAP

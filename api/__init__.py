@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from derain.runtime.backends import backends
     from derain.runtime.derainer import Derainer, load
     from derain.runtime.pipeline.run import run
+    from derain.runtime.pipeline.run_cameras import run_cameras, watch
     from derain.runtime.session import Session
     from derain.runtime.tensorrt.compile import compile
 
@@ -88,6 +89,8 @@ __all__ = [
     "load",
     "models",
     "run",
+    "run_cameras",
+    "watch",
 ]
 
 # Where each name is defined, and the extra that its module needs.
@@ -102,6 +105,8 @@ _HOMES = {
     "evaluate": ("derain.benchmarks.quality.evaluate", "export"),
     "load": ("derain.runtime.derainer", ""),
     "run": ("derain.runtime.pipeline.run", ""),
+    "run_cameras": ("derain.runtime.pipeline.run_cameras", ""),
+    "watch": ("derain.runtime.pipeline.run_cameras", ""),
 }
 # Rooms of the house that can be called, see `derain.core.callable_package`.
 _PACKAGES = ("export", "models")

@@ -6,8 +6,8 @@ import contextlib
 import logging
 import os
 import socket
-import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -15,6 +15,7 @@ import ray
 from derain.batch.options import BatchOptions
 from derain.batch.storage import ANY_ERROR, line
 from derain.core.errors import ConfigError, EngineError
+from derain.core.scratch import ScratchFolder
 
 _log = logging.getLogger(__name__)
 _ANSWER_S = 5.0
@@ -45,10 +46,9 @@ def joined(address: str | None, *, verbose: bool) -> Iterator[None]:
         if address is None:
             # Ray would kill workers where other programs take the memory.
             os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
-            # Ray's sockets lie in it, whose names may not be long.
-            folder = tempfile.TemporaryDirectory(
-                prefix="derain-ray-", dir="/tmp", ignore_cleanup_errors=True
-            )
+            # Ray's sockets lie in it, whose names may not be long. What a killed batch
+            # has left there goes, too.
+            folder = ScratchFolder("derain-ray-", Path("/tmp"))
             settings |= {
                 "address": "local",
                 "include_dashboard": False,

@@ -102,10 +102,13 @@ class Dispatcher:
     ) -> None:
         """Derain `clips` with so many `actors`, until that is done or `stopped`.
 
+        The longest first, or the last one would keep one worker busy and no other.
+
         Raises:
             EngineError: No worker can load the bundle.
         """
-        self._waiting.extend(_Task(clip) for clip in clips)
+        longest_first = sorted(clips, key=lambda clip: clip.bytes, reverse=True)
+        self._waiting.extend(_Task(clip) for clip in longest_first)
         for _ in range(actors):
             self._start()
         while (self._waiting or self._busy()) and not stopped():

@@ -1,8 +1,8 @@
 """What several workers bring over one: ``python -m derain.batch.speedup``.
 
 Both derain the same clips, in turns: one worker in this process, with one thread, which
-is ``derain-run`` without the start of a process for each clip; then as many on Ray,
-their start included. Nothing is kept.
+is ``derain-run`` without the start of a process for each clip; then as many on a Ray of
+their own, as ``derain-batch`` starts it. Nothing is kept.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -26,9 +27,24 @@ from derain.core.bundle import Bundle
 from derain.core.commands import Command
 from derain.core.errors import BenchmarkError
 
-# Frames a second by the clock; seconds of the processor for a frame, those of the
-# network's thread and those of all threads.
-_Speed = tuple[float, float, float]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Speed:
+    """How long it took to derain all clips, bundles opened and closed.
+
+    Attributes:
+        seconds: By the clock; without `ray_s`.
+        ray_s: Until Ray ran.
+        open_s: From there until the last worker had opened the bundle.
+        thread_ms: Of the processor, for a frame, in the network's thread.
+        cpu_ms: Of the processor, for a frame, in all threads.
+    """
+
+    seconds: float
+    ray_s: float = 0.0
+    open_s: float
+    thread_ms: float = 0.0
+    cpu_ms: float
 
 
 def one_worker(bundle: str, recipe: ClipRecipe, clips: Sequence[ClipTask]) -> _Speed:
@@ -41,6 +57,7 @@ def one_worker(bundle: str, recipe: ClipRecipe, clips: Sequence[ClipTask]) -> _S
     started = time.perf_counter()
     if error := worker.open():
         raise BenchmarkError(error)
+    open_s = time.perf_counter() - started
     thread, frames, cpu = time.thread_time(), 0, 0.0
     for clip in clips:
         outcome = worker.derain(clip)
@@ -48,9 +65,12 @@ def one_worker(bundle: str, recipe: ClipRecipe, clips: Sequence[ClipTask]) -> _S
             raise BenchmarkError(f"{clip.source}: {outcome.error}")
         frames += outcome.frames
         cpu += outcome.cpu_seconds
-    thread = time.thread_time() - thread
-    seconds = time.perf_counter() - started
-    return frames / seconds, thread / frames, cpu / frames
+    return _Speed(
+        seconds=time.perf_counter() - started,
+        open_s=open_s,
+        thread_ms=1000 * (time.thread_time() - thread) / frames,
+        cpu_ms=1000 * cpu / frames,
+    )
 
 
 def many_workers(
@@ -61,16 +81,29 @@ def many_workers(
     Raises:
         BenchmarkError: A clip failed.
     """
-    started = time.perf_counter()
-    dispatcher = Dispatcher(bundle, recipe, BatchOptions(), lambda results: None)
-    dispatcher.run(clips, actors, lambda: False)
-    seconds = time.perf_counter() - started
+    open_s: list[float] = []
+
+    def note(results: object) -> None:
+        if not open_s and dispatcher.backends.total() == actors:
+            open_s.append(time.perf_counter() - started)
+
+    before = time.perf_counter()
+    # A Ray for each round: one that has run before has no processes that wait for work.
+    with joined(None, verbose=False):
+        started = time.perf_counter()
+        dispatcher = Dispatcher(bundle, recipe, BatchOptions(), note)
+        dispatcher.run(clips, actors, lambda: False)
+        seconds = time.perf_counter() - started
     for each in dispatcher.results:
         if each.error:
             raise BenchmarkError(f"{each.source}: {each.error}")
     frames = sum(each.frames for each in dispatcher.results)
-    cpu = sum(each.cpu_seconds for each in dispatcher.results) / frames
-    return frames / seconds, 0.0, cpu
+    return _Speed(
+        seconds=seconds,
+        ray_s=started - before,
+        open_s=open_s[0] if open_s else seconds,
+        cpu_ms=1000 * sum(each.cpu_seconds for each in dispatcher.results) / frames,
+    )
 
 
 @click.command(cls=Command)
@@ -81,28 +114,33 @@ def many_workers(
 def main(bundle: Path, source: str, actors: int, rounds: int) -> None:
     """Measure what so many actors bring over one worker, on the clips of SOURCE.
 
-    By the clock, which other programs disturb; and by the time of the processor, as a
+    By the clock, which other programs disturb, and with it how long Ray and the actors
+    take to start, which they do once a batch; and by the time of the processor, as a
     machine with a core for each actor and nothing else to do would have it: one worker
     is as fast as its network's thread, actors as fast as all their threads together.
     """
     folder = str(bundle.absolute())
     recipe = ClipRecipe.of(Bundle.open(folder), BatchOptions())
-    clock, processor = [], []
-    with joined(None, verbose=False):
-        for _ in range(rounds):
-            with tempfile.TemporaryDirectory() as output:
-                one = one_worker(folder, recipe, find_clips([source], output))
-            with tempfile.TemporaryDirectory() as output:
-                clips = find_clips([source], output)
-                many = many_workers(folder, recipe, clips, actors)
-            clock.append(many[0] / one[0])
-            processor.append(actors * one[1] / many[2])
-            row = {"one": one, "many": many, "load": os.getloadavg()[0]}
-            click.echo(json.dumps(row), err=True)
-    for name, ratios in (("clock", clock), ("processor time", processor)):
+    ratios: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as output:
+            one = one_worker(folder, recipe, find_clips([source], output))
+        with tempfile.TemporaryDirectory() as output:
+            many = many_workers(folder, recipe, find_clips([source], output), actors)
+        once_open = (one.seconds - one.open_s) / (many.seconds - many.open_s)
+        for name, ratio in (
+            ("clock, once the workers are open", once_open),
+            ("clock, with their start", one.seconds / many.seconds),
+            ("clock, with Ray's start", one.seconds / (many.ray_s + many.seconds)),
+            ("processor time", actors * one.thread_ms / many.cpu_ms),
+        ):
+            ratios.setdefault(name, []).append(ratio)
+        row = {"one": asdict(one), "many": asdict(many), "load": os.getloadavg()[0]}
+        click.echo(json.dumps(row), err=True)
+    for name, found in ratios.items():
         click.echo(
-            f"by the {name}: {actors} actors are {statistics.median(ratios):.2f} times "
-            f"one worker [{min(ratios):.2f}-{max(ratios):.2f}]"
+            f"by the {name}: {actors} actors are {statistics.median(found):.2f} times "
+            f"one worker [{min(found):.2f}-{max(found):.2f}]"
         )
     click.echo(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
 

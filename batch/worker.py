@@ -7,7 +7,6 @@ import glob
 import importlib.metadata
 import logging
 import secrets
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Literal
 from derain.batch.clips import ClipRecipe, ClipRecord, ClipTask
 from derain.batch.storage import ANY_ERROR, Place, line
 from derain.core.errors import DerainError, StreamError
+from derain.core.scratch import ScratchFolder
 from derain.runtime.derainer import Derainer
 from derain.runtime.pipeline.options import RunKeywords
 from derain.runtime.pipeline.run import run
@@ -90,11 +90,11 @@ class ClipWorker:
         result, part = Place.of(clip.result), part_name(clip)
         try:
             is_local = result.is_local and Place.of(clip.source).is_local
-            # None where none is needed: a worker that is killed leaves it.
+            # None where none is needed: a worker that is killed leaves it to the next.
             with (
                 contextlib.nullcontext("")
                 if is_local
-                else tempfile.TemporaryDirectory(prefix="derain-batch-")
+                else ScratchFolder("derain-batch-")
             ) as scratch:
                 frames = self._derain(clip, result, part, Path(scratch))
         except ANY_ERROR as error:  # a bug, too: the other clips go on all the same

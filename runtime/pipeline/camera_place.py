@@ -66,14 +66,18 @@ class CameraPlace:
         self.memory: CameraMemory | None = None
         self._before = before
 
-    def open(self, page: Sink | None) -> None:
-        """Open source and sinks, and try a source again that may be there later."""
+    def open(self, beside: Sequence[Sink]) -> None:
+        """Open source and sinks, and try a source again that may be there later.
+
+        Args:
+            beside: Sinks that are open: they get what the camera's own get.
+        """
         for each in self._before:
             each.wait(_PATIENCE_S)
         camera = self.camera
         with ExitStack() as opened:
-            if page is not None:
-                opened.enter_context(closing(page))
+            for sink in beside:
+                opened.enter_context(closing(sink))
             try:
                 capture = opened.enter_context(self._opened_capture())
                 self.statistics.signal = True
@@ -84,7 +88,7 @@ class CameraPlace:
                 self.failure = error
                 return
             self.capture = capture
-            self.sinks += [page] if page is not None else []
+            self.sinks += beside
             opened.pop_all()
 
     def raise_failure(self) -> None:

@@ -49,6 +49,7 @@ class Fleet:
         options: Of the run; those of each camera are its own.
         stopped: Asked before every frame, and while none comes, whether to stop here.
         changed: Asked as often for the cameras that are wanted now; None: as before.
+        beside: Sinks that each camera of a name has besides its own.
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class Fleet:
         *,
         stopped: Callable[[], object] = lambda: False,
         changed: Callable[[], Sequence[CameraConfig] | None] = lambda: None,
+        beside: Callable[[str], Sequence[Sink]] = lambda name: (),
     ) -> None:
         self._engine = Engine(bundle, options)
         self._wanted = list(cameras)
         self._options = options
         self._asked = stopped
         self._changed = changed
+        self._beside = beside
         self._wall: Wall | None = None
         self._notifier = Notifier()
         self._roster = Roster()
@@ -173,20 +176,20 @@ class Fleet:
         place = CameraPlace(camera, before)
         self._places[camera.name] = place
         self._roster.put(camera.name, place.statistics)
-        page = None
+        beside = list(self._beside(camera.name))
         if self._wall is not None:
-            page = self._wall.sink(camera.name, place.statistics)
+            beside.append(self._wall.sink(camera.name, place.statistics))
         if waits:
-            place.open(page)
+            place.open(beside)
             place.raise_failure()
             self._opened.put(place)
             return
         threading.Thread(
-            target=self._open_beside, args=(place, page), name="opening", daemon=True
+            target=self._open_apart, args=(place, beside), name="opening", daemon=True
         ).start()
 
-    def _open_beside(self, place: CameraPlace, page: Sink | None) -> None:
-        place.open(page)
+    def _open_apart(self, place: CameraPlace, beside: Sequence[Sink]) -> None:
+        place.open(beside)
         self._opened.put(place)
 
     def _begin(self, place: CameraPlace) -> None:

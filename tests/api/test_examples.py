@@ -2,6 +2,7 @@
 
 import doctest
 import importlib.util
+import re
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from derain.core.pictures import write_picture
 from derain.core.sizes import Size
 from derain.core.synthetic.rain import LINES, PRESETS, render_rain
 from derain.core.synthetic.street import Street
+from support.documents import DOCS
 
 pytest.importorskip("torch", reason="exporting needs derain[export]")
 pytest.importorskip("av", reason="clips need derain[video]")
@@ -21,6 +23,8 @@ SIZE = Size(48, 32)
 TINY = {
     **dict.fromkeys(("1280x720", "640x360"), str(SIZE)),
     'export("qsnet"': "export(network",
+    **dict.fromkeys(("rtsp://10.0.0.7/stream", "rtsp://10.0.0.8/stream"), "rainy.mp4"),
+    "(720, 1280, 3)": "(32, 48, 3)",
     "qsnet-fp32-48x32": "qsnet-fp32",
     "qsnet-fp16-48x32": "qsnet-fp16",
     # A GPU to compile for where there is none.
@@ -65,7 +69,7 @@ def here(tmp_path, monkeypatch, make_video):
     "name",
     [
         *("export", "calibrate", "compile", "load", "Derainer", "run", "benchmark"),
-        *("evaluate", "models", "backends"),
+        *("evaluate", "models", "backends", "run_cameras", "watch"),
     ],
 )
 def test_example(name, here, net, rainy, request, monkeypatch):
@@ -93,3 +97,18 @@ def test_example(name, here, net, rainy, request, monkeypatch):
     runner = doctest.DocTestRunner(verbose=False)
     runner.run(example, out=said.append)
     assert not said, "".join(said)
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="docs/ is not beside these tests")
+def test_the_cameras_of_the_page(here, bundles_of_examples, capsys):
+    shutil.copytree(bundles_of_examples, here, dirs_exist_ok=True)
+    page = (DOCS / "python.md").read_text(encoding="utf-8")
+    text = re.search(r"(?s)```python\n(cameras = .*?)```", page)[1]
+    for said, here_said in TINY.items():
+        text = text.replace(said, here_said)
+    exec(compile(text, "python.md", "exec"), {"derain": derain})
+    said = capsys.readouterr().out.splitlines()
+    for camera in ("yard", "gate"):
+        frames = [f"{camera} {index} (32, 48, 3)" for index in range(20)]
+        assert [line for line in said if line.startswith(camera)] == frames
+    assert (here / "gate.mp4").exists()

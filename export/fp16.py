@@ -52,10 +52,12 @@ class Fp16Choice:
     Attributes:
         keep_fp32: Names of the nodes that stay in FP32.
         comparison: With every other tensor rounded to FP16; None for an FP32 graph.
+        types: The operators that those nodes are.
     """
 
     keep_fp32: frozenset[str] = frozenset()
     comparison: GraphComparison | None = None
+    types: frozenset[str] = frozenset()
 
 
 def search_fp16(
@@ -74,6 +76,7 @@ def search_fp16(
     """
     groups = _groups(core.model)
     kept: frozenset[str] = frozenset()
+    types: set[str] = set()
     best = _measure(core, kept, frames, wanted)
     while best.psnr_db < ENOUGH_DB and groups:
         trials = {
@@ -84,8 +87,15 @@ def search_fp16(
         if trials[name].psnr_db < best.psnr_db + 0.1:
             break
         kept |= groups.pop(name)
+        types.add(name)
         best = trials[name]
-    return Fp16Choice(kept, best)
+    return Fp16Choice(kept, best, frozenset(types))
+
+
+def nodes_of_types(model: ir.Model, types: Set[str]) -> frozenset[str]:
+    """Names of the nodes of another graph that stay in FP32; `Fp16Choice.types`."""
+    groups = _groups(model)
+    return frozenset().union(*(groups.get(each, frozenset()) for each in types))
 
 
 def _groups(model: ir.Model) -> dict[str, frozenset[str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from derain.calibration.options import CalibrationOptions
+from derain.core.batch_file import MOST_BATCH
 from derain.core.commands import DECIBELS, SIZE, Parsed, Whole
 from derain.core.errors import ConfigError
 from derain.core.frame_contract import UNIT_RANGE
@@ -60,6 +61,7 @@ class ExportOptions:
         int8: For INT8: how to calibrate on them.
         calibration: For INT8: file of a calibration, in place of both.
         target: What the graph is written for.
+        batch: Frames of as many cameras that a second graph takes in one call.
         fused_units: Make each ShuffleNet unit of QSNet's kind one node.
         output: Folder of the bundle; None names it after the model.
         force: Replace an existing bundle, report, and kept graphs.
@@ -112,6 +114,13 @@ class ExportOptions:
         "Write the graph for one compiler; 'any' runs everywhere.",
         kind=click.Choice(get_args(Target)),
         show_default=True,
+    )
+    batch: int | None = option(
+        None,
+        "For several cameras: a second graph, which takes one frame each of this many "
+        "in one call. derain-run takes it where it measures a gain.",
+        kind=Whole(2, MOST_BATCH),
+        metavar="N",
     )
     fused_units: bool = option(
         False,
@@ -287,6 +296,11 @@ class ExportOptions:
             raise ConfigError(
                 f"--fused-units: got --{self.precision} --target {self.target}, "
                 "but the kernel is for --fp16 --target tensorrt"
+            )
+        if self.batch is not None and self.fused_units:
+            raise ConfigError(
+                "--batch and --fused-units exclude each other: the kernel takes one "
+                "frame a call"
             )
         int8 = self.calibrate_on is not None or self.calibration is not None
         if self.precision != "int8" and int8:

@@ -37,7 +37,7 @@ from derain.core.errors import ShapeError, StateError
 from derain.core.sizes import Size
 from derain.runtime.frame_sizes import nearest_size, scale
 from derain.runtime.pipeline.scene_cut import SceneCut
-from derain.runtime.session import Session
+from derain.runtime.session import NetworkCall, Session
 from derain.runtime.telemetry.statistics import ResetCause, Statistics
 from derain.runtime.video.frames import Frame
 
@@ -104,8 +104,12 @@ class StreamMemory:
         """How many frames have come in and not gone out."""
         return len(self._held) + len(self._waiting)
 
-    def feed(self, frame: Frame) -> Iterator[NetworkResult]:
+    def feed(self, frame: Frame) -> Iterator[NetworkResult | NetworkCall]:
         """Give `frame` to the network.
+
+        Yields:
+            What becomes of frames; and once the call of the network, which whoever
+            iterates has to make before it goes on: alone or with other cameras'.
 
         Raises:
             ShapeError: The bundle does not take it; it is named.
@@ -121,7 +125,9 @@ class StreamMemory:
             yield from self.end(cause)
         started = self._began(self._held.popleft())
         try:
-            picture = derainer.derain(self._fitting(frame))
+            call = NetworkCall(derainer, self._fitting(frame))
+            yield call
+            picture = call.picture()
         except StateError:
             yield from self._given_up(len(self._waiting))
             return

@@ -12,6 +12,8 @@ whatever its row and whoever goes along.
 
 from __future__ import annotations
 
+import re
+
 BATCH_FILE = "model-batch.onnx"
 MOST_BATCH = 16  # rows
 
@@ -19,3 +21,8 @@ MOST_BATCH = 16  # rows
 def of_row(name: str, row: int) -> str:
     """What the tensor `name` of ``model.onnx`` is called in that row."""
     return f"row_{row}_{name}"
+
+
+def without_row(name: str) -> str:
+    """What a tensor of either graph is called in ``model.onnx``."""
+    return re.sub(r"^row_\d+_", "", name)

@@ -1,7 +1,7 @@
 """``model-batch.onnx`` of ``--batch N``: made as ``model.onnx`` was, and proven by row.
 
-It is exported once more, with N pictures side by side, and takes the passes, the FP32
-nodes and the calibration that were chosen for one. What proves it are clips that begin
+It is exported once more, with N pictures side by side, and takes the passes and the
+FP32 nodes that were chosen for one. What proves it are clips that begin
 a call later in every row: so no row sees the frame of another one, and each must make
 what PyTorch makes of its own. A row that has no frame to be proven with gets another
 picture, which would show where it must not.
@@ -17,9 +17,6 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from derain.calibration.apply import apply_calibration
-from derain.calibration.calibration_file import Calibration
-from derain.calibration.qdq import part_biases
 from derain.core.batch_file import BATCH_FILE, of_row
 from derain.core.errors import ExportError, NetworkError
 from derain.core.frame_limit import frame_limit
@@ -29,12 +26,11 @@ from derain.core.manifest import Target
 from derain.export import verify
 from derain.export.fp16 import Fp16Choice, nodes_of_types, to_fp16
 from derain.export.frame_graph import INPUT, OUTPUT, wrap_frame
-from derain.export.model_file import ask_parser, save_model
+from derain.export.model_file import save_model
 from derain.export.operators.lowering import lower_operators
 from derain.export.options import ExportOptions
 from derain.export.passes import optimize
 from derain.export.passes.cleanup import remove_dead
-from derain.export.passes.int8_groups import make_int8_groups_dense
 from derain.export.reference import Reference
 from derain.export.to_onnx import CoreGraph, to_onnx
 from derain.models.loading import LoadedNetwork
@@ -63,7 +59,6 @@ def make_batch(
     reference: Reference,
     row: Target,
     half: Fp16Choice,
-    calibration: Calibration | None,
 ) -> list[Frame]:
     """Write the graph of several rows, and run it on the reference's frames.
 
@@ -71,12 +66,10 @@ def make_batch(
         What each row makes of all of them, one row behind the other.
 
     Raises:
-        ExportError: As `write_batch`; or TensorRT's parser refuses it.
+        ExportError: As `write_batch`.
     """
-    core = write_batch(folder, loaded, options, row, half, calibration)
+    core = write_batch(folder, loaded, options, row, half)
     path = folder / BATCH_FILE
-    if options.target == "tensorrt":
-        ask_parser(path)
     return [*chain.from_iterable(run_rows(core, path, reference.frames))]
 
 
@@ -86,7 +79,6 @@ def write_batch(
     options: ExportOptions,
     row: Target,
     half: Fp16Choice,
-    calibration: Calibration | None,
 ) -> CoreGraph:
     """Write the graph of ``options.batch`` rows into `folder`.
 
@@ -96,7 +88,6 @@ def write_batch(
         options: Of the export.
         row: Of graph passes.
         half: What stays in FP32 where the others are FP16.
-        calibration: Of INT8.
 
     Returns:
         The graph as it was written.
@@ -113,29 +104,21 @@ def write_batch(
         raise ExportError(f"--batch {options.batch}: {error}") from error
     model = core.model
     optimize(model, row)
-    if calibration is not None:
-        apply_calibration(calibration, model)
-        if options.target == "tensorrt":
-            make_int8_groups_dense(model)
     if options.has_halves:
         to_fp16(model, nodes_of_types(model, half.types))
-        part_biases(model)
     remove_dead(model)
     lower_operators(model, options.target, core.maps)
     save_model(model, loaded.name, options.precision, folder / BATCH_FILE)
     return core
 
 
-def run_rows(
-    core: CoreGraph, path: Path, frames: Sequence[Frame], *, as_written: bool = False
-) -> list[list[Frame]]:
+def run_rows(core: CoreGraph, path: Path, frames: Sequence[Frame]) -> list[list[Frame]]:
     """What every row makes of `frames`, in the company of others.
 
     Args:
         core: The graph of several rows.
         path: Its file.
         frames: As for `verify.run_graph`.
-        as_written: As there.
 
     Returns:
         For each row, as many frames.
@@ -145,7 +128,7 @@ def run_rows(
     """
     derained: list[list[Frame]] = [[] for _ in range(core.batch)]
     try:
-        session = verify.open_session(path, as_written=as_written)
+        session = verify.open_session(path, as_written=False)
         for _, clip in groupby(frames, key=lambda frame: frame.shape):
             for row, frame in _staggered(session, list(clip), core):
                 derained[row].append(frame)

@@ -22,6 +22,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
+from derain.core.batch_file import without_row
 from derain.core.errors import ExportError
 from derain.core.frame_tensors import Frame
 from derain.core.scratch import ScratchFolder
@@ -156,7 +157,7 @@ def to_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
         if not kept:
             _make_outputs_half(node)
     for index, made in enumerate(list(graph.outputs)):
-        wanted = _SINGLE if made.name == HEALTH else _HALF
+        wanted = _SINGLE if without_row(str(made.name)) == HEALTH else _HALF
         if made.dtype in (_SINGLE, _HALF) and made.dtype != wanted:
             name, made.name = made.name, f"{made.name}_inside"
             cast = ir.Node("", "Cast", [made], [ir.AttrInt64("to", int(wanted))])

@@ -117,8 +117,9 @@ class ExportOptions:
     )
     batch: int | None = option(
         None,
-        "For several cameras: a second graph, which takes one frame each of this many "
-        "in one call. derain-run takes it where it measures a gain.",
+        "For several cameras on ONNX Runtime or OpenVINO: a second graph, which takes "
+        "one frame each of this many in one call. derain-run takes it where it "
+        "measures a gain.",
         kind=Whole(2, MOST_BATCH),
         metavar="N",
     )
@@ -297,11 +298,13 @@ class ExportOptions:
                 f"--fused-units: got --{self.precision} --target {self.target}, "
                 "but the kernel is for --fp16 --target tensorrt"
             )
-        if self.batch is not None and self.fused_units:
+        if self.batch is not None and self.target == "tensorrt":
             raise ConfigError(
-                "--batch and --fused-units exclude each other: the kernel takes one "
-                "frame a call"
+                "--batch is for ONNX Runtime and OpenVINO: engines take one frame a "
+                "call; export without --batch, or without --target tensorrt"
             )
+        if self.batch is not None and self.precision == "int8":
+            raise ConfigError("--batch is for --fp32 and --fp16, got --int8")
         int8 = self.calibrate_on is not None or self.calibration is not None
         if self.precision != "int8" and int8:
             raise ConfigError("--calibrate-on and --calibration are for --int8 alone")

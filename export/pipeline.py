@@ -237,9 +237,7 @@ def _export(
         verification |= _prove(got, reference.wanted, reference, options, stages)
         if options.batch is not None:
             with stages.stage(f"batches of {options.batch}, against PyTorch"):
-                rows = make_batch(
-                    aside, loaded, options, reference, choice.row, half, calibration
-                )
+                rows = make_batch(aside, loaded, options, reference, choice.row, half)
             try:
                 figures = _prove(
                     rows, reference.wanted * options.batch, reference, options, stages

@@ -6,7 +6,8 @@ manifest.json       what it is, how it was made, the hash of every file
 golden-input.png    a rainy frame ...
 golden-output.png   ... and what the graph must make of it
 
-A bundle with states has a golden clip: golden-input-0.png and so on.
+A bundle with states has a golden clip: golden-input-0.png and so on. One for several
+cameras has a second graph, model-batch.onnx: see `derain.core.batch_file`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from derain.core.batch_file import BATCH_FILE
 from derain.core.errors import BundleError
 from derain.core.external_data import has_external_data
 from derain.core.frame_tensors import Frame
@@ -68,7 +70,8 @@ class Bundle:
             )
         manifest = Manifest.read(folder)
         golden = manifest.golden
-        needed = {MODEL_FILE, *golden.inputs, *golden.outputs}
+        models = [MODEL_FILE, *([BATCH_FILE] if manifest.batch > 1 else [])]
+        needed = {*models, *golden.inputs, *golden.outputs}
         if unlisted := sorted(needed - manifest.files.keys()):
             raise BundleError(
                 f"{folder} is damaged: its manifest has no hash for "
@@ -94,17 +97,23 @@ class Bundle:
                     f"{folder} is damaged: {name} has changed since the bundle was "
                     "made; export it again"
                 )
-        if has_external_data(folder / MODEL_FILE):
-            raise BundleError(
-                f"{folder}: {MODEL_FILE} has tensors in other files, which nothing "
-                "vouches for; export it again"
-            )
+        for name in models:
+            if has_external_data(folder / name):
+                raise BundleError(
+                    f"{folder}: {name} has tensors in other files, which nothing "
+                    "vouches for; export it again"
+                )
         return cls(folder, manifest)
 
     @property
     def model_path(self) -> Path:
         """The ONNX file."""
         return self.folder / MODEL_FILE
+
+    @property
+    def batch_path(self) -> Path:
+        """The ONNX file that takes ``manifest.batch`` frames, above 1, in one call."""
+        return self.folder / BATCH_FILE
 
     def golden_clip(self) -> tuple[list[Frame], list[Frame]]:
         """The self-test: inputs and expected outputs, each `(H, W, 3)` uint8 BGR.

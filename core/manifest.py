@@ -106,6 +106,8 @@ class Manifest:
         states: What the graph remembers between frames, in order.
         look_ahead: Frames of the future that the network sees: what it makes of frame
             k belongs to frame k - `look_ahead`.
+        batch: Frames of as many cameras that a second graph takes in one call, see
+            `derain.core.batch_file`; 1: there is none.
     """
 
     model: str
@@ -125,6 +127,7 @@ class Manifest:
     engines: tuple[Any, ...] = ()
     states: tuple[StateSpec, ...] = ()
     look_ahead: int = 0
+    batch: int = 1
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -190,6 +193,8 @@ class Manifest:
         }
         if not self.states:
             del fields["states"], fields["look_ahead"]
+        if self.batch == 1:
+            del fields["batch"]
         return fields
 
     def write(self, folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from derain.core.batch_file import MOST_BATCH
 from derain.core.numbers import in_range, number, shortened, whole
 from derain.core.reported import printable
 
@@ -50,6 +51,8 @@ def checked(fields: Any) -> dict[str, Any]:
             _in_range(fields["network"], f"network.{name}", whole, 1, _MOST_PIXELS)
     if "look_ahead" in fields:
         _in_range(fields, "look_ahead", whole, 0, _MOST_LOOK_AHEAD)
+    if "batch" in fields:
+        _in_range(fields, "batch", whole, 1, MOST_BATCH)
     for value in fields.get("states", ()):
         _require(value, dict, "a state")
     # Files are called what they are called.

@@ -148,6 +148,9 @@ def _table(result: ExportResult) -> list[str]:
     if manifest.states:
         late = f", {manifest.look_ahead} frames late" if manifest.look_ahead else ""
         rows.append(("memory", f"{len(manifest.states)} states{late}"))
+    if manifest.batch > 1:
+        text = f"{manifest.batch} frames of as many cameras, model-batch.onnx"
+        rows.append(("batch", text))
     rows += [(f"operator {name}", what) for name, what in manifest.operators.items()]
     if int8 := manifest.verification.get("int8"):
         rows += _int8_rows(int8)

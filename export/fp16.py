@@ -22,6 +22,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
+from derain.core.batch_file import without_row
 from derain.core.errors import ExportError
 from derain.core.frame_tensors import Frame
 from derain.core.scratch import ScratchFolder
@@ -56,10 +57,12 @@ class Fp16Choice:
     Attributes:
         keep_fp32: Names of the nodes that stay in FP32.
         comparison: With every other tensor rounded to FP16; None for an FP32 graph.
+        types: The operators that those nodes are.
     """
 
     keep_fp32: frozenset[str] = frozenset()
     comparison: GraphComparison | None = None
+    types: frozenset[str] = frozenset()
 
 
 def search_fp16(
@@ -78,6 +81,7 @@ def search_fp16(
     """
     kept = positions(core.model)
     groups = _groups(core.model, kept)
+    types: set[str] = set()
     best = _measure(core, kept, frames, wanted)
     while best.psnr_db < ENOUGH_DB and groups:
         trials = {
@@ -88,8 +92,16 @@ def search_fp16(
         if trials[name].psnr_db < best.psnr_db + 0.1:
             break
         kept |= groups.pop(name)
+        types.add(name)
         best = trials[name]
-    return Fp16Choice(kept, best)
+    return Fp16Choice(kept, best, frozenset(types))
+
+
+def nodes_of_types(model: ir.Model, types: Set[str]) -> frozenset[str]:
+    """Names of the nodes of another graph that stay in FP32; `Fp16Choice.types`."""
+    kept = positions(model)
+    groups = _groups(model, kept)
+    return kept.union(*(groups.get(each, frozenset()) for each in types))
 
 
 def positions(model: ir.Model) -> frozenset[str]:
@@ -194,7 +206,7 @@ def to_fp16(model: ir.Model, keep_fp32: Set[str]) -> None:
         if not kept:
             _make_outputs_half(node)
     for index, made in enumerate(list(graph.outputs)):
-        wanted = _SINGLE if made.name == HEALTH else _HALF
+        wanted = _SINGLE if without_row(str(made.name)) == HEALTH else _HALF
         if made.dtype in (_SINGLE, _HALF) and made.dtype != wanted:
             name, made.name = made.name, f"{made.name}_inside"
             cast = ir.Node("", "Cast", [made], [ir.AttrInt64("to", int(wanted))])

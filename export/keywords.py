@@ -35,6 +35,7 @@ class ExportKeywords(TypedDict, total=False):
     calibrate_on: FrameSource | None
     calibration: str | Path | None
     target: Target
+    batch: int | None
     fused_units: bool
     output: str | Path | None
     force: bool

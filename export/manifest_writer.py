@@ -84,6 +84,7 @@ def manifest_of(
         created=now.isoformat(timespec="seconds"),
         states=states,
         look_ahead=0 if video is None else video.look_ahead,
+        batch=options.batch or 1,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from derain.calibration.options import CalibrationOptions
+from derain.core.batch_file import MOST_BATCH
 from derain.core.commands import DECIBELS, Parsed, Whole
 from derain.core.errors import ConfigError
 from derain.core.frame_contract import UNIT_RANGE
@@ -65,6 +66,7 @@ class ExportOptions:
         int8: For INT8: how to calibrate on them.
         calibration: For INT8: file of a calibration, in place of both.
         target: What the graph is written for.
+        batch: Frames of as many cameras that a second graph takes in one call.
         fused_units: Make each ShuffleNet unit of QSNet's kind one node.
         output: Folder of the bundle; None names it after the model.
         force: Replace an existing bundle, report, and kept graphs.
@@ -120,6 +122,14 @@ class ExportOptions:
         "Write the graph for one compiler; 'any' runs everywhere.",
         kind=click.Choice(get_args(Target)),
         show_default=True,
+    )
+    batch: int | None = option(
+        None,
+        "For several cameras on ONNX Runtime or OpenVINO: a second graph, which takes "
+        "one frame each of this many in one call. derain-run takes it where it "
+        "measures a gain.",
+        kind=Whole(2, MOST_BATCH),
+        metavar="N",
     )
     fused_units: bool = option(
         False,
@@ -299,6 +309,13 @@ class ExportOptions:
                 f"--fused-units: got --{self.precision} --target {self.target}, "
                 "but the kernel is for --fp16 --target tensorrt"
             )
+        if self.batch is not None and self.target == "tensorrt":
+            raise ConfigError(
+                "--batch is for ONNX Runtime and OpenVINO: engines take one frame a "
+                "call; export without --batch, or without --target tensorrt"
+            )
+        if self.batch is not None and self.precision == "int8":
+            raise ConfigError("--batch is for --fp32 and --fp16, got --int8")
         int8 = self.calibrate_on is not None or self.calibration is not None
         if self.precision != "int8" and int8:
             raise ConfigError("--calibrate-on and --calibration are for --int8 alone")

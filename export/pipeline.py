@@ -17,18 +17,19 @@ from derain.calibration.calibration_file import Calibration
 from derain.calibration.data import CalibrationData
 from derain.calibration.qdq import part_biases
 from derain.calibration.report import summary
-from derain.core.bundle import GOLDEN_INPUT, GOLDEN_OUTPUT, MODEL_FILE, Bundle
-from derain.core.errors import ExportError
+from derain.core.bundle import MODEL_FILE, Bundle
+from derain.core.errors import ExportError, VerificationError
 from derain.core.frame_tensors import Frame
 from derain.core.graph_memory import NO_MEMORY
-from derain.core.pictures import write_picture
 from derain.core.progress import Stages
 from derain.export import verify
+from derain.export.batch_graph import make_batch, require_batchable
 from derain.export.bundle_writer import check_target, new_bundle
 from derain.export.drift import Drift, measure_drift, require_bounded
 from derain.export.fp16 import Fp16Choice, search_fp16, to_fp16
 from derain.export.frame_graph import wrap_frame
 from derain.export.frames import LEAST_CLIP, clips_of_sizes, frames_of_sizes
+from derain.export.golden import golden_clip, write_golden
 from derain.export.int8 import (
     expected_psnr_db,
     int8_request,
@@ -47,7 +48,7 @@ from derain.export.passes import optimize
 from derain.export.passes.cleanup import remove_dead
 from derain.export.passes.int8_groups import make_int8_groups_dense
 from derain.export.reference import Reference, derain_reference
-from derain.export.to_onnx import CoreGraph, to_onnx
+from derain.export.to_onnx import to_onnx
 from derain.export.trial import try_network
 from derain.models.loading import LoadedNetwork, open_network
 
@@ -144,6 +145,8 @@ def export_bundle(model: str | nn.Module, options: ExportOptions) -> ExportResul
     size, memory = options.sizes.optimum, NO_MEMORY
     if loaded.video is not None:
         memory = loaded.video.memory(options.sizes)
+    if options.batch is not None:
+        require_batchable(loaded, memory)
     with read_int8(request, size, memory, force=options.force) as data:
         return _export(folder, loaded, options, data, graphs, stages)
 
@@ -231,7 +234,17 @@ def _export(
             verification["parser"] = parser
         with stages.stage("comparing with PyTorch"):
             got = verify.run_graph(path, reference.frames, core.memory)
-        verification |= _prove(got, reference, options, stages)
+        verification |= _prove(got, reference.wanted, reference, options, stages)
+        if options.batch is not None:
+            with stages.stage(f"batches of {options.batch}, against PyTorch"):
+                rows = make_batch(aside, loaded, options, reference, choice.row, half)
+            try:
+                figures = _prove(
+                    rows, reference.wanted * options.batch, reference, options, stages
+                )
+            except VerificationError as error:
+                raise VerificationError(f"--batch {options.batch}: {error}") from error
+            verification["batch"] = figures["onnxruntime"]
         if drift is not None:
             require_bounded(drift, verify.least_psnr_db(precision, options.tolerance))
         if calibration is not None:
@@ -239,8 +252,8 @@ def _export(
                 expected = expected_psnr_db(calibration, half.comparison)
                 verify.require_as_measured(verify.compare(got, measured), expected)
             got = verify.run_graph(path, reference.frames, core.memory, as_written=True)
-        golden = _golden_clip(path, loaded, core, reference, got, options)
-        written = _write_golden(aside, *golden)
+        golden = golden_clip(path, loaded, core, reference, got, options)
+        written = write_golden(aside, *golden)
         if half.comparison is not None:
             verification["fp16_emulated"] = half.comparison.to_json()
         if drift is not None:
@@ -276,15 +289,19 @@ def _export(
 
 
 def _prove(
-    got: list[Frame], reference: Reference, options: ExportOptions, stages: Stages
+    got: list[Frame],
+    wanted: list[Frame],
+    reference: Reference,
+    options: ExportOptions,
+    stages: Stages,
 ) -> dict[str, dict[str, Any]]:
-    """Compare what the file makes of the frames with what PyTorch does.
+    """Compare what a file makes of the frames with what PyTorch does.
 
     Raises:
         VerificationError: They differ.
     """
     precision, least = options.precision, options.tolerance
-    comparison = verify.compare(got, reference.wanted)
+    comparison = verify.compare(got, wanted)
     figures = {"onnxruntime": comparison.to_json()}
     scatter: verify.GraphComparison | None = None
     if precision == "fp32" and least is None and not verify.is_fp32(comparison):
@@ -298,44 +315,3 @@ def _prove(
     else:
         verify.require_int8(comparison, least)
     return figures
-
-
-def _golden_clip(
-    path: Path,
-    loaded: LoadedNetwork,
-    core: CoreGraph,
-    reference: Reference,
-    got: list[Frame],
-    options: ExportOptions,
-) -> tuple[list[Frame], list[Frame]]:
-    """Rainy frames, and what the file at `path` makes of them."""
-    size = options.sizes.optimum
-    shape = (size.height, size.width, 3)
-    places = [k for k, each in enumerate(reference.frames) if each.shape == shape]
-    if loaded.video is None:
-        return [reference.frames[places[0]]], [got[places[0]]]
-    count = max(LEAST_CLIP, loaded.video.window)
-    rainy = [reference.frames[k] for k in places[:count]]
-    late = loaded.video.look_ahead
-    fed = [*rainy, *[rainy[-1]] * late]
-    quantised = options.precision == "int8"
-    derained = verify.run_graph(path, fed, core.memory, as_written=quantised)
-    return rainy, derained[late:]
-
-
-def _write_golden(
-    folder: Path, frames: list[Frame], derained: list[Frame]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Write the golden frames; returns the names of their files."""
-
-    def write(name: str, pictures: list[Frame]) -> tuple[str, ...]:
-        names = [name]
-        if len(pictures) > 1:
-            digits = len(str(len(pictures) - 1))
-            stem, _, suffix = name.partition(".")
-            names = [f"{stem}-{k:0{digits}}.{suffix}" for k in range(len(pictures))]
-        for each, picture in zip(names, pictures, strict=True):
-            write_picture(folder / each, picture)
-        return tuple(names)
-
-    return write(GOLDEN_INPUT, frames), write(GOLDEN_OUTPUT, derained)

@@ -37,23 +37,29 @@ _NOISY = re.compile(r"(torch|onnxscript|onnx_ir)\b")
 
 @dataclass(frozen=True, slots=True)
 class CoreGraph:
-    """A network as ONNX, from `(1, 3, H, W)` float32 in [0, 1] to the same.
+    """A network as ONNX, from `(N, 3, H, W)` float32 in [0, 1] to the same.
 
     Attributes:
         model: The graph; ``derain`` nodes are still without a body. One with a window
             takes that many pictures, the newest last; one with states takes and returns
             them behind the picture.
         maps: How large its maps become.
-        memory: What it remembers.
+        memory: What it remembers of one frame's kind.
+        batch: N, 1 in ``model.onnx``.
     """
 
     model: ir.Model
     maps: MapSizes
     memory: GraphMemory = NO_MEMORY
+    batch: int = 1
 
 
 def to_onnx(
-    network: nn.Module, facts: NetworkFacts, sizes: SizeRange, opset: int
+    network: nn.Module,
+    facts: NetworkFacts,
+    sizes: SizeRange,
+    opset: int,
+    batch: int = 1,
 ) -> CoreGraph:
     """Export `network` with PyTorch's exporter and our operator translations.
 
@@ -63,6 +69,7 @@ def to_onnx(
         facts: How to feed it.
         sizes: Frame sizes the graph must accept.
         opset: Version of the standard operators.
+        batch: Pictures, and states of each, along the first axis.
 
     Raises:
         ExportError: PyTorch cannot trace the network, or an operator has no ONNX form.
@@ -75,13 +82,13 @@ def to_onnx(
         module = network
     module.eval()
     size = facts.padded(sizes.optimum)
-    picture = (1, 3, "height", "width")
+    picture = (batch, 3, "height", "width")
     given: dict[str, tuple[int | str, ...]] = {INPUT: picture}
     outputs = [OUTPUT]
     if isinstance(network, VideoNetwork) and network.window > 1:
         given = {f"{INPUT}_{k}": picture for k in range(network.window)}
     else:
-        given |= {state.input: state.shape for state in memory.states}
+        given |= {s.input: (batch, *s.shape[1:]) for s in memory.states}
         outputs += [state.output for state in memory.states]
     shapes = [
         StateSpec(name="state_0", shape=shape, dtype="float32").shape_for(size, size)
@@ -124,7 +131,7 @@ def to_onnx(
         if symbol.is_Symbol:
             symbols[str(symbol)] = int(limits.upper)
     _check_output(model)
-    return CoreGraph(model, MapSizes(symbols), memory)
+    return CoreGraph(model, MapSizes(symbols), memory, batch)
 
 
 def _free_sides(

@@ -92,6 +92,21 @@ def run_graph(
     Raises:
         ExportError: ONNX Runtime refuses the graph or fails to run it.
     """
+    try:
+        session = open_session(model, as_written=as_written)
+        return list(_run(session, frames, memory))
+    except Exception as error:  # ONNX Runtime's errors share no public base class
+        raise cannot_run(error) from error
+
+
+def cannot_run(error: Exception) -> ExportError:
+    """What ONNX Runtime's `error` comes to."""
+    reason = " ".join(str(error).split())
+    return ExportError(f"onnxruntime cannot run the graph: {reason}")
+
+
+def open_session(model: Path, *, as_written: bool) -> ort.InferenceSession:
+    """ONNX Runtime's processor with the graph in `model`; see `run_graph`."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     # Frames of several sizes would each leave their largest buffers in the arena.
@@ -102,14 +117,7 @@ def run_graph(
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     if as_written:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-    try:
-        session = ort.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"]
-        )
-        return list(_run(session, frames, memory))
-    except Exception as error:  # ONNX Runtime's errors share no public base class
-        reason = " ".join(str(error).split())
-        raise ExportError(f"onnxruntime cannot run the graph: {reason}") from error
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _run(

@@ -29,7 +29,7 @@ from derain.runtime.backends import (
     check_backend,
     open_backend,
 )
-from derain.runtime.backends.protocol import StageTimes, StoppableBackend
+from derain.runtime.backends.protocol import Backend, StageTimes, StoppableBackend
 from derain.runtime.session import Session
 
 _log = logging.getLogger(__name__)
@@ -174,6 +174,15 @@ class Derainer(Session):
         session = Session(self._backend, self.bundle)
         self._sessions.add(session)
         return session
+
+    @property
+    def shared_backend(self) -> Backend:
+        """What runs the graph for all sessions; closed by `close` alone."""
+        return self._backend
+
+    def owns(self, session: Session) -> bool:
+        """Whether `session` is one of this derainer's, or itself."""
+        return session is self or session in self._sessions
 
     def close(self) -> None:
         """Free the sessions and the backend. Calling it twice is harmless."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from derain.core.bundle import Bundle
 from derain.core.errors import ShapeError, StateError
 from derain.core.sizes import Size, SizeRange
-from derain.runtime.backends.protocol import Backend, SizedBackend
+from derain.runtime.backends.protocol import Backend, BatchedGraph, SizedBackend
 from derain.runtime.frame_fit import FrameFit
 
 
@@ -81,12 +82,7 @@ class Session:
             StateError: A state is no longer finite: there is no picture of this frame,
                 and the next one begins another clip.
         """
-        batch = self._checked(frame)
-        if self._manifest.look_ahead:
-            if self._last is not None and self._last.shape != batch.shape:
-                self.reset()
-            self._last = _kept(batch, self._last)
-        return self._infer(batch)
+        return self._infer(self._given(frame))
 
     def flush(self) -> Generator[NDArray[np.uint8], None, None]:
         """What is left at the end of a clip, with look-ahead: as many frames as it is.
@@ -154,6 +150,15 @@ class Session:
         """Free the memory. Calling it twice is harmless."""
         self._memory.close()
 
+    def _given(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """`frame` as the backend takes it, kept where the end of a clip needs it."""
+        batch = self._checked(frame)
+        if self._manifest.look_ahead:
+            if self._last is not None and self._last.shape != batch.shape:
+                self.reset()
+            self._last = _kept(batch, self._last)
+        return batch
+
     def _infer(self, batch: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         """The picture that comes with `batch`, None while it belongs to no frame."""
         try:
@@ -161,6 +166,9 @@ class Session:
         except StateError:
             self.reset()
             raise
+        return self._taken(derained)
+
+    def _taken(self, derained: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         if self._seen < self._manifest.look_ahead:
             self._seen += 1
             return None
@@ -220,6 +228,83 @@ class Session:
                 f" --size {size} (or use --resize: scale {scale:.2f})"
             )
         return np.ascontiguousarray(frame)[np.newaxis]
+
+
+class NetworkCall:
+    """A frame that waits for the network, alone or with those of other sessions.
+
+    Args:
+        session: Whose frame it is.
+        image: `(H, W, 3)` uint8 BGR.
+
+    Attributes:
+        session: The same.
+        image: The same.
+        took_s: How long the network was busy for it, in seconds: of frames that went
+            through it together, an equal share each.
+        together: How many went through it with this one, itself included.
+    """
+
+    def __init__(self, session: Session, image: NDArray[np.uint8]) -> None:
+        self.session = session
+        self.image = image
+        self.took_s = 0.0
+        self.together = 1
+        self._picture: NDArray[np.uint8] | None = None
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        """Derain it alone; what fails is raised by `picture`."""
+        started = time.perf_counter()
+        try:
+            self._picture = self.session.derain(self.image)
+        except Exception as error:
+            self._error = error
+        self.took_s = time.perf_counter() - started
+
+    @staticmethod
+    def run_together(calls: Sequence[NetworkCall], graph: BatchedGraph) -> None:
+        """Derain those of several sessions of one derainer in one call of `graph`.
+
+        Each frame is of one size, and of a session of its own.
+        """
+        started = time.perf_counter()
+        ready: list[tuple[NetworkCall, NDArray[np.uint8]]] = []
+        for call in calls:
+            try:
+                ready.append((call, call.session._given(call.image)))
+            except Exception as error:  # of this frame alone
+                call._error = error
+        outcomes: Sequence[NDArray[np.uint8] | Exception] = ()
+        try:
+            if ready:
+                outcomes = graph.infer(
+                    [batch for _, batch in ready],
+                    [call.session._memory for call, _ in ready],
+                )
+        except Exception as error:
+            outcomes = [error] * len(ready)
+        share = (time.perf_counter() - started) / len(calls)
+        for (call, _), outcome in zip(ready, outcomes, strict=True):
+            call.together = len(ready)
+            if isinstance(outcome, Exception):
+                if isinstance(outcome, StateError):
+                    call.session.reset()
+                call._error = outcome
+            else:
+                call._picture = call.session._taken(outcome)
+        for call in calls:
+            call.took_s = share
+
+    def picture(self) -> NDArray[np.uint8] | None:
+        """What `Session.derain` returns, after `run` or `run_together`.
+
+        Raises:
+            DerainError: What that raises.
+        """
+        if self._error is not None:
+            raise self._error
+        return self._picture
 
 
 def _kept(

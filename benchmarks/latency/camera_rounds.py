@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from derain.core.bundle import Bundle
 from derain.core.errors import MediaError, SourceLostError
 from derain.core.sizes import Size
-from derain.runtime.pipeline.camera_stream import CameraStream, LoopOptions
+from derain.runtime.pipeline.camera_stream import CameraStream
 from derain.runtime.pipeline.capture import Capture
 from derain.runtime.pipeline.engine import Engine
+from derain.runtime.pipeline.loop_options import LoopOptions
 from derain.runtime.pipeline.options import RunOptions
 from derain.runtime.pipeline.scheduler import Scheduler
 from derain.runtime.session import Session

@@ -30,10 +30,10 @@ from derain.core.pictures import write_picture
 from derain.core.scratch import ScratchFolder
 from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
-from derain.runtime.pipeline.camera_stream import LoopOptions
 from derain.runtime.pipeline.capture import Capture
 from derain.runtime.pipeline.inference import Inference as FrameStep
 from derain.runtime.pipeline.loop import run_loop
+from derain.runtime.pipeline.loop_options import LoopOptions
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame as StreamFrame
 from derain.runtime.video.frames import SourceInfo

@@ -85,6 +85,11 @@ def _lower_region_non_local(
     keys = sizes.largest_area(phi) // per_region
     channels = theta.shape[1]
     size, key_size = _size(theta), _size(phi)
+    if theta.shape[0] != 1:
+        raise ExportError(
+            "attention within regions (RegionNonLocal) is written for one frame a "
+            "call; export without --batch"
+        )
     if not isinstance(channels, int):
         raise ExportError(f"{node.name}: RegionNonLocal needs a fixed channel count")
     return region_non_local(

@@ -20,12 +20,15 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from derain.core.batch_file import of_row
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError
-from derain.core.manifest import Manifest
 from derain.core.scratch import ScratchFolder
+from derain.runtime.backends.openvino_batch import OpenVinoBatch, error_line
+from derain.runtime.backends.openvino_memory import TensorMemory
 from derain.runtime.backends.protocol import Memory, StageTimes
-from derain.runtime.backends.states import HEALTH, SwappedStates, check_names
+from derain.runtime.backends.rows import Rows, check_rows
+from derain.runtime.backends.states import HEALTH, check_names
 
 _ERRORS_ONLY = 3  # severity of ONNX Runtime's messages
 _MOST_TRIPS = 1_000_000  # of a loop; a network's have as many as it has stages
@@ -74,22 +77,9 @@ class OpenVinoBackend:
             settings["INFERENCE_NUM_THREADS"] = threads
         if _saturates():
             settings["LP_TRANSFORMS_MODE"] = "NO"
-        core = shared_core()
-        try:
-            model = _read(core, bundle.model_path)
-            _require_bounded(model)
-            _shield_concatenations(model)
-            compiled = core.compile_model(model, "CPU", settings)
-            self._request: Any = compiled.create_infer_request()
-        except EngineError as error:
-            raise EngineError(f"{bundle.model_path} {error}") from error
-        except _ANY_ERROR as error:
-            what_to_do = ""
-            if bundle.manifest.target == "onnxruntime":
-                what_to_do = "; export it without --target onnxruntime"
-            raise EngineError(
-                f"{bundle.model_path} does not load: {_line(error)}{what_to_do}"
-            ) from error
+        compiled = _compiled(bundle, bundle.model_path, settings)
+        self._request: Any = compiled.create_infer_request()
+        self._bundle, self._settings = bundle, settings
         self._manifest = bundle.manifest
         states = bundle.manifest.states
         inputs = _ports(compiled.inputs, [state.input for state in states])
@@ -97,6 +87,7 @@ class OpenVinoBackend:
             compiled.outputs, [state.output for state in states] + [HEALTH]
         )
         check_names(bundle, list(inputs), list(outputs))
+        self._names = list(inputs), list(outputs)
         self._health = outputs.get(HEALTH)
         self._states = inputs | outputs
         self.times: StageTimes | None = None
@@ -107,6 +98,29 @@ class OpenVinoBackend:
     def new_memory(self) -> TensorMemory:
         """See `Backend.new_memory`."""
         return TensorMemory(self._request, self._manifest, self._states)
+
+    def open_batch(self) -> OpenVinoBatch:
+        """See `BatchingBackend.open_batch`."""
+        bundle = self._bundle
+        compiled = _compiled(bundle, bundle.batch_path, self._settings)
+        request = compiled.create_infer_request()
+        rows = range(bundle.manifest.batch)
+        inputs, outputs = (
+            _ports(ports, [of_row(name, row) for name in names for row in rows])
+            for ports, names in zip(
+                (compiled.inputs, compiled.outputs), self._names, strict=True
+            )
+        )
+        check_rows(bundle, self._names, (list(inputs), list(outputs)))
+        return OpenVinoBatch(
+            request,
+            inputs | outputs,
+            frame=self._names[0][0],
+            derained=self._names[1][0],
+            has_health=self._health is not None,
+            rows=Rows(bundle.manifest.batch, self.new_memory),
+            one=self._request,
+        )
 
     def infer(self, frame: NDArray[np.uint8], memory: Memory) -> NDArray[np.uint8]:
         """See `Backend.infer`."""
@@ -122,7 +136,7 @@ class OpenVinoBackend:
         except EngineError:
             raise
         except _ANY_ERROR as error:
-            raise EngineError(f"openvino failed: {_line(error)}") from error
+            raise EngineError(f"openvino failed: {error_line(error)}") from error
         compute_ms = (time.perf_counter() - started) * 1000
         self.times = StageTimes(upload_ms=0.0, compute_ms=compute_ms, download_ms=0.0)
         memory.end(health)
@@ -140,50 +154,27 @@ class OpenVinoBackend:
         self._request = None
 
 
-class TensorMemory(SwappedStates[Any]):
-    """See `Memory`: tensors that are set as the request's inputs and outputs, in turns.
+def _compiled(bundle: Bundle, path: Path, settings: Mapping[str, object]) -> Any:
+    """The graph in `path`, ready to run.
 
-    OpenVINO's own states (`MakeStateful`) belong to a request: each stream of frames
-    would take one, with all that the network needs in between. They save a copy of each
-    state into the layout that convolutions have: 1 % of a frame (16 channels at half
-    size, 9 convolutions of 32, 1280x720, 2026.4 on one busy core, least time of 12:
-    499 ms bound, 495 ms with its states, 488 ms the graph without them).
-
-    Args:
-        request: Of OpenVINO.
-        manifest: Of its bundle.
-        ports: The request's inputs and outputs by their names in the graph.
+    Raises:
+        EngineError: It does not load.
     """
-
-    def __init__(
-        self, request: Any, manifest: Manifest, ports: Mapping[str, Any]
-    ) -> None:
-        super().__init__(
-            manifest,
-            lambda shape, dtype: ov.Tensor(ov.Type(dtype), ov.Shape(shape)),
-            lambda tensor, array: np.copyto(tensor.data, array),
-        )
-        self.request = request
-        self._ports = ports
-        self._turns: list[list[tuple[Any, Any]]] = []
-
-    def bind(self, frame: NDArray[np.uint8]) -> None:
-        """Let the request read and write the states as it is `frame`'s turn."""
-        if self.begin(frame):
-            self._turns = [
-                [
-                    (self._ports[name], tensor)
-                    for side in self.bindings(turn)
-                    for name, tensor in side.items()
-                ]
-                for turn in range(2)
-            ]
-        for port, tensor in self._turns[self.turn]:
-            self.request.set_tensor(port, tensor)
-
-    def _free(self) -> None:
-        self._turns = []
-        super()._free()
+    core = shared_core()
+    try:
+        model = _read(core, path)
+        _require_bounded(model)
+        _shield_concatenations(model)
+        return core.compile_model(model, "CPU", dict(settings))
+    except EngineError as error:
+        raise EngineError(f"{path} {error}") from error
+    except _ANY_ERROR as error:
+        what_to_do = ""
+        if bundle.manifest.target == "onnxruntime":
+            what_to_do = "; export it without --target onnxruntime"
+        raise EngineError(
+            f"{path} does not load: {error_line(error)}{what_to_do}"
+        ) from error
 
 
 def _version() -> str:
@@ -276,12 +267,3 @@ def _shield_concatenations(model: Any) -> None:
         if above.get_type_name() == "Concat":
             same = ops.prelu(source, ops.constant(np.ones(1, np.float32)))
             node.input(0).replace_source_output(same.output(0))
-
-
-def _line(error: Exception) -> str:
-    """What OpenVINO says, without the places in its own sources."""
-    lines = [" ".join(line.split()) for line in str(error).splitlines()]
-    said = [x for x in lines if x and not x.startswith(("Exception from", "Check '"))]
-    if "Summary:" in said:  # after a page of what came of it
-        said = [said[said.index("Summary:") + 1].removeprefix("-- ")]
-    return " ".join(said or lines)

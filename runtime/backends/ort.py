@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError
+from derain.runtime.backends.ort_batch import OnnxRuntimeBatch
 from derain.runtime.backends.ort_memory import BoundMemory, CudaTensor, HostTensor
 from derain.runtime.backends.protocol import Memory, StageTimes
 from derain.runtime.backends.states import check_names
@@ -77,10 +78,12 @@ class OnnxRuntimeBackend:
         # (qsnet at 640x360 on two cores, 1.31: 443 MB resident instead of 789).
         options.enable_mem_pattern = False
         self.notes: Sequence[str] = ()
-        self._take(bundle, _session(bundle, options, _CPU, {}))
+        self._second = (options, _CPU)
+        self._take(bundle, _session(bundle.model_path, options, _CPU, {}))
         self.description = _description(_CPU, threads)
 
     def _take(self, bundle: Bundle, session: Any) -> None:
+        self._bundle = bundle
         self._manifest = bundle.manifest
         self._session = session
         inputs, outputs = session.get_inputs(), session.get_outputs()
@@ -118,6 +121,11 @@ class OnnxRuntimeBackend:
         self.times = self._stages(*(np.diff(clock) * 1000))
         memory.end(health)
         return derained
+
+    def open_batch(self) -> OnnxRuntimeBatch:
+        """See `BatchingBackend.open_batch`."""
+        session = _session(self._bundle.batch_path, *self._second, {})
+        return OnnxRuntimeBatch(self._bundle, self._session, session, self.new_memory)
 
     def _stages(self, load: float, compute: float, results: float) -> StageTimes:
         whole = float(load + compute + results)
@@ -157,15 +165,19 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         options = _options(threads)
         captures = bundle.manifest.sizes.is_static
         try:
-            session = _session(bundle, options, _CUDA, _cuda_options(captures))
+            settings = _cuda_options(captures)
+            session = _session(bundle.model_path, options, _CUDA, settings)
         except EngineError as error:
             if not captures:
                 raise
             # Such as an operator that it has on the processor alone.
             captures = False
-            session = _session(bundle, options, _CUDA, _cuda_options(captures))
+            settings = _cuda_options(captures)
+            session = _session(bundle.model_path, options, _CUDA, settings)
             notes.append(f"no CUDA graph, each kernel is started alone: {error}")
         self._graphs = itertools.count() if captures else None
+        # No CUDA graphs: it is not always the same buffers that its rows are bound to.
+        self._second = (options, _CUDA)
         self._take(bundle, session)
         self.description = _description(_CUDA, threads)
 
@@ -216,19 +228,17 @@ def _options(threads: int) -> ort.SessionOptions:
 
 
 def _session(
-    bundle: Bundle, options: ort.SessionOptions, provider: str, settings: dict[str, str]
+    model: Path, options: ort.SessionOptions, provider: str, settings: dict[str, str]
 ) -> ort.InferenceSession:
-    path: Path | bytes = bundle.model_path
+    path: Path | bytes = model
     try:
         str(path).encode()
     except UnicodeEncodeError:  # a name of another encoding, which ONNX Runtime lacks
-        path = bundle.model_path.read_bytes()
+        path = model.read_bytes()
     try:
         session = ort.InferenceSession(path, options, providers=[(provider, settings)])
     except _ANY_ERROR as error:
-        raise EngineError(
-            f"{bundle.model_path} does not load: {_line(error)}"
-        ) from error
+        raise EngineError(f"{model} does not load: {_line(error)}") from error
     used = session.get_providers()[0]
     if used != provider:
         raise EngineError(

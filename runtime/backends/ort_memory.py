@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from derain.core.batch_file import of_row
 from derain.core.manifest import Manifest
 from derain.runtime.backends.states import HEALTH, SwappedStates
 
-_FATAL = 4  # severity of ONNX Runtime's messages
+FATAL = 4  # severity of ONNX Runtime's messages
 
 
 class HostTensor:
@@ -90,14 +91,18 @@ class BoundMemory(SwappedStates["HostTensor | CudaTensor"]):
 
     def load(self, frame: NDArray[np.uint8]) -> tuple[Any, Any]:
         """Put `frame` in place; what to run: a binding, and options of the run."""
-        if self.begin(frame) or not self._bound:
-            self._bind(frame.shape)
+        self._make_ready(frame)
         bound = self._bound[self.turn]
         if self._frame is None:
             bound[0].bind_cpu_input(self._frame_name, frame)
-        else:
-            self._frame.write(frame)
         return bound
+
+    def bind_row(self, binding: Any, row: int, frame: NDArray[np.uint8]) -> None:
+        """Put `frame` in place, and bind all of it to a row of another graph."""
+        self._make_ready(frame)
+        if self._frame is None:
+            binding.bind_cpu_input(of_row(self._frame_name, row), frame)
+        self._bind_tensors(binding, self.turn, lambda name: of_row(name, row))
 
     def results(self) -> tuple[NDArray[np.uint8], float]:
         """The derained frame, and what the graph says of its states."""
@@ -115,22 +120,34 @@ class BoundMemory(SwappedStates["HostTensor | CudaTensor"]):
         bound = []
         for turn in range(2 if self._manifest.states else 1):
             binding = self.session.io_binding()
-            inputs, outputs = self.bindings(turn)
-            if self._frame is not None:
-                inputs[self._frame_name] = self._frame
-            outputs[self._output_names[0]] = self._derained
-            if self._health is not None:
-                outputs[HEALTH] = self._health
-            for name, tensor in inputs.items():
-                binding.bind_ortvalue_input(name, tensor.value)
-            for name, tensor in outputs.items():
-                binding.bind_ortvalue_output(name, tensor.value)
+            self._bind_tensors(binding, turn, lambda name: name)
             bound.append((binding, self._options()))
         self._bound = bound
 
+    def _bind_tensors(
+        self, binding: Any, turn: int, called: Callable[[str], str]
+    ) -> None:
+        inputs, outputs = self.bindings(turn)
+        assert self._derained is not None
+        if self._frame is not None:
+            inputs[self._frame_name] = self._frame
+        outputs[self._output_names[0]] = self._derained
+        if self._health is not None:
+            outputs[HEALTH] = self._health
+        for name, tensor in inputs.items():
+            binding.bind_ortvalue_input(called(name), tensor.value)
+        for name, tensor in outputs.items():
+            binding.bind_ortvalue_output(called(name), tensor.value)
+
+    def _make_ready(self, frame: NDArray[np.uint8]) -> None:
+        if self.begin(frame) or not self._bound:
+            self._bind(frame.shape)
+        if self._frame is not None:
+            self._frame.write(frame)
+
     def _options(self) -> Any:
         options = ort.RunOptions()
-        options.log_severity_level = _FATAL  # a run that fails raises
+        options.log_severity_level = FATAL  # a run that fails raises
         if self._graphs is not None:
             options.add_run_config_entry("gpu_graph_id", str(next(self._graphs)))
         return options

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from derain.core.errors import StateError
 from derain.core.sizes import SizeRange
 
 
@@ -71,6 +72,46 @@ class SizedBackend(Protocol):
     @property
     def sizes(self) -> SizeRange:
         """Of the frames that it takes."""
+        ...
+
+
+class BatchedGraph(Protocol):
+    """The second graph of a bundle, loaded: one frame each of several memories."""
+
+    def infer(
+        self, frames: Sequence[NDArray[np.uint8]], memories: Sequence[Memory]
+    ) -> list[NDArray[np.uint8] | StateError]:
+        """Derain frames in one call.
+
+        Args:
+            frames: At least one, at most ``manifest.batch``, of one size; each as for
+                `Backend.infer`.
+            memories: Of each the one that is its own, of the backend that opened this.
+
+        Returns:
+            For each frame what `Backend.infer` would return, or the `StateError` that
+            it would raise: a memory that is spoiled is that of one row alone.
+
+        Raises:
+            EngineError: The device reported a failure.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free it; before the backend. Calling it twice is harmless."""
+        ...
+
+
+@runtime_checkable
+class BatchingBackend(Protocol):
+    """A backend that can run the second graph of a bundle, too."""
+
+    def open_batch(self) -> BatchedGraph:
+        """Load it, in the thread of the backend.
+
+        Raises:
+            EngineError: It does not load.
+        """
         ...
 
 

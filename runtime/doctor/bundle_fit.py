@@ -41,10 +41,13 @@ def check_bundle_size(context: CheckContext) -> Finding:
     model = bundle.model_path.stat().st_size
     least = model + size.width * size.height * _CHANNELS * _FP32_BYTES
     least += _SETS * manifest.state_bytes(size)
+    if manifest.batch > 1:  # both graphs are loaded, one frame in each row
+        rows = manifest.batch * size.width * size.height * _CHANNELS * _FP32_BYTES
+        least += bundle.batch_path.stat().st_size + rows
     free = available_bytes(context)
     found = (
-        f"{manifest.model}, {manifest.precision}, frames of {manifest.sizes}; at least "
-        f"{least / 2**20:.0f} MiB"
+        f"{manifest.model}, {manifest.precision}, frames of {manifest.sizes}"
+        f"{_batch_text(manifest.batch)}; at least {least / 2**20:.0f} MiB"
     )
     if free is not None and least > free:
         return Finding(
@@ -53,6 +56,10 @@ def check_bundle_size(context: CheckContext) -> Finding:
             "export the bundle with a smaller --size",
         )
     return Finding("ok", found)
+
+
+def _batch_text(batch: int) -> str:
+    return f", {batch} a call of several cameras" if batch > 1 else ""
 
 
 def check_bundle_states(context: CheckContext) -> Finding:

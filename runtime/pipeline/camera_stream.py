@@ -12,61 +12,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
 
 from derain.core.errors import DerainError, StreamError
-from derain.core.sizes import Size
 from derain.runtime.pipeline.capture import Capture
 from derain.runtime.pipeline.deadline import Deadline
 from derain.runtime.pipeline.inference import Inference
+from derain.runtime.pipeline.loop_options import LoopOptions
 from derain.runtime.pipeline.no_signal import NoSignal
-from derain.runtime.pipeline.options import Late
-from derain.runtime.pipeline.rain_gate import RainGate
 from derain.runtime.pipeline.writer import Writer
-from derain.runtime.session import Session
-from derain.runtime.telemetry.statistics import SinkStatistics, Statistics
+from derain.runtime.session import NetworkCall, Session
+from derain.runtime.telemetry.statistics import SinkStatistics
 from derain.runtime.video.frames import Frame, Sink
 
 _log = logging.getLogger(__name__)
 
 TICK_S = 0.1  # how soon a signal or a sink that failed is seen while no frame comes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopOptions:
-    """How the frames of one source are limited and watched.
-
-    Attributes:
-        name: What messages call the camera, where there are several.
-        limit: Stop after this many frames; None: all.
-        resize: Fit frames the bundle does not take into it; of a live source, also
-            what was made of frames of another size than the first ones into theirs.
-        choose: Which session takes frames of a size; None: always the same.
-        gate: Lets frames without rain pass; None: every frame is derained.
-        max_latency_ms: How old a live frame may get until the first sink has it; None:
-            no bound but the newest frame wins.
-        late: What becomes of frames that would be older.
-        priority: Of several cameras, those of a lower one give way first.
-        statistics: Counts what happens.
-        stopped: Asked before every frame, and while none comes, whether to stop here.
-        progress: Told after every frame how many went on to the sinks.
-        heartbeat: Called as often as `stopped`, for a watchdog.
-    """
-
-    name: str = ""
-    limit: int | None = None
-    resize: bool = False
-    choose: Callable[[Size], Session] | None = None
-    gate: RainGate | None = None
-    max_latency_ms: float | None = None
-    late: Late = "drop"
-    priority: int = 0
-    statistics: Statistics = field(default_factory=Statistics)
-    stopped: Callable[[], object] = lambda: False
-    progress: Callable[[int], None] = lambda done: None
-    heartbeat: Callable[[], None] = lambda: None
 
 
 class CameraStream:
@@ -131,6 +93,7 @@ class CameraStream:
             name=options.name,
         )
         self._no_signal = NoSignal(info.time_base) if info.live else None
+        self._underway: Generator[Frame | NetworkCall, None, None] | None = None
         self._done = 0
         self._whole = self._pumped = False
 
@@ -154,22 +117,41 @@ class CameraStream:
 
     def serve(self) -> None:
         """Take the frame that waits, if there is one, through the network."""
+        call = self.begin()
+        if call is not None:
+            call.run()
+            self.finish(call)
+
+    def begin(self) -> NetworkCall | None:
+        """Take the frame that waits, if there is one, as far as the network.
+
+        Returns:
+            The call that is to be made before `finish`; None: it needs none.
+        """
         try:
             item = self.capture.get(0.0)
         except DerainError as error:
             self.failure = error
             self.stop()  # the frames before it were good
-            return
+            return None
         if item is None:
-            return
+            return None
         frame, handed_over = item
         began = time.monotonic()
         self._statistics.wait.add((began - handed_over) * 1000)
-        fed = self._inference.fed
-        self._deliver(self._inference.step(frame))
-        if self._inference.fed > fed:  # the others cost next to nothing
+        self._underway = self._inference.step(frame)
+        call = self._deliver(self._underway)
+        if call is not None:  # the others cost next to nothing
             self.served += 1
             self.busy_s += time.monotonic() - began
+        return call
+
+    def finish(self, call: NetworkCall) -> None:
+        """Take the frame on to the sinks, now that its `call` was made."""
+        assert self._underway is not None, "it was begun"
+        went_on = time.monotonic()
+        self._deliver(self._underway)
+        self.busy_s += call.took_s + time.monotonic() - went_on
 
     @property
     def spared(self) -> int:
@@ -269,16 +251,27 @@ class CameraStream:
         """How many frames were written; of several sinks, to the one that took most."""
         return max((writer.written for writer in self._writers), default=0)
 
-    def _deliver(self, frames: Generator[Frame, None, None]) -> None:
-        """Hand `frames` to the sinks; what fails is the end of this camera alone."""
+    def _deliver(
+        self, items: Generator[Frame | NetworkCall, None, None]
+    ) -> NetworkCall | None:
+        """Hand frames to the sinks; what fails is the end of this camera alone.
+
+        Returns:
+            The call of the network that they wait for; None: they have ended.
+        """
         try:
-            with closing(frames):
-                for frame in frames:
-                    self._finish(frame)
+            with ExitStack() as stack:
+                stack.callback(items.close)
+                for item in items:
+                    if isinstance(item, NetworkCall):
+                        stack.pop_all()
+                        return item
+                    self._finish(item)
                     if self.over:
-                        return
+                        break
         except DerainError as error:
             self.fail(error)
+        return None
 
     def _finish(self, frame: Frame) -> None:
         if self._no_signal is not None:

@@ -20,6 +20,7 @@ from typing import cast
 from derain.core.bundle import Bundle
 from derain.core.errors import DerainError
 from derain.runtime.derainer import Derainer
+from derain.runtime.pipeline.batching import open_batching
 from derain.runtime.pipeline.camera_place import CameraPlace, may_come_back
 from derain.runtime.pipeline.camera_stream import CameraStream
 from derain.runtime.pipeline.cameras import CameraConfig
@@ -94,6 +95,9 @@ class Fleet:
             for camera in self._wanted:
                 self._open(camera, waits=not may_come_back(camera.source))
             self._derainer = self._engine.load(stack)
+            batching = open_batching(self._derainer)
+            if batching is not None:
+                stack.enter_context(closing(batching))
             # Before the engine goes; `_close` again, as it may not get here.
             stack.callback(self._close)
             start_telemetry(stack, self._roster, self._options, self._notifier)
@@ -103,6 +107,7 @@ class Fleet:
                 between=self._between,
                 ended=self._end,
                 contains=True,
+                batching=batching,
             )
             self._notifier.ready()
             self._scheduler.run(waits=self._is_opening)

@@ -17,7 +17,7 @@ from derain.runtime.pipeline.deadline import Deadline
 from derain.runtime.pipeline.options import Late
 from derain.runtime.pipeline.rain_gate import RainGate
 from derain.runtime.pipeline.stream_memory import NetworkResult, StreamMemory
-from derain.runtime.session import Session
+from derain.runtime.session import NetworkCall, Session
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame
 
@@ -71,8 +71,8 @@ class Inference:
         if gate is not None:
             statistics.gate = "rain"
 
-    def step(self, frame: Frame | None) -> Generator[Frame, None, None]:
-        """What goes on to the sinks now that `frame` has come.
+    def step(self, frame: Frame | None) -> Generator[Frame | NetworkCall, None, None]:
+        """What goes on to the sinks now that `frame` has come; see `StreamMemory.feed`.
 
         Args:
             frame: The next one of the source; None while a live one is lost.
@@ -85,7 +85,7 @@ class Inference:
 
     def flush(self) -> Generator[Frame, None, None]:
         """What is left when no frame follows; as `step`."""
-        return self._settle(self._memory.end(None))
+        return _frames(self._settle(self._memory.end(None)))
 
     def abandon(self) -> None:
         """Count what never goes on to the sinks; the last call."""
@@ -103,19 +103,26 @@ class Inference:
         """
         try:
             with closing(self._results(frames)) as results:
-                yield from self._settle(results)
+                yield from _frames(self._settle(results))
         finally:
             self.abandon()
 
-    def _settle(self, results: Iterator[NetworkResult]) -> Generator[Frame, None, None]:
+    def _settle(
+        self, results: Iterator[NetworkResult | NetworkCall]
+    ) -> Generator[Frame | NetworkCall, None, None]:
         for result in results:
+            if isinstance(result, NetworkCall):
+                yield result
+                if result.together > 1:
+                    self._statistics.count("batched")
+                continue
             frame = self._settled(result)
             if frame is not None:
                 yield frame
 
     def _results(
         self, frames: Iterator[Frame | None]
-    ) -> Generator[NetworkResult, None, None]:
+    ) -> Generator[NetworkResult | NetworkCall, None, None]:
         if self._overlap:
             yield from self._memory.stream(frames)
             return
@@ -127,7 +134,7 @@ class Inference:
             raise
         yield from self._memory.end(None)
 
-    def _step(self, frame: Frame | None) -> Iterator[NetworkResult]:
+    def _step(self, frame: Frame | None) -> Iterator[NetworkResult | NetworkCall]:
         memory, gate = self._memory, self._gate
         if frame is None:
             yield from memory.end("source")
@@ -202,6 +209,18 @@ class Inference:
         if size is None or image.shape[:2] == (size.height, size.width):
             return image
         return letterboxed(image, size)
+
+
+def _frames(
+    items: Generator[Frame | NetworkCall, None, None],
+) -> Generator[Frame, None, None]:
+    """The frames; where the network is needed, it is given one at a time."""
+    with closing(items):
+        for item in items:
+            if isinstance(item, NetworkCall):
+                item.run()
+            else:
+                yield item
 
 
 def _age_s(frame: Frame) -> float:

@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from derain.core.errors import StreamError
-from derain.runtime.pipeline.camera_stream import CameraStream, LoopOptions
+from derain.runtime.pipeline.camera_stream import CameraStream
 from derain.runtime.pipeline.capture import Capture
+from derain.runtime.pipeline.loop_options import LoopOptions
 from derain.runtime.pipeline.scheduler import Scheduler
 from derain.runtime.session import Session
 from derain.runtime.video.frames import Sink

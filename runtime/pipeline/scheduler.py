@@ -9,6 +9,10 @@ does: Abeni and Buttazzo, RTSS 1998). A file has no deadline: it gets what is le
 and several files take turns.
 
 While more frames come than the network can take, those of a higher priority go first.
+
+Where several frames in one call are faster, those that wait go along with the first, in
+that order. None is held back for it: what is not there yet goes with the next call. Nor
+is the first made late by it, where somebody says what is late.
 """
 
 from __future__ import annotations
@@ -18,10 +22,13 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from derain.core.errors import StreamError
+from derain.runtime.pipeline.batching import Batching
 from derain.runtime.pipeline.camera_stream import TICK_S, CameraStream
 from derain.runtime.pipeline.load import LoadWatch
+from derain.runtime.session import NetworkCall
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +43,7 @@ class Scheduler:
         between: Called as often, after it; may `add` and `remove` cameras.
         ended: Told of every camera that is over, which is still to be closed.
         contains: Whether an error that is not ours, a bug, ends its camera alone.
+        batching: Runs frames of several cameras together; None: one by one.
     """
 
     def __init__(
@@ -47,8 +55,10 @@ class Scheduler:
         between: Callable[[], None] = lambda: None,
         ended: Callable[[CameraStream], None] = lambda stream: None,
         contains: bool = False,
+        batching: Batching | None = None,
     ) -> None:
         self._contains = contains
+        self._batching = batching
         self._stopped = stopped
         self._heartbeat = heartbeat
         self._between = between
@@ -81,25 +91,48 @@ class Scheduler:
             self._heartbeat()
             self._wake.clear()
             self._between()
-            turn = self._next()
-            if turn is not None:
-                self._do(turn.stream, turn.serve)
-            if turn is None or time.monotonic() >= self._next_tick:
+            turns = self._next()
+            if len(turns) > 1:
+                self._serve_together(turns)
+            elif turns:
+                self._do(turns[0].stream, turns[0].serve)
+            if not turns or time.monotonic() >= self._next_tick:
                 self._tend()
-            if turn is None and self._next() is None and self._turns:
+            if not turns and not self._next() and self._turns:
                 self._wake.wait(self._pause())
             elif not self._turns and waits():
                 self._wake.wait(TICK_S)
         for stream in list(self._turns):
             stream.stop()
 
-    def _next(self) -> _Turn | None:
+    def _next(self) -> list[_Turn]:
+        """Whose frame is next; several, where they go together."""
         now = time.monotonic()
         ready = [each for each in self._turns.values() if each.is_ready(now)]
         if len(ready) < 2:
-            return ready[0] if ready else None
-        by_priority = self._load.is_behind
-        return min(ready, key=lambda each: each.rank(now, by_priority=by_priority))
+            return ready
+        by_priority, batching = self._load.is_behind, self._batching
+        ready.sort(key=lambda each: each.rank(now, by_priority=by_priority))
+        if batching is None or len(ready) < batching.least:
+            return ready[:1]
+        if not batching.keeps(ready[0].left_s(now)):
+            return ready[:1]
+        return ready[: batching.size]
+
+    def _serve_together(self, turns: list[_Turn]) -> None:
+        assert self._batching is not None
+        begun: list[tuple[CameraStream, NetworkCall]] = []
+        for turn in turns:
+
+            def begin(turn: _Turn = turn) -> None:
+                call = turn.begin()
+                if call is not None:
+                    begun.append((turn.stream, call))
+
+            self._do(turn.stream, begin)
+        self._batching.run([call for _, call in begun])
+        for stream, call in begun:
+            self._do(stream, partial(stream.finish, call))
 
     def _tend(self) -> None:
         self._next_tick = time.monotonic() + TICK_S
@@ -152,7 +185,24 @@ class _Turn:
         deadline = self._release(now) + self._bound_s if self._live else math.inf
         return priority, deadline, self._served
 
+    def left_s(self, now: float) -> float | None:
+        """Until its frame must be out; None where nobody says, or it is of a file."""
+        bound_ms = self.stream.options.max_latency_ms
+        if not self._live or bound_ms is None:
+            return None
+        return (self.stream.waiting_since or now) + bound_ms / 1000 - now
+
     def serve(self) -> None:
+        """Take its frame through the network."""
+        self._take_turn()
+        self.stream.serve()
+
+    def begin(self) -> NetworkCall | None:
+        """As `CameraStream.begin`."""
+        self._take_turn()
+        return self.stream.begin()
+
+    def _take_turn(self) -> None:
         now = time.monotonic()
         self._released, self._served = self._release(now), now
         stream = self.stream
@@ -160,7 +210,6 @@ class _Turn:
             # From when it was allowed, or every frame would come a little later.
             period_s = 1 / stream.lowered_fps
             stream.may_begin = max(stream.may_begin + period_s, now)
-        stream.serve()
 
     def _release(self, now: float) -> float:
         since = self.stream.waiting_since or now

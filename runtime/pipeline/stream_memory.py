@@ -38,7 +38,7 @@ from derain.core.errors import ShapeError, StateError
 from derain.core.sizes import Size, SizeRange
 from derain.runtime.frame_fit import FrameFit
 from derain.runtime.pipeline.scene_cut import SceneCut
-from derain.runtime.session import Session
+from derain.runtime.session import NetworkCall, Session
 from derain.runtime.telemetry.statistics import ResetCause, Statistics
 from derain.runtime.video.frames import Frame
 
@@ -113,8 +113,12 @@ class StreamMemory:
         """How many frames have come in and not gone out."""
         return len(self._held) + len(self._waiting)
 
-    def feed(self, frame: Frame) -> Iterator[NetworkResult]:
+    def feed(self, frame: Frame) -> Iterator[NetworkResult | NetworkCall]:
         """Give `frame` to the network.
+
+        Yields:
+            What becomes of frames; and once the call of the network, which whoever
+            iterates has to make before it goes on: alone or with other cameras'.
 
         Raises:
             ShapeError: The bundle does not take it; it is named.
@@ -130,7 +134,9 @@ class StreamMemory:
             yield from self.end(cause)
         image, started = self._began(self._held.popleft())
         try:
-            picture = derainer.derain(image)
+            call = NetworkCall(derainer, image)
+            yield call
+            picture = call.picture()
         except StateError:
             yield from self._given_up(len(self._waiting))
             return

@@ -13,8 +13,8 @@ from typing import cast
 
 from derain.core.sizes import Size
 from derain.runtime.derainer import Derainer
-from derain.runtime.pipeline.camera_stream import LoopOptions
 from derain.runtime.pipeline.capture import Capture
+from derain.runtime.pipeline.loop_options import LoopOptions
 from derain.runtime.pipeline.opening import opened_apart
 from derain.runtime.pipeline.options import CameraOptions
 from derain.runtime.pipeline.rain_gate import RainGate

@@ -19,6 +19,7 @@ _COUNTED: dict[Counter, str] = {
     "passed_through": "Frames that went on to the sinks as they were.",
     "dropped": "Frames that went nowhere.",
     "late": "Frames dropped or passed through for want of time.",
+    "batched": "Frames that went through the network with those of other cameras.",
     "looks": "Frames with which the network looked whether it rains.",
     "reconnects": "Times that a lost source came back.",
     "no_signal": "Stand-ins shown while the source was lost.",

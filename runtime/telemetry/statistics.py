@@ -19,6 +19,7 @@ from derain.runtime.telemetry.timing import Timing
 Counter = Literal[
     "captured",  # frames that came out of the source
     "derained",  # of them: went through the network, and on to the sinks
+    "batched",  # in one call of the network with other cameras' frames
     "passed_through",  # of them: went on to the sinks as they were
     "dropped",  # of them: went nowhere
     "late",  # of the two above: for want of time, under --max-latency-ms
@@ -29,6 +30,7 @@ Counter = Literal[
 COUNTERS: tuple[Counter, ...] = (
     "captured",
     "derained",
+    "batched",
     "passed_through",
     "dropped",
     "late",

@@ -122,6 +122,11 @@ def compile_bundle(
             timing_cache_file=options.timing_cache,
         ),
     )
+    if manifest.batch > 1:
+        _log.warning(
+            f"the engine takes one frame a call: batches of {manifest.batch} are for "
+            "ONNX Runtime and OpenVINO"
+        )
     moved = int8_bytes(manifest)
     if moved is not None and request.backend == "tensorrt-rtx" and moved.warning():
         _log.warning("%s", moved.warning())

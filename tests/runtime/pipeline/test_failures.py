@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from derain.core.errors import EngineError, MediaError, StreamError
-from derain.runtime.pipeline.camera_stream import LoopOptions
+from derain.runtime.pipeline.loop_options import LoopOptions
 from derain.runtime.video.frames import SourceInfo
 
 

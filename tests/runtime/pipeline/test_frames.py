@@ -10,7 +10,7 @@ import pytest
 
 from derain.core.errors import ShapeError
 from derain.core.sizes import Size
-from derain.runtime.pipeline.camera_stream import LoopOptions
+from derain.runtime.pipeline.loop_options import LoopOptions
 from derain.runtime.pipeline.rain_gate import RainGate, RainGateOptions
 from derain.runtime.video.frames import SourceInfo
 

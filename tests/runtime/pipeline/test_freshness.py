@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from derain.runtime.pipeline.camera_stream import CameraStream, LoopOptions
+from derain.runtime.pipeline.camera_stream import CameraStream
 from derain.runtime.pipeline.capture import Capture
+from derain.runtime.pipeline.loop_options import LoopOptions
 from derain.runtime.video.frames import Frame
 
 

@@ -10,9 +10,9 @@ import pytest
 from derain.core.bundle import Bundle
 from derain.core.errors import EngineError, MediaError, ShapeError, StreamError
 from derain.runtime.derainer import Derainer
-from derain.runtime.pipeline.camera_stream import LoopOptions
 from derain.runtime.pipeline.capture import Capture
 from derain.runtime.pipeline.loop import run_loop
+from derain.runtime.pipeline.loop_options import LoopOptions
 from derain.runtime.video.frames import Frame, SourceInfo
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from derain.core.errors import MediaError, SourceLostError
-from derain.runtime.pipeline.camera_stream import LoopOptions
+from derain.runtime.pipeline.loop_options import LoopOptions
 
 
 @pytest.fixture

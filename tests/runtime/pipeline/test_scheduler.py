@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from derain.runtime.pipeline.batching import Batching
 from derain.runtime.pipeline.scheduler import Scheduler
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import SourceInfo
@@ -37,6 +38,13 @@ class Stream:
     def serve(self):
         self.waiting.pop(0)
         self.log.append(self.options.name)
+        self.served += 1
+
+    def begin(self):
+        self.waiting.pop(0)
+        return self
+
+    def finish(self, call):
         self.served += 1
 
     def tend(self):
@@ -167,3 +175,54 @@ def test_a_fast_camera_does_not_keep_a_slow_one_beyond_its_interval(log, now):
     )
     # Of the fast one, only frames that are due before: in 5 and 25 ms.
     assert log.index("slow") <= 3
+
+
+class Together:
+    """Notes whose frames go in one call, of three at most."""
+
+    size, single_s, batch_s = 3, 0.01, 0.03
+
+    def __init__(self, log, least=2):
+        self.log, self.least = log, least
+
+    keeps = Batching.keeps
+
+    def run(self, calls):
+        self.log.append([call.options.name for call in calls])
+
+
+def test_those_that_wait_go_along_with_the_earliest(log, now):
+    run(
+        Stream("patient", [now - 0.05], log, max_latency_ms=900),
+        Stream("urgent", [now - 0.01], log, max_latency_ms=200),
+        Stream("file", [now - 9], log, live=False),
+        Stream("usual", [now - 0.02], log, fps=2),
+        batching=Together(log),
+    )
+    assert log == [["urgent", "usual", "patient"], "file"]
+
+
+def test_fewer_than_gain_go_one_by_one(log, now):
+    streams = [Stream(name, [now - 0.05], log) for name in ("a", "b")]
+    run(*streams, batching=Together(log, least=3))
+    assert sorted(log) == ["a", "b"]
+
+
+def test_a_lone_frame_is_not_held_back(log, now):
+    first = Stream("first", [now], log)
+    second = Stream("second", [], log)
+    second.tend = lambda: setattr(second, "over", True)
+    run(first, second, batching=Together(log))
+    assert log == ["first"]
+
+
+def test_the_first_is_not_made_late_by_company(log, now):
+    """It has 200 s: enough for a call of its own, not for one of 300 s."""
+    together = Together(log)
+    together.single_s, together.batch_s = 100, 300
+    run(
+        Stream("late", [now], log, max_latency_ms=200_000),
+        Stream("other", [now], log, max_latency_ms=500_000),
+        batching=together,
+    )
+    assert log == ["late", "other"]

@@ -15,7 +15,7 @@ from derain.core.bundle import Bundle
 from derain.runtime.derainer import Derainer
 from derain.runtime.telemetry.sensors import Sensors
 from derain.runtime.pipeline.capture import Capture
-from derain.runtime.pipeline.camera_stream import LoopOptions
+from derain.runtime.pipeline.loop_options import LoopOptions
 from derain.runtime.pipeline.loop import run_loop
 from derain.runtime.video.frames import Frame, SourceInfo
 from derain.runtime.video.sinks.null import NullSink

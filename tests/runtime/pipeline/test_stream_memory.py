@@ -8,8 +8,8 @@ import pytest
 
 from derain.core.errors import EngineError, MediaError
 from derain.core.sizes import Size, SizeRange
-from derain.runtime.pipeline.camera_stream import LoopOptions
 from derain.runtime.pipeline.inference import Inference
+from derain.runtime.pipeline.loop_options import LoopOptions
 from derain.runtime.pipeline.scene_cut import SceneCut
 from derain.runtime.telemetry.statistics import Statistics
 from derain.runtime.video.frames import Frame

@@ -1,9 +1,7 @@
 """Bytes of every network's engines by target and precision: the record of the tables.
 
-``derain-bench byte-table NETWORK...`` writes graphs as ``derain-export`` does, with
-random weights, and compiles them with TensorRT-RTX, which needs no GPU. What kernels
-move does not depend on weights or ranges, so nothing is calibrated: in INT8 are all
-layers that may be, and residuals with them, as accuracy control begins.
+``python -m derain.benchmarks.analysis.byte_table NETWORK...`` compiles the graphs of
+`derain.export.byte_graphs` with TensorRT-RTX, which needs no GPU.
 """
 
 from __future__ import annotations
@@ -11,81 +9,80 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-import onnx_ir as ir
+import click
 
 from derain.benchmarks.analysis.graph_counts import count_graph
-from derain.calibration.layers import find_layers, residual_adds
-from derain.calibration.qdq import insert_qdq, part_biases
 from derain.core.atomic_files import write_text
-from derain.core.errors import BenchmarkError, DerainError
+from derain.core.commands import SIZE, Command
+from derain.core.errors import BenchmarkError, EngineError
 from derain.core.manifest import Precision
 from derain.core.scratch import ScratchFolder
-from derain.core.sizes import Size, SizeRange
-from derain.export.fp16 import to_fp16
-from derain.export.frame_graph import wrap_frame
-from derain.export.operators.lowering import lower_operators
+from derain.core.sizes import Size
+from derain.export.byte_graphs import core_of, write_graph
 from derain.export.pass_choice import PassRow, states_of
-from derain.export.passes import optimize
-from derain.export.passes.cleanup import remove_dead
-from derain.export.passes.int8_groups import make_int8_groups_dense
-from derain.export.to_onnx import CoreGraph, to_onnx
-from derain.models.loading import open_network
-from derain.runtime.tensorrt.engine_bytes import NEAREST_TO_ORIN, measure_engine_bytes
+from derain.export.to_onnx import CoreGraph
+from derain.runtime.tensorrt.engine_bytes import (
+    NEAREST_TO_ORIN,
+    EngineBytes,
+    measure_engine_bytes,
+)
+
+COMMAND = "python -m derain.benchmarks.analysis.byte_table"
 
 _log = logging.getLogger(__name__)
 
-TARGETS: tuple[PassRow, ...] = ("any", "tensorrt")
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-_OPSET = 20
+# What is wanted first comes first: large networks take minutes an engine.
+TARGETS: tuple[PassRow, ...] = ("tensorrt", "any")
+PRECISIONS: tuple[Precision, ...] = ("fp16", "int8", "fp32")
 
 
-@dataclass(frozen=True, slots=True)
-class MovedBytes:
-    """What one engine moves a frame.
-
-    Attributes:
-        kernels: How many it has.
-        gigabytes: Read and written by them.
-    """
-
-    kernels: int
-    gigabytes: float
-
-
-def measure_networks(names: Sequence[str], size: Size, path: Path) -> dict[str, Any]:
-    """Compile networks in all precisions, and put their figures into a record.
+def measure_networks(
+    names: Sequence[str],
+    size: Size,
+    path: Path,
+    targets: Sequence[PassRow] = TARGETS,
+    precisions: Sequence[Precision] = PRECISIONS,
+) -> dict[str, Any]:
+    """Compile networks, and put what their engines move into a record.
 
     Args:
-        names: Names in the registry, or ``package.module:Class``.
+        names: In the registry, or ``package.module:Class``.
         size: Of the frames.
-        path: The record; what it holds of other networks stays, and it is written after
-            every network.
+        path: The record. What it holds besides stays, and it is written after every
+            engine.
+        targets: What graphs are written for.
+        precisions: What they are in.
 
     Returns:
-        The record.
+        The record. Of a graph that TensorRT-RTX cannot compile it says why.
 
     Raises:
         BenchmarkError: The record is none, or of another size.
-        DerainError: A network cannot be opened or exported. Of one whose engine cannot
-            be compiled the record says why.
+        DerainError: A network cannot be opened or exported.
     """
     record = _open(path, size)
     for name in names:
-        networks: dict[str, Any] = record["networks"]
-        entry = networks.setdefault(name, {"targets": {}})
-        core = _core(name, size)
-        entry["kmac_per_px"] = _kmac(core, size)
-        found, version = _measure(name, core, size)
-        for target, engines in found.items():
-            entry["targets"].setdefault(target, {}).update(engines)
-        if version:
-            record["compiler"] = f"TensorRT-RTX {version}"
-        write_text(path, json.dumps(record, indent=1) + "\n")
+        entry = record["networks"].setdefault(name, {"targets": {}})
+        core = core_of(name, size)
+        for target in targets:
+            engines = entry["targets"].setdefault(target, {})
+            for precision in precisions:
+                _log.info(f"compiling {name}, target {target}, {precision}")
+                macs, engine = _compiled(core, target, precision, size)
+                if isinstance(engine, str):
+                    engines[precision] = {"missing": engine}
+                else:
+                    record["compiler"] = f"TensorRT-RTX {engine.version}"
+                    engines[precision] = {
+                        "kernels": len(engine.kernels),
+                        "gigabytes": round(engine.moved_bytes / 1e9, 3),
+                    }
+                if target == "tensorrt":
+                    entry["kmac_per_px"] = round(macs / size.pixels / 1e3, 2)
+                write_text(path, json.dumps(record, indent=1) + "\n")
     return record
 
 
@@ -97,7 +94,7 @@ def _open(path: Path, size: Size) -> dict[str, Any]:
             "compiler": "TensorRT-RTX",
             "compute_capability": NEAREST_TO_ORIN,
             "size": str(size),
-            "command": f"derain-bench byte-table NETWORK --size {size}",
+            "command": f"{COMMAND} NETWORK... --size {size}",
             "networks": {},
         }
     try:
@@ -110,74 +107,47 @@ def _open(path: Path, size: Size) -> dict[str, Any]:
     return record
 
 
-def _measure(
-    name: str, core: CoreGraph, size: Size
-) -> tuple[dict[str, dict[str, Any]], str]:
-    """Figures by target and precision, and the version of the compiler."""
-    found: dict[str, dict[str, Any]] = {}
-    version = ""
-    for target in TARGETS:
-        engines = found.setdefault(target, {})
-        for precision in PRECISIONS:
-            _log.info(f"{name}, target {target}, {precision}")
-            try:
-                with ScratchFolder(prefix="derain-bytes-") as folder:
-                    path = Path(folder) / "model.onnx"
-                    _write(core, target, precision, path)
-                    engine = measure_engine_bytes(
-                        path,
-                        precision,
-                        size,
-                        "tensorrt-rtx",
-                        states_of(core.memory, size, half=precision != "fp32"),
-                    )
-            except DerainError as error:
-                _log.warning("%s, target %s, %s: %s", name, target, precision, error)
-                engines[precision] = {"missing": str(error).splitlines()[0]}
-                continue
-            version = engine.version
-            moved = MovedBytes(len(engine.kernels), round(engine.moved_bytes / 1e9, 3))
-            engines[precision] = asdict(moved)
-    return found, version
-
-
-def _core(name: str, size: Size) -> CoreGraph:
-    sizes = SizeRange.static(size)
-    loaded = open_network(name, weights=None, random_weights=True, facts=None)
-    core = to_onnx(loaded.video or loaded.network, loaded.facts, sizes, _OPSET)
-    wrap_frame(core, loaded.facts, sizes)
-    return core
-
-
-def _write(core: CoreGraph, target: PassRow, precision: Precision, path: Path) -> None:
-    """Write the graph of a bundle; `core` stays as it is."""
-    model = core.model.clone()
-    optimize(model, target)
-    if precision == "int8":
-        _to_int8(model)
-        if target == "tensorrt":
-            make_int8_groups_dense(model)
-    if precision != "fp32":
-        to_fp16(model, set())
-        part_biases(model)
-    remove_dead(model)
-    lower_operators(model, target, core.maps)
-    onnx.save(ir.to_proto(model), path)
-
-
-def _to_int8(model: ir.Model) -> None:
-    layers = [layer for layer in find_layers(model) if not layer.stays]
-    # All different: a compiler joins what has one range, as few tensors do.
-    tensors = dict.fromkeys(layer.tensor for layer in layers)
-    ranges = {tensor: 1 + index / 2**12 for index, tensor in enumerate(tensors)}
-    names = {layer.name for layer in layers}
-    insert_qdq(model, ranges, names, residuals=residual_adds(model).keys())
-
-
-def _kmac(core: CoreGraph, size: Size) -> float:
-    """Thousand multiply-accumulates a pixel, of the graph for TensorRT."""
+def _compiled(
+    core: CoreGraph, target: PassRow, precision: Precision, size: Size
+) -> tuple[int, EngineBytes | str]:
+    """Multiply-accumulates, and the engine, or why there is none."""
     with ScratchFolder(prefix="derain-bytes-") as folder:
         path = Path(folder) / "model.onnx"
-        _write(core, "tensorrt", "fp16", path)
+        write_graph(core, target, precision, path)
         macs = count_graph(path).macs
-    return round(macs / size.pixels / 1e3, 2)
+        states = states_of(core.memory, size, half=precision != "fp32")
+        try:
+            engine = measure_engine_bytes(path, precision, size, "tensorrt-rtx", states)
+        except EngineError as error:
+            _log.warning("not compiled: %s", error)
+            return macs, str(error).splitlines()[0]
+    return macs, engine
+
+
+@click.command(cls=Command)
+@click.argument("networks", nargs=-1, required=True, metavar="NETWORK...")
+@click.option("--size", type=SIZE, default="1280x720", show_default=True)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="bytes.json",
+    show_default=True,
+    help="The record: what it holds of other networks stays.",
+)
+def main(networks: tuple[str, ...], size: Size, output: Path) -> None:
+    """Compile networks for both targets in three precisions, and record their bytes.
+
+    NETWORK is a name, or package.module:Class; weights are random, nothing is
+    calibrated. The record of the project is in benchmarks/results/bytes.
+    """
+    record = measure_networks(networks, size, output)
+    for name in networks:
+        for target, engines in record["networks"][name]["targets"].items():
+            for precision, found in engines.items():
+                moved = found.get("missing") or f"{found['gigabytes']:.3f} GB"
+                click.echo(f"{name}, {target}, {precision}: {moved}")
+
+
+if __name__ == "__main__":
+    main()

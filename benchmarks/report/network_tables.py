@@ -102,6 +102,8 @@ def frame_rate_rows(record: ByteRecord) -> list[list[str]]:
     """Most frames a second of each network and size, on each Jetson; computed."""
     rows = [["network", "frame", *(jetson.name for jetson in JETSONS)]]
     for network in record.networks:
+        if record.gigabytes(network) is None:
+            continue
         for size in SIZES:
             floors = [record.floor_ms(network, jetson, size) for jetson in JETSONS]
             rates = [f"{1e3 / floor:.0f}" for floor in floors]

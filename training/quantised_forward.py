@@ -76,10 +76,12 @@ class NetworkMode(TorchFunctionMode):
         network: Counting begins anew with each of its forward passes.
     """
 
+    refuses = False  # other kernels than the network's own; losses have some
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self._network = network
-        self._names = {id(x): name for name, x in network.named_parameters()}
+        self._names = {id(x): name for name, x in _tensors_of(network).items()}
         self.restart()
 
     def restart(self, *inputs: Any) -> None:
@@ -112,7 +114,7 @@ class NetworkMode(TorchFunctionMode):
         """Take one call of a function of PyTorch; inside, the mode is off.
 
         Raises:
-            TrainingError: A convolution's kernel is computed from parameters.
+            TrainingError: It is a convolution with a kernel that is not the network's.
         """
         kwargs = kwargs or {}
         if func is torch.cat and len(args[0]) == 1:  # no graph has a node for that
@@ -123,11 +125,11 @@ class NetworkMode(TorchFunctionMode):
             if name is not None:
                 self._uses[name] += 1
                 return self.convolution(f"{name}#{self._uses[name]}", name, call)
-            if call["weight"].requires_grad:  # not a constant one, as losses have
+            if self.refuses:
                 raise TrainingError(
-                    "--qat: the kernel of a convolution is computed from parameters, "
-                    f"{tuple(call['weight'].shape)}; wanted a parameter: take weight "
-                    "norm and the like off first (remove_parametrizations)"
+                    "--qat: the forward pass computes the kernel of a convolution, "
+                    f"{tuple(call['weight'].shape)}; wanted a parameter or a buffer: "
+                    "take weight norm and the like off first (remove_parametrizations)"
                 )
         if getattr(func, "__name__", "") in _ADDITIONS and _adds(args, kwargs):
             self._added += 1
@@ -218,11 +220,15 @@ def kernel_scale(weight: Tensor) -> Tensor:
 @torch.no_grad()
 def onto_grid(network: nn.Module, plan: QuantisationPlan) -> None:
     """Round the weights to what INT8 holds, in place; rounded again they stay."""
-    parameters = dict(network.named_parameters())
+    tensors = _tensors_of(network)
     for name in plan.kernels:
-        weight = parameters[name]
+        weight = tensors[name]
         scale = kernel_scale(weight)
         weight.copy_(_steps(weight, scale) * scale.view(-1, 1, 1, 1))
+
+
+def _tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
 def _adds(args: tuple[Any, ...], kwargs: Call) -> bool:

@@ -108,6 +108,8 @@ class _Origin:
 class _Observer(NetworkMode):
     """Follows tensors through forward passes."""
 
+    refuses = True
+
     def __init__(self, network: nn.Module) -> None:
         self._histograms: dict[str, Histogram] = defaultdict(Histogram)
         self._layers: dict[str, str] = {}

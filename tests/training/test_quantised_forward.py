@@ -90,6 +90,7 @@ def test_what_stays_in_floating_point_is_what_the_graph_leaves(plan):
 def test_the_picture_is_that_of_the_graph_in_int8(network):
     pooled, network = network, Everything(pool=False).eval()  # noise moves its pixels
     network.load_state_dict(pooled.state_dict())
+    network.norm = nn.Identity()  # folded, its scales round to FP16 in another place
     plan = plan_of(network, FACTS, [torch.rand(2, 3, 32, 32)])
     network.eval()
     frame = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
@@ -113,7 +114,7 @@ def test_the_picture_is_that_of_the_graph_in_int8(network):
     apart = np.abs(ours.astype(int) - GraphSession(model).derain(frame))
     assert apart.max() <= 1  # sums in another order
     plain = np.abs(ours.astype(int) - derain_frame(network, FACTS, frame))
-    assert plain.mean() > 3 * apart.mean()
+    assert apart.mean() < 0.1 * plain.mean()
 
 
 class Bare(nn.Module):
@@ -139,7 +140,7 @@ def test_bfloat16_holds_the_steps_exactly():
 
 
 def test_the_gradient_goes_straight_through_what_is_not_cut(network, plan):
-    image = torch.rand(1, 3, 32, 32)
+    image = 0.9 * torch.rand(1, 3, 32, 32)
     image[..., :4] = 9.0  # beyond the range of the stem's input
     image.requires_grad_()
     with FakeQuantisation(network, plan):

@@ -101,7 +101,7 @@ def measure_rows(core: CoreGraph, size: Size) -> dict[PassRow, int]:
         EngineError: TensorRT-RTX cannot compile it.
     """
     moved: dict[PassRow, int] = {}
-    states = half_states(core.memory, size)
+    states = states_of(core.memory, size, half=True)
     for row in ROWS:
         model = core.model.clone()
         optimize(model, row)
@@ -131,7 +131,7 @@ def measure_int8(
     known = known_bytes(model, size)
     if not choice.moved_bytes:
         return known
-    states = half_states(core.memory, size)
+    states = states_of(core.memory, size, half=True)
     try:
         engine = measure_engine_bytes(path, "int8", size, "tensorrt-rtx", states)
     except EngineError as error:
@@ -141,13 +141,19 @@ def measure_int8(
     return compared(engine.moved_bytes, fp16, size, engine.version)
 
 
-def half_states(memory: GraphMemory, size: Size) -> tuple[StateRange, ...]:
-    """The states of an FP16 or INT8 graph for frames of `size`."""
+def states_of(memory: GraphMemory, size: Size, *, half: bool) -> tuple[StateRange, ...]:
+    """The states of a graph for frames of `size`.
+
+    Args:
+        memory: What it remembers.
+        size: Of the frames.
+        half: The graph is in FP16 or INT8, and its states in FP16.
+    """
     padded = memory.contract.padded(size)
     return tuple(
         StateRange(
             name=state.name,
-            dtype="uint8" if state.dtype == "uint8" else "float16",
+            dtype="float16" if half and state.dtype != "uint8" else state.dtype,
             shapes=(state.shape_for(size, padded),) * 3,
         )
         for state in memory.states

@@ -15,7 +15,7 @@ BELOW = {
     "models": ("core",),
     "runtime": ("core",),
     "batch": ("core", "runtime"),
-    "training": ("core", "models", "runtime"),
+    "training": ("core", "models", "runtime", "calibration"),
     "calibration": ("core", "runtime"),
     "export": ("core", "models", "runtime", "calibration"),
     "benchmarks": ("core", "models", "runtime", "training", "calibration", "export"),

@@ -76,6 +76,7 @@ class TrainingConfig:
         channels_last: Whether network and pictures lie in memory channel by channel of
             each pixel, which processors and tensor cores may be faster with.
         compile: Whether the step is compiled with `torch.compile`.
+        qat: Whether convolutions are quantised in the forward pass as INT8 does it.
         threads: Processor threads.
         seed: Of the first weights and of the batches.
         validate_minutes: Time between two validations.
@@ -107,6 +108,7 @@ class TrainingConfig:
     vgg: bool = False
     channels_last: bool = False
     compile: bool = False
+    qat: bool = False
     threads: int = 1
     seed: int = 0
     validate_minutes: float = 8.0
@@ -164,6 +166,7 @@ class TrainingConfig:
             "--compile" if self.compile else "--eager",
             f"--threads {self.threads} --seed {self.seed}",
         ]
+        words += ["--qat"] * self.qat
         words += ["--weights WEIGHTS"] * bool(self.first_weights)
         return " ".join(words + ["--vgg VGG16"] * self.vgg)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,8 @@ from derain.training.average import follow
 from derain.training.config import TrainingConfig
 from derain.training.curves import draw_curves
 from derain.training.losses import Objective, objective_for, warm_up_objective
+from derain.training.progress import means_of, status
+from derain.training.quantisation import LoopQuantisation
 from derain.training.recurrent import ClipObjective
 from derain.training.run_folder import (
     CONFIG,
@@ -128,6 +130,7 @@ class Trainer:
         self._losses: list[Objective] = [
             torch.compile(loss) if config.compile else loss for loss in losses
         ]
+        self._quantisation = LoopQuantisation(wanted=config.qat)
         self.step, self.skipped, self.seconds = 0, 0, 0.0
         self._saved_step = self._overflows = 0
         claim(folder)
@@ -172,6 +175,9 @@ class Trainer:
             ) from error
 
     def _run(self, stop: Callable[[], bool]) -> None:
+        self._quantisation.prepare(
+            self.model, self._facts, lambda k: self._tensor(self._crops.batch(k)[0])
+        )
         saved = validated = self.seconds
         clock = time.monotonic() - self.seconds
         taken: list[dict[str, Tensor]] = []
@@ -185,11 +191,14 @@ class Trainer:
             self.seconds = time.monotonic() - clock
             if self.step % LOG_EVERY == 0:
                 self._require_finite()
-                means = _means(taken)
+                means = means_of(taken)
                 entry = {"learning_rate": rate, "loss": means, "skipped": self.skipped}
                 self._add_to_log(entry)
                 taken.clear()
-                _log.info("%s", self._status(means))
+                _log.info(
+                    "%s",
+                    status(self.progress, self.step, self.skipped, self.seconds, means),
+                )
                 if self.seconds - saved > 60 * self.config.save_minutes:
                     self.save()
                     saved = self.seconds
@@ -198,6 +207,7 @@ class Trainer:
                     self.seconds = time.monotonic() - clock
                     validated = self.seconds
         self._require_finite()
+        self._quantisation.finish(self.average, self.folder)
         self.validate()
         self.seconds = time.monotonic() - clock
         self.save()
@@ -207,7 +217,10 @@ class Trainer:
         rainy, clean = (self._tensor(x) for x in self._crops.batch(self.step))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16),
+            self._quantisation.of(self.model),
+        ):
             terms = self._loss()(self.model, rainy, clean)
             loss = torch.stack([term.float() for term in terms.values()]).sum()
         self.optimiser.zero_grad(set_to_none=True)
@@ -278,7 +291,8 @@ class Trainer:
         """Measure the average on the validation pictures; log it, draw a sample."""
         if self._validation is None:
             return
-        figures, sample = self._validation(self.average, self._facts)
+        with self._quantisation.of(self.average):
+            figures, sample = self._validation(self.average, self._facts)
         self._add_to_log(figures)
         _log.info("validation: %.3f dB, SSIM %.4f", figures["psnr_db"], figures["ssim"])
         write_picture(self.folder / SAMPLE, sample)
@@ -300,6 +314,7 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "random": torch.get_rng_state(),
+            **self._quantisation.state(),
         }
         write_state(self.folder, state)
         self._saved_step = self.step
@@ -316,6 +331,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state["random"])
+        self._quantisation.resume(state)
         self.step, self.seconds = state["step"], state["seconds"]
         self.skipped = state.get("skipped", 0)  # not in older runs
         self._saved_step = self.step
@@ -325,23 +341,3 @@ class Trainer:
     def _add_to_log(self, entry: dict[str, Any]) -> None:
         line = {"step": self.step, "seconds": round(self.seconds, 1), **entry}
         append_to_log(self.folder, line)
-
-    def _status(self, means: dict[str, float]) -> str:
-        progress = self.progress
-        left = self.seconds * (1.0 - progress) / max(progress, 1e-9)
-        terms = " ".join(f"{name} {value:.5f}" for name, value in means.items())
-        bar = "#" * round(20 * min(progress, 1.0))
-        skipped = f" ({self.skipped} overflowed and left out)" if self.skipped else ""
-        return (
-            f"[{bar:.<20}] {progress:.0%}, step {self.step}{skipped}, "
-            f"{left / 60:.0f} min left: {terms}"
-        )
-
-
-def _means(taken: Sequence[dict[str, Tensor]]) -> dict[str, float]:
-    """The mean of each term over the steps that have it."""
-    names = dict.fromkeys(name for terms in taken for name in terms)
-    return {
-        name: float(torch.stack([x[name] for x in taken if name in x]).mean())
-        for name in names
-    }

@@ -118,6 +118,12 @@ class TrainingOptions:
         names=("--channels-last/--channels-first",),
     )
     compile: bool | None = option(None, "torch.compile.", names=("--compile/--eager",))
+    qat: bool = option(
+        False,
+        "Quantisation in the loop: go on from --weights, or those that ship, with "
+        "convolutions as INT8 computes them; the run ends with weights.safetensors for "
+        "derain-export --int8.",
+    )
     threads: int | None = option(None, "Processor threads.", kind=Whole(1, 1024))
     seed: int | None = option(
         None, "Of weights and batches.", kind=Whole(0, _MOST_SEED)

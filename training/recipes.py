@@ -108,6 +108,9 @@ RECIPES = {
         for name in ("rivulet", "rivulet-s")
     },
 }
+# Of runs with quantisation in their loop, unless the command says otherwise.
+QAT_STEPS = 500
+QAT_RATE = 0.1  # of the recipe's learning rate
 # Of new runs, unless the command says otherwise.
 HOURS = 1.0
 WARM_UP_LOSS_STEPS = 500
@@ -134,6 +137,8 @@ def check(options: TrainingOptions) -> None:
     """
     if options.hours is not None and options.steps is not None:
         raise ConfigError("give --hours or --steps, not both")
+    if options.qat and options.compile:
+        raise ConfigError("give --qat or --compile, not both")
     if options.vgg is not None and options.model != "stagewise":
         raise ConfigError("--vgg is for --model stagewise")
     _mixture(config_for(options.model).mixture, options)
@@ -151,6 +156,14 @@ def configured(options: TrainingOptions, first_weights: str = "") -> TrainingCon
     """
     check(options)
     config = config_for(options.model)
+    if options.qat:
+        config = with_changes(
+            config,
+            qat=True,
+            steps=QAT_STEPS,
+            learning_rate=QAT_RATE * config.learning_rate,
+            warm_up_loss_steps=0,
+        )
     given = {
         name: getattr(options, name)
         for name in (
@@ -228,6 +241,8 @@ def departures(config: TrainingConfig) -> list[str]:
     found.append(f"gradient norm at most {config.clip:g}")
     if config.model == "stagewise" and not config.vgg:
         found.append("1 - SSIM in the loss (paper: L1 on VGG features)")
+    if config.qat:
+        found.append("convolutions quantised in the forward pass, as INT8 does it")
     if config.bf16:
         found.append("forward pass in bfloat16")
     return found

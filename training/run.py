@@ -23,6 +23,7 @@ from derain.training.losses import StageWiseObjective
 from derain.training.options import TrainingOptions
 from derain.training.pack import SUFFIX, middle, packed_pairs, packed_photographs
 from derain.training.perceptual import Perceptual
+from derain.training.publish import WEIGHTS
 from derain.training.recipes import FRAMES, configured
 from derain.training.run_folder import STATE, claim, making, new_network, read_config
 from derain.training.validation import PairValidation, Validation
@@ -56,6 +57,7 @@ def train(
         TrainingError: The run diverged; its last good checkpoint is kept.
         DerainError: The pictures, the checkpoint or the run cannot be read.
     """
+    options = _with_weights(options)
     config = config or _settings(options)
     pairs, clean, not_in = options.pairs, options.clean, options.not_in
     for place in (*pairs, clean):
@@ -84,6 +86,23 @@ def train(
         )
     trainer.run(stop)
     return trainer
+
+
+def _with_weights(options: TrainingOptions) -> TrainingOptions:
+    """`options` with the weights that ship where a run must go on from some.
+
+    Raises:
+        CheckpointError: None ship.
+    """
+    if not options.qat or options.weights is not None:
+        return options
+    shipped = WEIGHTS / f"{options.model}.safetensors"
+    if not shipped.is_file():
+        raise CheckpointError(
+            f"--qat goes on from weights, and none ship for {options.model}; give "
+            "--weights FILE"
+        )
+    return replace(options, weights=shipped)
 
 
 def _settings(options: TrainingOptions) -> TrainingConfig:

@@ -6,6 +6,7 @@ state.pt      network, moving average, optimiser, steps, seconds, random state
 log.jsonl     one JSON object a line: losses, and validations
 curves.png    the log, drawn
 sample.png    rainy, derained and clean crops of the validation pictures
+weights.safetensors   of a finished run with quantisation in its loop: the average
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from derain.training.provenance import origin
 STATE, CONFIG, LOG = "state.pt", "config.json", "log.jsonl"
 ORIGIN = "origin.json"
 CURVES, SAMPLE = "curves.png", "sample.png"
-_FILES = (STATE, CONFIG, LOG, ORIGIN, CURVES, SAMPLE)
+WEIGHTS = "weights.safetensors"
+_FILES = (STATE, CONFIG, LOG, ORIGIN, CURVES, SAMPLE, WEIGHTS)
 
 
 def make_folder(folder: Path) -> None:

@@ -23,11 +23,12 @@ from derain.core.errors import BenchmarkError
 from derain.core.sizes import Size
 
 SIZES = (Size(640, 480), Size(1280, 720), Size(1920, 1080))
+_TARGETS = ("any", "tensorrt")
 _PRECISIONS = ("bundle-fp32", "bundle-fp16")
 
 
 class ByteRecord:
-    """What the kernels of each network move and compute a frame, as compiled in FP16.
+    """What the kernels of each network move and compute a frame, as compiled.
 
     Args:
         folder: With one JSON file.
@@ -45,16 +46,16 @@ class ByteRecord:
         except (OSError, ValueError, KeyError) as error:
             raise BenchmarkError(f"{folder} has no record of bytes: {error}") from error
 
-    def targets(self, network: str) -> dict[str, dict[str, Any]]:
-        """Kernels and gigabytes by target; empty where nothing was measured."""
-        found: dict[str, dict[str, Any]] = self.networks.get(network, {}).get(
-            "targets", {}
-        )
+    def engine(self, network: str, target: str, precision: str) -> dict[str, Any]:
+        """``kernels`` and ``gigabytes``, or why they are ``missing``; or empty."""
+        targets = self.networks.get(network, {}).get("targets", {})
+        found: dict[str, Any] = targets.get(target, {}).get(precision, {})
         return found
 
     def gigabytes(self, network: str) -> float | None:
-        """Of a frame; the fewest of all targets."""
-        found = [each["gigabytes"] for each in self.targets(network).values()]
+        """Of a frame in FP16; the fewest of all targets."""
+        engines = (self.engine(network, target, "fp16") for target in _TARGETS)
+        found = [each["gigabytes"] for each in engines if "gigabytes" in each]
         return min(found, default=None)
 
     def floor_ms(self, network: str, jetson: Jetson, size: Size) -> float:
@@ -71,34 +72,38 @@ class ByteRecord:
 
 
 def byte_rows(record: ByteRecord) -> list[list[str]]:
-    """Kernels and gigabytes by target, and the floor on an Orin Nano Super."""
-    targets = {
-        "any": "`--target any`",
-        "before": "`--target tensorrt` before its passes by bytes",
-        "tensorrt": "`--target tensorrt`",
-    }
-    rows = [["network", *targets.values(), "floor 720p, 1080p"]]
+    """Gigabytes by target and precision, and the floor on an Orin Nano Super."""
+    kinds = [(p, target) for p in ("fp32", "fp16", "int8") for target in _TARGETS]
+    titles = [f"{p.upper()}, `{target}`" for p, target in kinds]
+    rows = [["network", *titles, "INT8 / FP16", "FP16 floor 720p, 1080p"]]
     nano = next(jetson for jetson in JETSONS if jetson.name == "Orin Nano Super")
     for network in record.networks:
-        floors = [record.floor_ms(network, nano, size) for size in SIZES[1:]]
-        shown = ", ".join(f"{floor:.0f}" for floor in floors)
-        found = record.targets(network)
-        cells = [_bytes(found.get(target)) for target in targets]
-        rows.append([f"`{network}`", *cells, f"{shown} ms"])
+        cells = [_bytes(record.engine(network, target, p)) for p, target in kinds]
+        int8, fp16 = (
+            record.engine(network, "tensorrt", p).get("gigabytes")
+            for p in ("int8", "fp16")
+        )
+        ratio = "-" if int8 is None or fp16 is None else f"{int8 / fp16:.1f}"
+        floors = "-"
+        if record.gigabytes(network) is not None:
+            found = [record.floor_ms(network, nano, size) for size in SIZES[1:]]
+            floors = ", ".join(f"{floor:.0f}" for floor in found) + " ms"
+        rows.append([f"`{network}`", *cells, ratio, floors])
     return rows
 
 
-def _bytes(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return "-"
-    kernels = f"{found['kernels']} kernels, " if "kernels" in found else ""
-    return f"{kernels}{found['gigabytes']:.1f} GB"
+def _bytes(found: Mapping[str, Any]) -> str:
+    if "gigabytes" not in found:
+        return str(found.get("missing", "-"))
+    return f"{found['gigabytes']:.1f} GB"
 
 
 def frame_rate_rows(record: ByteRecord) -> list[list[str]]:
     """Most frames a second of each network and size, on each Jetson; computed."""
     rows = [["network", "frame", *(jetson.name for jetson in JETSONS)]]
     for network in record.networks:
+        if record.gigabytes(network) is None:
+            continue
         for size in SIZES:
             floors = [record.floor_ms(network, jetson, size) for jetson in JETSONS]
             rates = [f"{1e3 / floor:.0f}" for floor in floors]

@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="the exporter needs derain[export]")
 from derain.calibration.apply import fingerprint
 from derain.calibration.calibration_file import Calibration
 from derain.calibration.equalization import find_chains
-from derain.calibration.layers import find_layers, tensor_keys
+from derain.calibration.layers import find_layers, residual_adds, tensor_keys
 from derain.calibration.options import CalibrationOptions
 from derain.core.errors import VerificationError
 from derain.core.sizes import SizeRange
@@ -21,12 +21,15 @@ from derain.export.fp16 import Fp16Choice
 from derain.export.frame_graph import wrap_frame
 from derain.export.options import ExportOptions
 from derain.export.passes import optimize
+from derain.export.passes.batch_norms import fold_batch_norms
+from derain.export.passes.cleanup import fold_constants
 from derain.export.pipeline import CALIBRATION_FILE
 from derain.export.verify import GraphComparison
 from derain.models.loading import open_network
 from derain.models.registry import MODELS
 from derain.runtime.derainer import Derainer
 from derain.runtime.tensorrt.compile import compile
+from derain.training.quantised_layers import plan_of
 
 # As in tests/export, whose exports are used again.
 SIZE, SIZES = "72x56", "48x40,72x56,96x80"
@@ -118,6 +121,30 @@ def test_a_calibration_of_one_size_fits_the_graph_of_any_size(export_once, model
         chains = {keys[chain.tensor] for chain in find_chains(core.model)}
         found.append((fingerprint(core.model), chains))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("model", PLAIN)
+@pytest.mark.usefixtures("shallow_dcsfn")
+def test_quantisation_in_the_loop_takes_the_layers_of_the_graph(export_once, model):
+    import torch
+
+    loaded = open_network(model, weights=None, random_weights=True)
+    core = export_once(loaded.network, loaded.facts, SizeRange.parse(SIZE), 20)
+    fold_constants(core.model)
+    fold_batch_norms(core.model)
+    graph = [layer for layer in find_layers(core.model) if not layer.stays]
+    plan = plan_of(loaded.network, loaded.facts, [torch.rand(1, 3, 64, 64)])
+    assert first_readers([layer.tensor for layer in graph]) == first_readers(
+        list(plan.layers.values())
+    )
+    adds = residual_adds(core.model).values()
+    assert len({tensor for *_, tensor in plan.additions}) == len(adds)
+    assert len(plan.additions) == sum(map(len, adds))
+
+
+def first_readers(tensors):
+    """For each layer the number of the first that reads the same tensor."""
+    return [tensors.index(tensor) for tensor in tensors]
 
 
 def test_the_rest_of_the_graph_is_fp16(export):

@@ -72,8 +72,10 @@ def test_a_floor_is_the_longer_of_memory_and_arithmetic(tmp_path):
 
     (tmp_path / "a.json").write_text(
         '{"size": "100x100", "networks": {'
-        '"bytes": {"kmac_per_px": 1, "targets": {"any": {"gigabytes": 0.75}}},'
-        '"sums": {"kmac_per_px": 350, "targets": {"any": {"gigabytes": 0}}}}}'
+        '"bytes": {"kmac_per_px": 1, "targets": {"any": '
+        '{"fp32": {"gigabytes": 0.1}, "fp16": {"gigabytes": 0.75}}}},'
+        '"sums": {"kmac_per_px": 350, "targets": {"any": '
+        '{"fp16": {"gigabytes": 0}}}}}}'
     )
     record = ByteRecord(tmp_path)
     jetson = Jetson(name="one", fp16_tflops=0.02, dram_gb_s=1.0)

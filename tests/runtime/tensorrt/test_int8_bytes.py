@@ -1,6 +1,7 @@
 """INT8 that moves more than FP16 says so in one line."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -42,10 +43,30 @@ def test_fewer_bytes_say_nothing():
 
 def test_the_table_grows_with_the_frame():
     fp16, int8 = MEASURED["treefusion"]
-    known = known_bytes("treefusion", SIZE)
-    assert (known.fp16, known.int8) == (4_000_000 * fp16, 4_000_000 * int8)
-    assert "as measured with TensorRT-RTX 1.7.1 at 640x360" in known.warning()
+    known = known_bytes("treefusion", Size(640, 360))
+    assert (known.fp16, known.int8) == (250_000 * fp16, 250_000 * int8)
+    assert "as measured with TensorRT-RTX 1.7.1 at 1280x720" in known.warning()
     assert known_bytes("another", SIZE) is None
+
+
+def test_every_network_of_the_record_that_moves_more_is_warned_of():
+    (path,) = (Path(__file__).parents[3] / "benchmarks/results/bytes").glob("*.json")
+    record = json.loads(path.read_text())
+    size, seen = Size.parse(record["size"]), []
+    for name, entry in record["networks"].items():
+        fp16, int8 = (
+            entry["targets"]["tensorrt"].get(precision, {}).get("gigabytes")
+            for precision in ("fp16", "int8")
+        )
+        if fp16 is None or int8 is None:
+            continue
+        known = known_bytes(name, size)
+        assert known is not None, name
+        assert known.fp16 / 1e9 == pytest.approx(fp16, abs=6e-4), name
+        assert known.int8 / 1e9 == pytest.approx(int8, abs=6e-4), name
+        assert ("INT8 moves" in known.warning()) == (int8 > fp16), name
+        seen.append(name)
+    assert {"qsnet", "treefusion", "stagewise", "granet", "nledn"} <= set(seen)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from derain.calibration.layers import find_layers, residual_adds
 from derain.calibration.qdq import insert_qdq, part_biases
 from derain.core.manifest import Precision
 from derain.core.sizes import Size, SizeRange
-from derain.export.fp16 import to_fp16
+from derain.export.fp16 import positions, to_fp16
 from derain.export.frame_graph import wrap_frame
 from derain.export.operators.lowering import lower_operators
 from derain.export.pass_choice import PassRow
@@ -60,7 +60,7 @@ def write_graph(
         if target == "tensorrt":
             make_int8_groups_dense(model)
     if precision != "fp32":
-        to_fp16(model, set())
+        to_fp16(model, positions(model))
         part_biases(model)
     remove_dead(model)
     lower_operators(model, target, core.maps)

@@ -22,7 +22,7 @@ from derain.core.graph_memory import GraphMemory
 from derain.core.manifest import Target
 from derain.core.scratch import ScratchFolder
 from derain.core.sizes import Size, SizeRange
-from derain.export.fp16 import to_fp16
+from derain.export.fp16 import positions, to_fp16
 from derain.export.frame_graph import wrap_frame
 from derain.export.operators.lowering import lower_operators
 from derain.export.passes import optimize
@@ -105,7 +105,7 @@ def measure_rows(core: CoreGraph, size: Size) -> dict[PassRow, int]:
     for row in ROWS:
         model = core.model.clone()
         optimize(model, row)
-        to_fp16(model, set())
+        to_fp16(model, positions(model))
         remove_dead(model)
         lower_operators(model, "tensorrt", core.maps)
         with ScratchFolder(prefix="derain-bytes-") as folder:

@@ -30,6 +30,7 @@ class Stream:
         self.over, self.lowered_fps, self.may_begin = False, None, 0.0
         self.served, self.spared, self.busy_s = 0, 0, 0.0
         self.stopped = False
+        self.kind = "size"
 
     @property
     def waiting_since(self):
@@ -187,8 +188,15 @@ class Together:
 
     keeps = Batching.keeps
 
+    def kind(self, call):
+        return call.kind
+
     def run(self, calls):
-        self.log.append([call.options.name for call in calls])
+        if calls:
+            names = [call.options.name for call in calls]
+            self.log.append(names if len(names) > 1 else names[0])
+        for call in calls:
+            yield [call]
 
 
 def test_those_that_wait_go_along_with_the_earliest(log, now):
@@ -206,6 +214,16 @@ def test_fewer_than_gain_go_one_by_one(log, now):
     streams = [Stream(name, [now - 0.05], log) for name in ("a", "b")]
     run(*streams, batching=Together(log, least=3))
     assert sorted(log) == ["a", "b"]
+
+
+def test_those_of_another_size_go_with_their_own(log, now):
+    """From the second frame on: before the first one nobody knows its size."""
+    streams = [Stream(name, [now - 0.05] * 3, log) for name in ("a", "b", "c", "d")]
+    streams[1].kind = streams[3].kind = "other size"
+    together = Together(log)
+    together.size = 4
+    run(*streams, batching=together)
+    assert {frozenset(names) for names in log[1:]} == {frozenset("ac"), frozenset("bd")}
 
 
 def test_a_lone_frame_is_not_held_back(log, now):

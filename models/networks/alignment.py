@@ -9,11 +9,10 @@ step each of
 
 over windows of `WINDOW` pixels, all in plain operators (pooling, arithmetic, Resize and
 GridSample). Rain is thin and falls anew in every frame: averages over 4x4 pixels and
-windows hardly see it. Measured with weights of Rivulet that had never seen an aligned
-frame, PSNR on Y of derained pictures, frame before as it is / by this / by OpenCV's
-affine ECC / by OpenCV's DIS flow (FINDING=1 `python -m pytest
-tests/models/test_alignment.py` is not it: the clips are NTURain's a1 and five held-out
-ones in the preset rain):
+windows hardly see it. Measured once with weights of Rivulet that had never seen a moved
+frame: PSNR on Y in dB of what it derained, the frame before as it was / moved by this /
+by OpenCV's affine ECC / by OpenCV's DIS flow, of NTURain's a1 and of five held-out
+clips in the preset rain:
 
     a1                33.1   35.3   35.4   35.3
     davis-blackswan   32.1   32.9   32.7   32.6

@@ -72,14 +72,17 @@ class Batching:
         self._derainer = derainer
         self._graph = graph
 
-    def keeps(self, left_s: float | None) -> bool:
-        """Whether the first of several frames may wait for a call for all of them.
+    def keeps(self, left_s: Sequence[float | None]) -> bool:
+        """Whether one call for all of several frames makes none late.
 
         Args:
-            left_s: Until it must be out; None: nothing is said.
+            left_s: Until each must be out, in their order; None: nothing is said.
         """
         # One that is late with either, or in time with either, does not decide.
-        return left_s is None or not self.single_s <= left_s < self.batch_s
+        return not any(
+            left is not None and turn * self.single_s <= left < self.batch_s
+            for turn, left in enumerate(left_s, start=1)
+        )
 
     def kind(self, call: NetworkCall) -> object:
         """What calls that may go together have in common."""

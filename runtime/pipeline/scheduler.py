@@ -12,7 +12,7 @@ While more frames come than the network can take, those of a higher priority go 
 
 Where several frames in one call are faster, those that wait go along with the first, in
 that order. None is held back for it: what is not there yet goes with the next call. Nor
-is the first made late by it, where somebody says what is late.
+is any made late by it, where somebody says what is late.
 """
 
 from __future__ import annotations
@@ -113,10 +113,14 @@ class Scheduler:
             return ready
         by_priority, batching = self._load.is_behind, self._batching
         ready.sort(key=lambda each: each.rank(now, by_priority=by_priority))
-        if batching is None or not batching.keeps(ready[0].left_s(now)):
+        if batching is None:
             return ready[:1]
         alike = [each for each in ready if each.kind == ready[0].kind]
-        return alike[: batching.size if len(alike) >= batching.least else 1]
+        together = alike[: batching.size]
+        gains = len(together) >= batching.least
+        if gains and batching.keeps([each.left_s(now) for each in together]):
+            return together
+        return ready[:1]
 
     def _serve(self, turns: list[_Turn], batching: Batching) -> None:
         begun: dict[NetworkCall, CameraStream] = {}

@@ -234,13 +234,17 @@ def test_a_lone_frame_is_not_held_back(log, now):
     assert log == ["first"]
 
 
-def test_the_first_is_not_made_late_by_company(log, now):
-    """It has 200 s: enough for a call of its own, not for one of 300 s."""
+@pytest.mark.parametrize("bounds_s", [(200, 500, 500), (50, 250, 500)])
+def test_none_is_made_late_by_company(log, now, bounds_s):
+    """Enough for calls of their own, or too little for any; not for one of 300 s."""
     together = Together(log)
     together.single_s, together.batch_s = 100, 300
+    names = ("first", "second", "third")
     run(
-        Stream("late", [now], log, max_latency_ms=200_000),
-        Stream("other", [now], log, max_latency_ms=500_000),
+        *(
+            Stream(name, [now], log, max_latency_ms=1000 * bound_s)
+            for name, bound_s in zip(names, bounds_s, strict=True)
+        ),
         batching=together,
     )
-    assert log == ["late", "other"]
+    assert log[0] == "first"

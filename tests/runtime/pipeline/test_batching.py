@@ -203,20 +203,34 @@ def test_what_fails_in_one_call_fails_each_of_its_cameras(tmp_path):
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_a_picture_is_taken_before_the_next_call(backend, tmp_path, serve, measured):
-    """Cameras of two sizes in pairs: their sessions share the place of pictures."""
+    """Cameras of two sizes, which change them: sessions share the place of pictures."""
     if backend == "openvino":
         pytest.importorskip("openvino")
     measured(1.0, 1.0)
     network = Fading("32x32,64x48,96x72")
     folder = add_batch(network.bundle(tmp_path / "bundle", clip_of(4, SIZE, 9)), 2)
-    sizes = {"a": SIZE, "b": Size(96, 72), "c": SIZE, "d": Size(96, 72)}
-    clips = {
-        name: pan(7, seed, size) for seed, (name, size) in enumerate(sizes.items())
+    large = Size(96, 72)
+    parts = {
+        name: [pan(5, seed, first), pan(4, seed, then)]
+        for seed, (name, first, then) in enumerate(
+            [
+                ("a", SIZE, large),
+                ("b", large, SIZE),
+                ("c", SIZE, SIZE),
+                ("d", large, SIZE),
+            ]
+        )
     }
+    clips = {name: [*first, *then] for name, (first, then) in parts.items()}
     pictures, report = serve(folder, clips, backend=backend)
-    for name, clip in clips.items():
-        np.testing.assert_array_equal(pictures[name], network.derain(clip))
-    assert all(each.statistics["batched"] > 2 for each in report.cameras.values())
+    for name, (first, then) in parts.items():
+        ends = [[*first, *then]] if name == "c" else [first, then]
+        wanted = [picture for end in ends for picture in network.derain(end)]
+        for got, picture in zip(pictures[name], wanted, strict=True):
+            np.testing.assert_array_equal(got, picture)
+    statistics = [each.statistics for each in report.cameras.values()]
+    assert all(each["batched"] > 2 for each in statistics)
+    assert sum(each["resets"]["size"] for each in statistics) == 3
 
 
 def test_calls_of_one_size_and_one_bundle_go_together(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -319,8 +320,9 @@ def _require_folder(path: Path, *, force: bool) -> None:
                 f"{path} holds pictures; name another folder, or replace those of the "
                 "same name with --force"
             )
-        return
-    require_free(path, force=False)
+    elif os.path.lexists(path):
+        raise BenchmarkError(f"{path} is no folder; name another one for the plots")
+    require_free(path / "plot.png", force=True)
 
 
 def _json(value: Any) -> str:

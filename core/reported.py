@@ -24,10 +24,12 @@ _log = logging.getLogger(__name__)
 # How libraries of C++ say it: PyTorch, OpenCV, ONNX Runtime.
 _NO_MEMORY = re.compile(
     r"can(?:'|no)t allocate memory|bad_alloc|Insufficient memory|[Ff]ailed to allocate"
-    r"|failed to map segment|can't start new thread|Resource temporarily unavailable"
+    r"|failed to map segment|can't start new thread"
     r"|Memory allocation (?:still )?failed|[Oo]ut of memory|DefaultCPUAllocator",
     re.IGNORECASE,
 )
+# What C++ says of a thread that it cannot start; of a source it means something else.
+_NO_THREAD = "Resource temporarily unavailable"
 TOO_LITTLE = "there is too little memory for it; smaller frames take less"
 # Of address space: below it OpenCV 5.0 ends its process by SIGSEGV while it loads,
 # with no word (350 to 450 MB; from 500 MB on it says what it cannot have).
@@ -91,7 +93,8 @@ def lacks_memory(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     libraries = isinstance(error, (RuntimeError, ImportError, OSError))
     if libraries or type(error).__module__ == "cv2":
-        return _NO_MEMORY.search(str(error)) is not None
+        text = str(error)
+        return _NO_THREAD in text or _NO_MEMORY.search(text) is not None
     return False
 
 

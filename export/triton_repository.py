@@ -83,7 +83,11 @@ def add_to_repository(bundle: Bundle, repository: Path, options: TritonOptions) 
         if folder.exists():  # kept until the new one is whole
             old = Path(f"{aside}-old")
             folder.rename(old)
-            aside.rename(folder)
+            try:
+                aside.rename(folder)
+            except OSError:
+                old.rename(folder)
+                raise
             shutil.rmtree(old)
         else:
             aside.rename(folder)

@@ -1,13 +1,17 @@
-"""Rivulet: a causal derainer of two frames, all plain 3x3 convolutions at half size.
+"""Rivulet: a causal derainer that looks back along the motion of the scene.
 
 This project's own, not published. Rain is there in one frame and gone in the next, so
-the frame before says what is behind a streak. Both frames are unshuffled to half size
-(each 2x2 block becomes 12 channels) and fused in the first convolution; nothing is
-aligned explicitly. The network predicts the rain and takes it off the current frame.
+the frame before says what is behind a streak. Its green, and what was made of it, are
+moved to where the scene is now (`derain.models.networks.alignment`, in which nothing is
+learnt), and go with the frame through one convolution of 6x6 to half size and residual
+blocks of plain 3x3 convolutions there. Out of these come the rain, which is taken off
+the frame, and a gate: how much of what was made of the frame before takes its place.
 
-Chosen by short experiments on a part of one processor core (48 channels, 10 + 2
-convolutions unless said; PSNR on Y over every fourth frame of NTURain's a1, whose rainy
-frames have 29.65 dB; in the design's first rain, then in thinner rain):
+How far to look back was chosen with an earlier design, which was fed frames as they had
+come, unshuffled (each 2x2 block becomes 12 channels) and not moved, by short
+experiments on a part of one processor core (48 channels, 10 + 2 convolutions unless
+said; PSNR on Y over every fourth frame of NTURain's a1, whose rainy frames have 29.65
+dB; in the design's first rain, then in thinner rain):
 
     one frame                                    18 + 12 minutes   31.93 dB
     two frames                                   18 + 20 minutes   32.90

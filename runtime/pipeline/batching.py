@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 
 import numpy as np
@@ -18,10 +18,7 @@ from numpy.typing import NDArray
 
 from derain.core.errors import DerainError, EngineError, StateError
 from derain.core.metrics import psnr_db
-from derain.runtime.backends.protocol import (
-    BatchedGraph,
-    BatchingBackend,
-)
+from derain.runtime.backends.protocol import BatchedGraph, BatchingBackend
 from derain.runtime.derainer import Derainer
 from derain.runtime.session import NetworkCall, Session
 
@@ -75,35 +72,46 @@ class Batching:
         self._derainer = derainer
         self._graph = graph
 
-    def keeps(self, left_s: float | None) -> bool:
-        """Whether the first of several frames may wait for a call for all of them.
+    def keeps(self, left_s: Sequence[float | None]) -> bool:
+        """Whether one call for all of several frames makes none late.
 
         Args:
-            left_s: Until it must be out; None: nothing is said.
+            left_s: Until each must be out, in their order; None: nothing is said.
         """
         # One that is late with either, or in time with either, does not decide.
-        return left_s is None or not self.single_s <= left_s < self.batch_s
+        return not any(
+            left is not None and turn * self.single_s <= left < self.batch_s
+            for turn, left in enumerate(left_s, start=1)
+        )
 
-    def run(self, calls: Sequence[NetworkCall]) -> None:
-        """Make `calls`, each of a session of its own, in their order."""
-        for group in self._groups(calls):
-            if len(group) >= self.least:
-                NetworkCall.run_together(group, self._graph)
-            else:
-                for call in group:
-                    call.run()
+    def kind(self, call: NetworkCall) -> object:
+        """What calls that may go together have in common."""
+        # Of this derainer: size for size. Of another one: with nobody.
+        owned = self._derainer.owns(call.session)
+        return call.image.shape if owned else call.session
 
-    def _groups(self, calls: Sequence[NetworkCall]) -> Iterable[list[NetworkCall]]:
-        """Calls that may go together: of one size, and of this derainer."""
+    def run(self, calls: Sequence[NetworkCall]) -> Iterator[list[NetworkCall]]:
+        """Make `calls`, each of a session of its own: together where they may.
+
+        Yields:
+            Those that were made; their pictures are valid until the next ones are asked
+            for, as sessions may share the place of their pictures.
+        """
         alike: dict[object, list[NetworkCall]] = {}
         for call in calls:
-            key: object = call
-            if self._derainer.owns(call.session):
-                key = call.image.shape
-            alike.setdefault(key, []).append(call)
+            alike.setdefault(self.kind(call), []).append(call)
         for group in alike.values():
             for first in range(0, len(group), self.size):
-                yield group[first : first + self.size]
+                yield from self._run(group[first : first + self.size])
+
+    def _run(self, group: list[NetworkCall]) -> Iterator[list[NetworkCall]]:
+        if len(group) >= self.least:
+            NetworkCall.run_together(group, self._graph)
+            yield group
+            return
+        for call in group:
+            call.run()
+            yield [call]
 
     def close(self) -> None:
         """Free the second graph."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,12 +48,12 @@ def run_cameras(
         cameras: By name: a source; or a dict of ``source``, ``sink`` (one or a list)
             and whatever is the camera's own, such as ``priority`` or ``late``.
         on_frame: Called with the camera's name and each derained `Frame`, whose
-            ``image`` is `(H, W, 3)` uint8 BGR, and may be kept. It is called in a
-            thread of each camera, so of several at once; while it is busy, a live
-            camera's older frames are dropped, and a file waits. What it raises counts
-            as a sink that has failed: it gets no more of that camera.
+            ``image`` is `(H, W, 3)` uint8 BGR, and may be kept and drawn on. It is
+            called in a thread of each camera, so of several at once; while it is busy,
+            a live camera's older frames are dropped, and a file waits. What it raises
+            counts as a sink that has failed: it gets no more of that camera.
         changed: Asked several times a second for the cameras that are wanted from now
-            on, in the place of all those before; None: as before.
+            on, in the place of all those before; None, or the same again: as before.
         stopped: Asked as often whether to stop here.
         options: Those of ``derain-run``, see `RunOptions`; for each camera that does
             not say otherwise.
@@ -86,9 +88,15 @@ def run_cameras(
         common = chosen.of_a_camera()
         return cameras_in("cameras", tables, common, need_sinks=need_sinks)
 
+    before = copy.deepcopy(dict(cameras))  # the caller may change it and return it
+
     def now() -> list[CameraConfig] | None:
+        nonlocal before
         those = changed()
-        return None if those is None else wanted(those)
+        if those is None or dict(those) == before:
+            return None
+        before = copy.deepcopy(dict(those))
+        return wanted(those)
 
     report = Fleet(
         bundle,
@@ -121,7 +129,7 @@ def watch(
         options: As of `run_cameras`.
 
     Yields:
-        A camera's name and its `Frame`; the frame is the caller's own. Those of one
+        A camera's name and its `Frame`; its ``image`` is the caller's own. Those of one
         camera are in order.
 
     Raises:
@@ -193,7 +201,8 @@ class _Caller:
 
     def write(self, frame: Frame) -> None:
         """See `Sink.write`."""
-        self._function(self._camera, frame)
+        # Other sinks, and the stand-in for a lost signal, have the same picture.
+        self._function(self._camera, replace(frame, image=frame.image.copy()))
 
     def finish(self) -> None:
         """See `Sink.finish`."""

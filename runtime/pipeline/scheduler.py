@@ -12,7 +12,7 @@ While more frames come than the network can take, those of a higher priority go 
 
 Where several frames in one call are faster, those that wait go along with the first, in
 that order. None is held back for it: what is not there yet goes with the next call. Nor
-is the first made late by it, where somebody says what is late.
+is any made late by it, where somebody says what is late.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class Scheduler:
             self._wake.clear()
             self._between()
             turns = self._next()
-            if len(turns) > 1:
-                self._serve_together(turns)
+            if self._batching is not None:
+                self._serve(turns, self._batching)
             elif turns:
                 self._do(turns[0].stream, turns[0].serve)
             if not turns or time.monotonic() >= self._next_tick:
@@ -113,26 +113,29 @@ class Scheduler:
             return ready
         by_priority, batching = self._load.is_behind, self._batching
         ready.sort(key=lambda each: each.rank(now, by_priority=by_priority))
-        if batching is None or len(ready) < batching.least:
+        if batching is None:
             return ready[:1]
-        if not batching.keeps(ready[0].left_s(now)):
-            return ready[:1]
-        return ready[: batching.size]
+        alike = [each for each in ready if each.kind == ready[0].kind]
+        together = alike[: batching.size]
+        gains = len(together) >= batching.least
+        if gains and batching.keeps([each.left_s(now) for each in together]):
+            return together
+        return ready[:1]
 
-    def _serve_together(self, turns: list[_Turn]) -> None:
-        assert self._batching is not None
-        begun: list[tuple[CameraStream, NetworkCall]] = []
+    def _serve(self, turns: list[_Turn], batching: Batching) -> None:
+        begun: dict[NetworkCall, CameraStream] = {}
         for turn in turns:
 
             def begin(turn: _Turn = turn) -> None:
                 call = turn.begin()
                 if call is not None:
-                    begun.append((turn.stream, call))
+                    turn.kind = batching.kind(call)
+                    begun[call] = turn.stream
 
             self._do(turn.stream, begin)
-        self._batching.run([call for _, call in begun])
-        for stream, call in begun:
-            self._do(stream, partial(stream.finish, call))
+        for calls in batching.run(list(begun)):
+            for call in calls:
+                self._do(begun[call], partial(begun[call].finish, call))
 
     def _tend(self) -> None:
         self._next_tick = time.monotonic() + TICK_S
@@ -174,6 +177,7 @@ class _Turn:
         self._bound_s = self._period_s if bound_ms is None else bound_ms / 1000
         self._released = 0.0
         self._served = 0.0
+        self.kind: object = None  # of its last call, see `Batching.kind`
 
     def is_ready(self, now: float) -> bool:
         stream = self.stream

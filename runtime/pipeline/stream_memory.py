@@ -45,6 +45,7 @@ from derain.runtime.video.frames import Frame
 _log = logging.getLogger(__name__)
 
 MISSED = 3
+_MOST_TOLD = 4  # sizes that are fitted; a folder of photographs may have thousands
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,5 +293,11 @@ class StreamMemory:
         fit = self._fits.get((size, sizes))
         if fit is None:
             fit = self._fits[size, sizes] = FrameFit.of(size, sizes)
-            _log.warning(f"{self._name}: {fit}" if self._name else str(fit))
+            self._tell(fit)
         return fit
+
+    def _tell(self, fit: FrameFit) -> None:
+        count = len(self._fits)
+        text = str(fit) if count <= _MOST_TOLD else "frames of more sizes are fitted"
+        level = logging.WARNING if count <= _MOST_TOLD + 1 else logging.DEBUG
+        _log.log(level, f"{self._name}: {text}" if self._name else text)

@@ -1,6 +1,8 @@
 """A bundle as a model in Triton's repository: every tensor against the graph."""
 
+import errno
 import re
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -214,6 +216,27 @@ def test_a_model_that_exists_is_not_replaced_unasked(
     other = derain_triton(*again, "--name", "other")
     assert other.exit_code == 0
     assert (tmp_path / "models" / "other" / "config.pbtxt").is_file()
+
+
+def test_the_old_model_stays_where_the_new_one_cannot_take_its_place(
+    added, derain_triton, bundles, tmp_path, monkeypatch
+):
+    folder, _ = added(bundles("darken"))
+    (folder / "1" / "model.onnx").write_bytes(b"old")
+    rename = Path.rename
+
+    def refuse(self, target):
+        if Path(target) == folder and not self.name.endswith("-old"):
+            raise OSError(errno.ENOSPC, "no space")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    again = derain_triton(
+        bundles("darken"), "--repository", tmp_path / "models", "--force"
+    )
+    failed(again, "models/darken cannot be written: no space")
+    assert (folder / "1" / "model.onnx").read_bytes() == b"old"
+    assert [each.name for each in folder.parent.iterdir()] == ["darken"]
 
 
 def test_what_cannot_be_served_is_one_line(derain_triton, bundles, tmp_path, fading):

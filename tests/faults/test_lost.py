@@ -300,7 +300,12 @@ FAULTS = [
             ),
             (
                 ("derain-bench", "--bundle", "b", "--plots", "in.png"),
-                r"in\.png exists; replace it with --force",
+                r"in\.png is no folder; name another one for the plots",
+                {},
+            ),
+            (
+                ("derain-bench", "--bundle", "b", "--plots", "/proc"),
+                "/proc/plot.png cannot be written",
                 {},
             ),
             (

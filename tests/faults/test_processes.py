@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from derain.core.errors import MediaError
+from derain.core.reported import lacks_memory, told
 from support.faults import COMMANDS, Fault
 
 pytestmark = pytest.mark.slow  # a process each
@@ -305,3 +307,10 @@ def test_a_live_writer_that_stalls_can_be_stopped(place, number, until):
     _, errors = process.communicate()
     assert errors.decode() == f"stopped by {number.name} after 1 frames\n"
     assert [path.name for path in (place / "out").iterdir()] == ["000000.png"]
+
+
+def test_a_camera_that_is_busy_is_no_lack_of_memory():
+    """EAGAIN: of a thread that cannot start it is one, of a source it is not."""
+    busy = MediaError("/dev/video0: Resource temporarily unavailable")
+    assert told(busy) == str(busy)
+    assert lacks_memory(RuntimeError("Resource temporarily unavailable"))

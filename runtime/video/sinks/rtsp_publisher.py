@@ -146,8 +146,10 @@ class _Publication:
 
     def send(self, frame: Frame) -> None:
         if frame.size != self._size:
+            todo = "" if frame.captured is None else ": use --resize"
             raise MediaError(
                 f"{frame} is {frame.size}, the stream is {self._size}; it has one size"
+                f"{todo}"
             )
         picture = yuv_picture(frame.image, self._reformatter, self._info.colour)
         pts = round(frame.time / self._info.time_base)

@@ -77,9 +77,11 @@ class VideoSink:
         """See `Sink.write`. All frames must have the size of the first."""
         output = self._output or self._open(frame.size)
         if frame.size != self._size:
+            live = frame.captured is not None
+            todo = "use --resize" if live else "name a folder for pictures of several"
             raise MediaError(
                 f"{frame} is {frame.size}, the video is {self._size}; a video has one "
-                "size: name a folder for pictures of several"
+                f"size: {todo}"
             )
         output.encode(self._convert(frame))
         self._end = frame.time + frame.duration

@@ -21,9 +21,9 @@ from support.memory_network import Fading, Seeing, clip_of
 SIZE = Size(64, 48)
 
 
-def pan(count, seed):
+def pan(count, seed, size=SIZE):
     """`count` pictures of a scene that moves, so that none is a cut."""
-    return [smooth_image(shift=30 * seed + index) for index in range(count)]
+    return [smooth_image(size, 30 * seed + index) for index in range(count)]
 
 
 def bundle(tmp_path, network=None, rows=3, models=None):
@@ -201,6 +201,38 @@ def test_what_fails_in_one_call_fails_each_of_its_cameras(tmp_path):
                 call.picture()
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_picture_is_taken_before_the_next_call(backend, tmp_path, serve, measured):
+    """Cameras of two sizes, which change them: sessions share the place of pictures."""
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    measured(1.0, 1.0)
+    network = Fading("32x32,64x48,96x72")
+    folder = add_batch(network.bundle(tmp_path / "bundle", clip_of(4, SIZE, 9)), 2)
+    large = Size(96, 72)
+    parts = {
+        name: [pan(5, seed, first), pan(4, seed, then)]
+        for seed, (name, first, then) in enumerate(
+            [
+                ("a", SIZE, large),
+                ("b", large, SIZE),
+                ("c", SIZE, SIZE),
+                ("d", large, SIZE),
+            ]
+        )
+    }
+    clips = {name: [*first, *then] for name, (first, then) in parts.items()}
+    pictures, report = serve(folder, clips, backend=backend)
+    for name, (first, then) in parts.items():
+        ends = [[*first, *then]] if name == "c" else [first, then]
+        wanted = [picture for end in ends for picture in network.derain(end)]
+        for got, picture in zip(pictures[name], wanted, strict=True):
+            np.testing.assert_array_equal(got, picture)
+    statistics = [each.statistics for each in report.cameras.values()]
+    assert all(each["batched"] > 2 for each in statistics)
+    assert sum(each["resets"]["size"] for each in statistics) == 3
+
+
 def test_calls_of_one_size_and_one_bundle_go_together(tmp_path):
     seen = []
 
@@ -220,7 +252,8 @@ def test_calls_of_one_size_and_one_bundle_go_together(tmp_path):
         images = [small, large, small, small, large]
         calls = [NetworkCall(derainer.session(), image) for image in images]
         calls.append(NetworkCall(stranger.session(), small))
-        chosen.run(calls)
+        made = [len(together) for together in chosen.run(calls)]
+        assert made == [2, 1, 2, 1]
         assert seen == [[(48, 64)] * 2, [(40, 64)] * 2]
         assert [call.together for call in calls] == [2, 2, 2, 1, 2, 1]
         assert all(call.picture() is not None for call in calls)

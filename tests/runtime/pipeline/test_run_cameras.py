@@ -4,11 +4,14 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from derain.core.errors import ConfigError, MediaError, StreamError
+from derain.core.pictures import read_picture
 from derain.core.sizes import Size
 from derain.runtime.pipeline.run_cameras import run_cameras, watch
+from derain.runtime.video.sinks.picture_files import FolderSink
 
 LIVE = "test://rain?live=1&size=64x48&seed="
 
@@ -53,6 +56,32 @@ def until_each_came(frames, wanted):
         yield camera, frame
         if not missing:
             return
+
+
+def test_a_frame_that_is_drawn_on_is_whole_in_the_other_sinks(
+    darken, picture_folder, tmp_path
+):
+    """The file is written late: after the frame was drawn on."""
+    camera = {"source": picture_folder(count=3), "sink": tmp_path / "out"}
+    drawn = threading.Event()
+    seen = []
+
+    def draw(name, frame):
+        seen.append(frame.image.copy())
+        frame.image[:] = 0
+        drawn.set()
+
+    write = FolderSink.write
+
+    def late(self, frame):
+        drawn.wait(10)
+        write(self, frame)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FolderSink, "write", late)
+        run_cameras(darken, {"yard": camera}, draw)
+    for path, image in zip(sorted((tmp_path / "out").iterdir()), seen, strict=True):
+        np.testing.assert_array_equal(read_picture(path), image)
 
 
 def test_calls_and_the_report(darken, clips):
@@ -100,6 +129,25 @@ def test_cameras_come_and_go(darken):
         stopped=lambda: "gate" in seen,
     )
     assert seen == {"yard", "gate"}
+
+
+def test_cameras_that_are_told_of_again_are_no_others(darken, said):
+    """Also where it is the same dict each time, which the caller has changed."""
+    cameras, seen = {"yard": {"source": LIVE + "1"}}, set()
+
+    def on_frame(camera, frame):
+        seen.add(camera)
+        cameras["gate"] = LIVE + "2"
+
+    run_cameras(
+        darken,
+        cameras,
+        on_frame,
+        changed=lambda: cameras,
+        stopped=lambda: "gate" in seen,
+    )
+    told = [line for line in said() if "the configuration was read again" in line]
+    assert len(told) == 1, told
 
 
 @pytest.mark.parametrize(

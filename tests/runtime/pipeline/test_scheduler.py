@@ -30,6 +30,7 @@ class Stream:
         self.over, self.lowered_fps, self.may_begin = False, None, 0.0
         self.served, self.spared, self.busy_s = 0, 0, 0.0
         self.stopped = False
+        self.kind = "size"
 
     @property
     def waiting_since(self):
@@ -187,8 +188,15 @@ class Together:
 
     keeps = Batching.keeps
 
+    def kind(self, call):
+        return call.kind
+
     def run(self, calls):
-        self.log.append([call.options.name for call in calls])
+        if calls:
+            names = [call.options.name for call in calls]
+            self.log.append(names if len(names) > 1 else names[0])
+        for call in calls:
+            yield [call]
 
 
 def test_those_that_wait_go_along_with_the_earliest(log, now):
@@ -208,6 +216,16 @@ def test_fewer_than_gain_go_one_by_one(log, now):
     assert sorted(log) == ["a", "b"]
 
 
+def test_those_of_another_size_go_with_their_own(log, now):
+    """From the second frame on: before the first one nobody knows its size."""
+    streams = [Stream(name, [now - 0.05] * 3, log) for name in ("a", "b", "c", "d")]
+    streams[1].kind = streams[3].kind = "other size"
+    together = Together(log)
+    together.size = 4
+    run(*streams, batching=together)
+    assert {frozenset(names) for names in log[1:]} == {frozenset("ac"), frozenset("bd")}
+
+
 def test_a_lone_frame_is_not_held_back(log, now):
     first = Stream("first", [now], log)
     second = Stream("second", [], log)
@@ -216,13 +234,17 @@ def test_a_lone_frame_is_not_held_back(log, now):
     assert log == ["first"]
 
 
-def test_the_first_is_not_made_late_by_company(log, now):
-    """It has 200 s: enough for a call of its own, not for one of 300 s."""
+@pytest.mark.parametrize("bounds_s", [(200, 500, 500), (50, 250, 500)])
+def test_none_is_made_late_by_company(log, now, bounds_s):
+    """Enough for calls of their own, or too little for any; not for one of 300 s."""
     together = Together(log)
     together.single_s, together.batch_s = 100, 300
+    names = ("first", "second", "third")
     run(
-        Stream("late", [now], log, max_latency_ms=200_000),
-        Stream("other", [now], log, max_latency_ms=500_000),
+        *(
+            Stream(name, [now], log, max_latency_ms=1000 * bound_s)
+            for name, bound_s in zip(names, bounds_s, strict=True)
+        ),
         batching=together,
     )
-    assert log == ["late", "other"]
+    assert log[0] == "first"

@@ -154,6 +154,16 @@ def test_fitted_pictures_come_back_at_their_size(
     ]
 
 
+def test_photographs_of_many_sizes_are_not_told_of_one_by_one(run, fakes, said):
+    sizes = (Size(40 + 2 * number, 30) for number in range(9))
+    pictures = chain(*(fakes.scene(1, 1, size=size) for size in sizes))
+    assert len(run(fakes.Rememberer(sizes="32x24"), pictures, resize=True)) == 9
+    assert [line.partition(" ->")[0] for line in said()] == [
+        *("40x30", "42x30", "44x30", "46x30"),
+        "frames of more sizes are fitted",
+    ]
+
+
 def test_an_engine_of_fewer_sizes_than_its_bundle_is_fitted_into(run, fakes):
     derainer = fakes.Rememberer()  # the bundle takes 64x48
     derainer.sizes = SizeRange.parse("48x36")

@@ -12,6 +12,7 @@ from derain.core.errors import MediaError  # noqa: E402
 from derain.core.metrics import psnr_db  # noqa: E402
 from derain.core.pictures import write_picture  # noqa: E402
 from derain.core.sizes import Size  # noqa: E402
+from derain.runtime.video.frames import Frame, SourceInfo  # noqa: E402
 from derain.runtime.video.sink_options import SinkOptions  # noqa: E402
 from derain.runtime.video.sinks import muxing, open_sink  # noqa: E402
 from derain.runtime.video.sources import open_source  # noqa: E402
@@ -183,6 +184,22 @@ def test_another_size_in_the_middle_is_refused(tmp_path, picture_folder, play, i
     write_picture(folder / "frame2.png", image(Size(80, 60)))
     with pytest.raises(MediaError, match=r"frame2\.png is 80x60, the video is 64x48"):
         copy(folder, tmp_path / "out.mp4")
+
+
+def test_of_a_camera_that_changes_its_size_it_is_said_what_helps(tmp_path, image):
+    """Nobody who has a camera has a use for a folder of pictures."""
+    info = SourceInfo(
+        description="camera", time_base=Fraction(1, 1000), fps=Fraction(25), live=True
+    )
+    sizes = (Size(64, 48), Size(80, 60))
+    first, second = (
+        Frame(image(size), k, Fraction(k, 25), captured=0.0)
+        for k, size in enumerate(sizes)
+    )
+    with closing(open_sink(str(tmp_path / "out.mp4"), info, SinkOptions())) as sink:
+        sink.write(first)
+        with pytest.raises(MediaError, match="a video has one size: use --resize"):
+            sink.write(second)
 
 
 def test_an_old_ffmpeg_leaves_fragments(tmp_path, make_video, play, monkeypatch):

@@ -66,8 +66,8 @@ def joined(address: str | None, *, verbose: bool) -> Iterator[None]:
             raise ConfigError(_nobody(str(address))) from error
         except ANY_ERROR as error:
             raise EngineError(
-                f"Ray does not start: {line(error).rstrip('.')}; it waits half a minute: "
-                "try again when the machine has less to do, or look with --verbose"
+                f"Ray does not start: {line(error).rstrip('.')}; "
+                "try again when the machine has less to do, --verbose says more"
             ) from error
         yield
 

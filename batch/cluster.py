@@ -65,7 +65,10 @@ def joined(address: str | None, *, verbose: bool) -> Iterator[None]:
         except ConnectionError as error:
             raise ConfigError(_nobody(str(address))) from error
         except ANY_ERROR as error:
-            raise EngineError(f"Ray does not start: {line(error)}") from error
+            raise EngineError(
+                f"Ray does not start: {line(error).rstrip('.')}; "
+                "try again when the machine has less to do, --verbose says more"
+            ) from error
         yield
 
 

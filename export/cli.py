@@ -147,7 +147,8 @@ def _table(result: ExportResult) -> list[str]:
     ]
     if manifest.states:
         late = f", {manifest.look_ahead} frames late" if manifest.look_ahead else ""
-        rows.append(("memory", f"{len(manifest.states)} states{late}"))
+        states = "state" if len(manifest.states) == 1 else "states"
+        rows.append(("memory", f"{len(manifest.states)} {states}{late}"))
     if manifest.batch > 1:
         text = f"{manifest.batch} frames of as many cameras, model-batch.onnx"
         rows.append(("batch", text))

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from derain.runtime.telemetry.statistics import About, Statistics
+from derain.runtime.telemetry.statistics import RESET_CAUSES, About, Statistics
 
 
 @pytest.fixture
@@ -201,7 +201,10 @@ def test_what_runs_is_shown_and_a_hint_where_it_is_too_slow(page, statistics, un
     about = "rtsp://h/1 · qsnet-fp16 · TensorRT 10.3 · derain 9.9"
     until(lambda: page.find_element("id", "about").text == about)
     until(lambda: page.find_element("id", "hint").is_displayed())
-    assert "would need 183 % of the time" in page.find_element("id", "hint").text
+    hint = page.find_element("id", "hint")
+    assert "would need 1.8 times the time there is. A smaller" in hint.text
+    statistics.resets = dict.fromkeys(RESET_CAUSES, 0) | {"dropped": 2}
+    until(lambda: "it forgets the frames before" in hint.text)
 
 
 def test_a_figure_holds_between_the_frames_of_a_slow_network(

@@ -188,11 +188,11 @@ class Dispatcher:
         if outcome.state == "done":
             self._note(task, "done", outcome)
         elif outcome.state == "failed" and task.tries < _TRIES:
-            _log.warning(f"{task.clip.source}: {outcome.error}; it is tried once more")
+            _log.warning(f"{_named(task, outcome)}; it is tried once more")
             task.avoid = worker.number
             self._waiting.append(task)
         elif outcome.state == "failed":
-            _log.warning(f"{task.clip.source}: {outcome.error}; the others go on")
+            _log.warning(f"{_named(task, outcome)}; the others go on")
             self._note(task, "failed", outcome)
         else:
             self._note(task, "left", ClipOutcome(state="stopped"))
@@ -265,3 +265,9 @@ class Dispatcher:
             remove_parts(worker.task.clip)
         for task in self._waiting:
             self._note(task, "left", ClipOutcome(state="stopped"))
+
+
+def _named(task: _Task, outcome: ClipOutcome) -> str:
+    """What went wrong, with the name of the clip, once."""
+    source, error = task.clip.source, outcome.error
+    return error if source in error else f"{source}: {error}"

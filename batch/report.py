@@ -134,7 +134,7 @@ class BatchReport:
             head = ["clip", "state", "frames", "frames/s", "tries", "error"]
             table = [
                 [
-                    clip.result,
+                    clip.source if clip.state == "failed" else clip.result,
                     clip.state,
                     str(clip.frames),
                     f"{clip.fps:.1f}",

@@ -34,7 +34,7 @@ class Command(click.Command):
         """Run it as a program does, unless ``standalone_mode=False`` is given."""
         if not settings.get("standalone_mode", True):
             return super().main(*arguments, **settings)
-        with reported():
+        with reported(program=not arguments and "args" not in settings):
             return super().main(*arguments, **settings)
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
@@ -90,7 +90,7 @@ class DefaultGroup(click.Group):
         """See `Command.main`."""
         if not settings.get("standalone_mode", True):
             return super().main(*arguments, **settings)
-        with reported():
+        with reported(program=not arguments and "args" not in settings):
             return super().main(*arguments, **settings)
 
     def __init__(self, *arguments: Any, default: str = "", **settings: Any) -> None:

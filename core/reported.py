@@ -6,6 +6,7 @@ else is a bug of ours and keeps its traceback; ``--verbose`` shows that of these
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import functools
@@ -14,6 +15,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -47,8 +49,12 @@ _DISTRIBUTIONS = {
 
 
 @contextlib.contextmanager
-def reported() -> Iterator[None]:
-    """End the program with one line for what the machine is to blame for."""
+def reported(*, program: bool = False) -> Iterator[None]:
+    """End the program with one line for what the machine is to blame for.
+
+    Args:
+        program: Nothing else runs in this process, which ends with the block.
+    """
     _open_standard_streams()
     try:
         os.getcwd()  # noqa: PTH109 - as libraries do, some of which abort
@@ -58,11 +64,34 @@ def reported() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         end("stopped by SIGINT", INTERRUPTED)
+    except SystemExit as ended:
+        if program and isinstance(ended.code, int):
+            _end_past_threads(ended.code)
+        raise
     except Exception as error:
         if (text := blamed(error)) is None:
             raise
         _log.debug("the traceback", exc_info=True)
         end(f"Error: {one_line(text)}", 1)
+
+
+def _end_past_threads(status: int) -> None:
+    """End the program here where a thread still is in a library, as of a camera.
+
+    Python would stop such a thread within the library's C++, and that ends the process
+    by SIGABRT ("terminate called without an active exception") in place of `status`.
+    """
+    others = [t for t in threading.enumerate() if t is not threading.main_thread()]
+    for thread in others:
+        if not thread.daemon:
+            thread.join()
+    if not any(thread.is_alive() for thread in others):
+        return
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # a reader that has gone
+            stream.flush()
+    os._exit(status)
 
 
 def blamed(error: Exception) -> str | None:

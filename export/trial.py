@@ -208,7 +208,8 @@ def _likely(outputs: Sequence[Any], pictures: list[int], picture: Tensor) -> int
     """
 
     def is_derained(output: Tensor) -> bool:
-        away, left = (output - picture).double(), output.double()
+        left = output.double()  # booleans, too, which is told of later
+        away = left - picture
         return float(away.square().mean()) < float(left.square().mean())
 
     return next((k for k in pictures if is_derained(outputs[k])), pictures[0])

@@ -23,8 +23,8 @@ KMACS = {
     "stagewise": 167.445,
     "treefusion": 90.080,
     "nledn": 337.312,
-    "rivulet": 25.056,
-    "rivulet-s": 12.096,
+    "rivulet": 25.488,
+    "rivulet-s": 12.384,
 }
 PARAMETERS = {
     "qsnet": 48_530,
@@ -33,8 +33,8 @@ PARAMETERS = {
     "stagewise": 17_356,
     "treefusion": 35_427,
     "nledn": 1_005_379,
-    "rivulet": 100_476,
-    "rivulet-s": 48_556,
+    "rivulet": 102_208,
+    "rivulet-s": 49_712,
 }
 
 

@@ -81,11 +81,10 @@ def _end_past_threads(status: int) -> None:
     Python would stop such a thread within the library's C++, and that ends the process
     by SIGABRT ("terminate called without an active exception") in place of `status`.
     """
-    others = [t for t in threading.enumerate() if t is not threading.main_thread()]
-    for thread in others:
-        if not thread.daemon:
-            thread.join()
-    if not any(thread.is_alive() for thread in others):
+    # As Python does first: pools are told to end, and threads that are no daemons
+    # joined.
+    threading._shutdown()  # type: ignore[attr-defined]
+    if threading.enumerate() == [threading.main_thread()]:
         return
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

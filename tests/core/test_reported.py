@@ -37,3 +37,20 @@ def test_a_thread_that_is_left_in_opencv_does_not_abort_the_program():
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120
     )
     assert (run.returncode, run.stdout, run.stderr) == (7, "said", "")
+
+
+def test_a_pool_that_was_never_closed_is_no_hang(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from derain.core.reported import reported\n"
+        "pool = ThreadPoolExecutor(1)\n"
+        "pool.submit(print, 'done').result()\n"
+        "with reported(program=True):\n"
+        "    sys.exit(3)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout) == (3, "done\n")

@@ -192,7 +192,6 @@ FAULTS = [
         for limit, run in (
             (400_000, RUN),
             (600_000, ("derain-eval", "--bundle", "b", "--pairs", "pairs")),
-            (600_000, (*RUN, "--backend", "openvino")),
             (
                 2_000_000,
                 (

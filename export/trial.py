@@ -207,7 +207,12 @@ def _likely(outputs: Sequence[Any], pictures: list[int], picture: Tensor) -> int
     none is, as with weights that are not trained, the first.
     """
 
+    if len(pictures) == 1:
+        return pictures[0]
+
     def is_derained(output: Tensor) -> bool:
+        if output.device != picture.device:
+            return False
         left = output.double()  # booleans, too, which is told of later
         away = left - picture
         return float(away.square().mean()) < float(left.square().mean())

@@ -21,7 +21,7 @@ _ORIGIN = "TensorRT-RTX 1.7.1"
 _MEASURED_AT = Size(1280, 720)
 # MB a frame of that size, FP16 and INT8, target tensorrt, every layer that may be INT8
 # and residuals with them: of benchmarks/results/bytes, with which a test compares.
-# What accuracy control gives back makes INT8 a little less (qsnet, calibrated so, 9284),
+# What accuracy control gives back makes INT8 a little less (qsnet, calibrated: 9284),
 # one scale for all weights of a layer 993 of 1615 at 640x360 (treefusion): still more
 # than FP16.
 MEASURED = {

@@ -95,7 +95,10 @@ def test_what_is_left_out_is_off():
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("[[rain]]\nlenght = 3", "rain 1 has an unknown key 'lenght'; wanted additive, angle_de"),
+        (
+            "[[rain]]\nlenght = 3",
+            "rain 1 has an unknown key 'lenght'; wanted additive, angle_de",
+        ),
         ("[camera]\nnoise = 1", "has no [[rain]] tables"),
         ("[rain]\nlayers = 1", "has no [[rain]] tables"),
         ("rain = [3]", "rain 1 is 3, wanted a table"),

@@ -206,7 +206,6 @@ def _likely(outputs: Sequence[Any], pictures: list[int], picture: Tensor) -> int
     The first that is nearer to the frame than to nothing: a rain layer is not. Where
     none is, as with weights that are not trained, the first.
     """
-
     if len(pictures) == 1:
         return pictures[0]
 

@@ -95,15 +95,19 @@ def new_bundle(folder: Path, *, force: bool) -> Iterator[Path]:
             yield aside
             aside.chmod(0o755)  # temporary folders are private
             check_target(folder, force=force)  # hours may have passed
-            _replace(aside, folder)
+            replace_folder(aside, folder)
         except OSError as error:
             raise BundleError(
                 f"{folder} cannot be written: {error.strerror}"
             ) from error
 
 
-def _replace(new: Path, folder: Path) -> None:
-    """Move `new` to `folder`; a bundle that was there is at `new` then, and goes."""
+def replace_folder(new: Path, folder: Path) -> None:
+    """Move `new` to `folder`; what was there is at `new` then, and may go.
+
+    Raises:
+        OSError: It cannot be moved; what was there is there.
+    """
     if not folder.exists():
         new.rename(folder)
     elif not _exchange(new, folder):  # in two steps, where the system knows not one

@@ -12,6 +12,7 @@ import onnx
 from derain.core.atomic_files import require_writable
 from derain.core.bundle import Bundle
 from derain.core.errors import ConfigError, EngineError, ExportError
+from derain.export.bundle_writer import replace_folder
 from derain.export.triton_config import WARM_UP, check_config, config_text, make_config
 from derain.export.triton_graph import read_graph, tensors_of
 from derain.export.triton_options import TritonOptions
@@ -80,17 +81,7 @@ def add_to_repository(bundle: Bundle, repository: Path, options: TritonOptions) 
         else:
             shutil.copyfile(bundle.model_path, version / "model.onnx")
         aside.chmod(0o755)  # mkdtemp's folders are private
-        if folder.exists():  # kept until the new one is whole
-            old = Path(f"{aside}-old")
-            folder.rename(old)
-            try:
-                aside.rename(folder)
-            except OSError:
-                old.rename(folder)
-                raise
-            shutil.rmtree(old)
-        else:
-            aside.rename(folder)
+        replace_folder(aside, folder)
     except OSError as error:
         raise ExportError(f"{folder} cannot be written: {error.strerror}") from error
     finally:

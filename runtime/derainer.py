@@ -29,7 +29,7 @@ from derain.runtime.backends import (
     check_backend,
     open_backend,
 )
-from derain.runtime.backends.protocol import Backend, StageTimes, StoppableBackend
+from derain.runtime.backends.protocol import Backend, StageTimes, stop_of
 from derain.runtime.session import Session
 
 _log = logging.getLogger(__name__)
@@ -195,13 +195,8 @@ class Derainer(Session):
     def _test_itself(self) -> float:
         rainy, expected = self.bundle.golden_clip()
         worst = math.inf
-        stop = (
-            self._backend.stop
-            if isinstance(self._backend, StoppableBackend)
-            else _nothing
-        )
         try:
-            with frame_limit(stop):
+            with frame_limit(stop_of(self._backend)):
                 for got, wanted in zip(self._clip(rainy), expected, strict=True):
                     worst = min(worst, self._compare(got, wanted))
         except ShapeError as error:
@@ -234,7 +229,3 @@ class Derainer(Session):
                 f"expected picture, wanted {wanted:.0f} dB; do not use its output"
             )
         return psnr
-
-
-def _nothing() -> None:
-    """In place of `StoppableBackend.stop`."""

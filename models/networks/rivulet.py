@@ -23,16 +23,19 @@ dB; in the design's first rain, then in thinner rain):
 How this one came about: 32 channels unless said, each row going on from the weights of
 the one above. PSNR on Y of two clips that nobody trained on (DAVIS' blackswan and goat
 in the preset rain, rainy 27.22 and 30.03 dB, frames 5 to 24); minutes of training on a
-part of a processor core; milliseconds of one core at 640x360 on ONNX Runtime and
+part of a processor core, of which the figures were taken shortly before the end;
+milliseconds of one core at 640x360 on ONNX Runtime and
 megabytes of an engine in FP16 at 1280x720 (TensorRT-RTX 1.7.1):
 
-    two frames as they come, 4 blocks       155 min  33.3   33.8 dB  111 ms  398 MB
-    the frame before moved (OpenCV's ECC)         0  34.0   35.5
+    two frames as they come, 4 blocks *     155 min  33.3   33.8 dB  111 ms  397 MB
+    the frame before moved (OpenCV's ECC) *       0  34.0   35.5
     and what was made of it; 3 blocks            28  34.70  35.77    157     465
     green, 6x6 of stride 2, 2 blocks              9  34.45  35.33     88     350
     memories filled, flicker in the loss         13  34.55  35.51
     the gate                                     60  34.72  36.19     94     362
     48 channels, the gate                        60  34.73  36.28
+
+    * of six frames of each clip
 """
 
 from __future__ import annotations

@@ -64,6 +64,10 @@ class OnnxRuntimeBatch:
             raise EngineError(f"onnxruntime failed: {reason}") from error
         return self._rows.ended(pictures, own)
 
+    def stop(self) -> None:
+        """See `StoppableBackend.stop`."""
+        self._options.terminate = True
+
     def close(self) -> None:
         """See `BatchedGraph.close`."""
         self._rows.close()

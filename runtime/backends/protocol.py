@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -63,6 +63,11 @@ class StoppableBackend(Protocol):
     def stop(self) -> None:
         """Let the run at hand fail; harmless where there is none."""
         ...
+
+
+def stop_of(backend: object) -> Callable[[], object]:
+    """`StoppableBackend.stop` of a backend or graph; of one without it, nothing."""
+    return backend.stop if isinstance(backend, StoppableBackend) else lambda: None
 
 
 @runtime_checkable

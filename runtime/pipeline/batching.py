@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derain.core.errors import DerainError, EngineError, StateError
+from derain.core.frame_limit import frame_limit
 from derain.core.metrics import psnr_db
-from derain.runtime.backends.protocol import BatchedGraph, BatchingBackend
+from derain.runtime.backends.protocol import BatchedGraph, BatchingBackend, stop_of
 from derain.runtime.derainer import Derainer
 from derain.runtime.session import NetworkCall, Session
 
@@ -214,11 +215,12 @@ def _test(derainer: Derainer, graph: BatchedGraph, sessions: Sequence[Session]) 
     for turn in range(len(shown) + len(sessions) - 1):
         rows = [k for k in range(len(sessions)) if 0 <= turn - k < len(shown)]
         calls = [NetworkCall(sessions[k], shown[turn - k]) for k in rows]
-        NetworkCall.run_together(calls, graph)
-        for row, call in zip(rows, calls, strict=True):
-            _require_near(
-                call, turn - row - late, row, expected, manifest.golden.min_psnr_db
-            )
+        with frame_limit(stop_of(graph)):
+            NetworkCall.run_together(calls, graph)
+            for row, call in zip(rows, calls, strict=True):
+                _require_near(
+                    call, turn - row - late, row, expected, manifest.golden.min_psnr_db
+                )
     for session in sessions:
         session.reset()
 

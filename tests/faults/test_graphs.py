@@ -10,6 +10,7 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="graphs need derain[export]")
 from onnx import TensorProto, helper  # noqa: E402
 
+from support.batched_model import add_batch  # noqa: E402
 from support.bundles import write_bundle  # noqa: E402
 from support.faults import Fault  # noqa: E402
 
@@ -241,6 +242,20 @@ def test_an_export_and_a_calibration_give_such_a_graph_up(tmp_path, monkeypatch)
     session = GraphSession(onnx_ir.from_proto(_endless()))
     with pytest.raises(CalibrationError, match=LATE):
         session.run(FRAME)
+
+
+def test_a_second_graph_without_an_end_is_given_up(place, monkeypatch, caplog):
+    """That of several cameras: its frames go one by one then."""
+    from derain.runtime.derainer import Derainer
+    from derain.runtime.pipeline.batching import open_batching
+
+    onnx.save(_endless(), place / "endless.onnx")
+    add_batch(place / "b", 2, [place / "b" / "model.onnx", place / "endless.onnx"])
+    monkeypatch.setenv("DERAIN_FRAME_SECONDS", "0.2")
+    with caplog.at_level("WARNING"), Derainer(place / "b", "onnxruntime") as derainer:
+        assert open_batching(derainer) is None
+    assert f"batches of 2: the graph is {LATE}" in caplog.text
+    assert "frames go one by one" in caplog.text
 
 
 @pytest.mark.parametrize("seconds", ["", "0", "-1", "nan", "1e400", "soon", "²"])
